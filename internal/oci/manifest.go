@@ -1,0 +1,89 @@
+package oci
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+)
+
+// MaxManifestSize bounds a manifest in bytes, pushed or fetched (distribution specification, "Pushing Manifests": at
+// least 4 MiB must be accepted).
+const MaxManifestSize = 4 << 20
+
+// Errors of ParseManifest.
+var (
+	ErrManifest        = errors.New("not a manifest")
+	ErrManifestSchema1 = errors.New("docker schema 1 manifests are not supported; push the image again with a current client")
+)
+
+// Manifest is what a registry needs to know of a manifest; the payload itself is always kept byte for byte.
+type Manifest struct {
+	MediaType    string            // from the payload; empty when it does not say
+	ArtifactType string            // artifactType, else the config's media type for an image manifest
+	Config       *Descriptor       // nil for an index
+	Layers       []Descriptor      // layers (and the "blobs" of the withdrawn artifact manifest)
+	Children     []Descriptor      // manifests of an index
+	Subject      *Descriptor       // the manifest this one refers to
+	Annotations  map[string]string // never nil-checked by readers: a nil map reads as empty
+}
+
+// Blobs returns the config, if any, and the layers.
+func (m *Manifest) Blobs() []Descriptor {
+	if m.Config == nil {
+		return m.Layers
+	}
+	return append([]Descriptor{*m.Config}, m.Layers...)
+}
+
+type envelope struct {
+	SchemaVersion int               `json:"schemaVersion"`
+	MediaType     string            `json:"mediaType"`
+	ArtifactType  string            `json:"artifactType"`
+	Config        *Descriptor       `json:"config"`
+	Layers        []Descriptor      `json:"layers"`
+	Blobs         []Descriptor      `json:"blobs"`
+	Manifests     []Descriptor      `json:"manifests"`
+	FSLayers      json.RawMessage   `json:"fsLayers"`
+	Subject       *Descriptor       `json:"subject"`
+	Annotations   map[string]string `json:"annotations"`
+}
+
+// ParseManifest reads the parts of payload that a registry acts on and leaves everything else alone: unknown fields and
+// media types are fine. contentType is the media type it was sent with; a payload that names another one is ErrManifest.
+// Every descriptor returned has a well-formed digest and a size of zero or more.
+func ParseManifest(contentType string, payload []byte) (*Manifest, error) {
+	var e envelope
+	if err := json.Unmarshal(payload, &e); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrManifest, err)
+	}
+	if e.SchemaVersion == 1 || e.FSLayers != nil || IsSchema1(contentType) {
+		return nil, ErrManifestSchema1
+	}
+	if e.MediaType != "" && contentType != "" && e.MediaType != contentType {
+		return nil, fmt.Errorf("%w: the payload says mediaType %q, the Content-Type header %q", ErrManifest, e.MediaType, contentType)
+	}
+	m := &Manifest{
+		MediaType: e.MediaType, ArtifactType: e.ArtifactType, Config: e.Config, Layers: append(e.Layers, e.Blobs...),
+		Children: e.Manifests, Subject: e.Subject, Annotations: e.Annotations,
+	}
+	if m.ArtifactType == "" && e.Config != nil {
+		m.ArtifactType = e.Config.MediaType
+	}
+	return m, m.check()
+}
+
+func (m *Manifest) check() error {
+	all := append(m.Blobs(), m.Children...)
+	if m.Subject != nil {
+		all = append(all, *m.Subject)
+	}
+	for _, d := range all {
+		if _, err := ParseDigest(string(d.Digest)); err != nil {
+			return fmt.Errorf("%w: descriptor digest %q: %w", ErrManifest, d.Digest, err)
+		}
+		if d.Size < 0 {
+			return fmt.Errorf("%w: descriptor %s has a negative size", ErrManifest, d.Digest)
+		}
+	}
+	return nil
+}
