@@ -1,0 +1,86 @@
+# Weir. `make` prints this help; `make run` and `make test` are all a newcomer needs.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+BIN     := bin
+TOOLS   := .tools
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS := -s -w -X github.com/weir-registry/weir/internal/app.Version=$(VERSION)
+GOTOOL  := go build -modfile=tools/go.mod
+# One package at a time keeps real servers and the race detector within two cores.
+TESTFLAGS ?= -race -timeout 15m
+
+.PHONY: help
+help: ## print this help
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 14
+
+.PHONY: build
+build: $(BIN)/weir ## build bin/weir
+
+.PHONY: $(BIN)/weir
+$(BIN)/weir:
+	@mkdir -p $(BIN)
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o $@ ./cmd/weir
+
+.PHONY: run
+run: build ## build everything and start the server in ./data
+	$(BIN)/weir serve --data ./data
+
+.PHONY: deps
+deps: ## install what the tests need from the system's package manager (Debian, as root)
+	test/deps.sh
+
+.PHONY: test
+test: deps build ## everything CI runs for correctness, real clients and databases included
+	go test $(TESTFLAGS) ./...
+	$(MAKE) clients
+
+.PHONY: clients
+clients: build ## drive docker, containerd and skopeo through the real binary
+	go test -count=1 -tags clients -timeout 15m -v ./test/clients/...
+
+.PHONY: check
+check: lint generated test ## exactly what CI runs: lint, layering, generated code, tests
+
+.PHONY: lint
+lint: $(TOOLS)/golangci-lint ## static analysis
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); echo 'run make fmt'; exit 1; }
+	go vet ./...
+	$(TOOLS)/golangci-lint run ./...
+
+.PHONY: generate
+generate: $(TOOLS)/sqlc ## regenerate SQL code and generated documents
+	$(TOOLS)/sqlc generate
+	UPDATE_GOLDEN=1 go test ./internal/... -run 'Golden|Generated' -count=1 >/dev/null
+
+.PHONY: generated
+generated: $(TOOLS)/sqlc ## fail when generated code differs from what is committed
+	$(TOOLS)/sqlc diff
+
+.PHONY: fmt
+fmt: ## format
+	gofmt -w $$(git ls-files '*.go')
+
+.PHONY: fuzz
+fuzz: ## fuzz each parser for a minute (FUZZTIME=10m for longer)
+	test/fuzz.sh $${FUZZTIME:-1m}
+
+.PHONY: bench
+bench: build ## benchmarks with their floors in the same run
+	go test -run '^$$' -bench . -benchmem ./internal/...
+
+.PHONY: shape
+shape: ## report the longest files and functions
+	go test -count=1 -v -run TestShape ./test/house
+
+.PHONY: conformance
+conformance: build ## our conformance suite against the real binary
+	go test -count=1 -v ./test/conformance/...
+
+$(TOOLS)/golangci-lint: tools/go.mod
+	@mkdir -p $(TOOLS)
+	$(GOTOOL) -o $@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+
+$(TOOLS)/sqlc: tools/go.mod
+	@mkdir -p $(TOOLS)
+	CGO_ENABLED=0 $(GOTOOL) -o $@ github.com/sqlc-dev/sqlc/cmd/sqlc
