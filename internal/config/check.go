@@ -1,0 +1,126 @@
+package config
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// check returns every contradiction in the settings, named by their path.
+func (c *Config) check() []error {
+	var p problems
+	p.require("data", c.Data)
+	p.address("listen", c.Listen)
+	if c.Ops.Listen != "" {
+		p.address("ops.listen", c.Ops.Listen)
+		if c.Ops.Listen == c.Listen && !strings.HasSuffix(c.Listen, ":0") {
+			p.addf("ops.listen", "must differ from listen: operators' pages answer without login")
+		}
+	}
+	for _, u := range c.ExternalURLs {
+		p.externalURL(u)
+	}
+	for _, n := range c.TrustedProxies {
+		if _, err := netip.ParsePrefix(n); err != nil {
+			if _, err := netip.ParseAddr(n); err != nil {
+				p.addf("trusted_proxies", "%q is neither an address nor a network such as 10.0.0.0/8", n)
+			}
+		}
+	}
+	if (c.TLS.CertFile == "") != (c.TLS.KeyFile == "") {
+		p.addf("tls", "cert_file and key_file belong together: set both or none")
+	}
+	p.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
+	p.oneOf("log.format", c.Log.Format, "json", "text")
+	c.checkStores(&p)
+	c.checkNumbers(&p)
+	return p
+}
+
+func (c *Config) checkStores(p *problems) {
+	p.oneOf("database.engine", c.Database.Engine, "sqlite", "postgres")
+	switch {
+	case c.Database.Engine == "postgres" && c.Database.DSN == "":
+		p.addf("database.dsn", "is needed with engine postgres")
+	case c.Database.Engine == "sqlite" && c.Database.DSN != "":
+		p.addf("database.dsn", "is set, but the engine is sqlite; set database.engine to postgres, or database.path")
+	case c.Database.Engine == "postgres" && c.Database.Path != "":
+		p.addf("database.path", "is set, but the engine is postgres")
+	}
+	p.oneOf("storage.kind", c.Storage.Kind, "fs")
+	if c.Keys.Env != "" && c.Keys.KeysetFile != "" {
+		p.addf("keys", "keyset_file and env exclude each other")
+	}
+}
+
+func (c *Config) checkNumbers(p *problems) {
+	p.atLeast("limits.members_per_registry", int64(c.Limits.MembersPerRegistry), 1)
+	p.atLeast("limits.fills_per_group", int64(c.Limits.FillsPerGroup), 1)
+	p.atLeast("limits.fills_per_upstream", int64(c.Limits.FillsPerUpstream), 1)
+	p.atLeast("limits.fills_per_principal", int64(c.Limits.FillsPerPrincipal), 1)
+	p.atLeast("upstream.concurrency", int64(c.Upstream.Concurrency), 1)
+	p.atLeast("auth.login_rate", int64(c.Auth.LoginRate), 1)
+	if c.Limits.ManifestSize <= 0 || c.Limits.ManifestSize > 64<<20 {
+		p.addf("limits.manifest_size", "must be above 0 and at most 64MiB: manifests are kept in the database")
+	}
+	p.positive("limits.upload_ttl", c.Limits.UploadTTL)
+	p.positive("upstream.timeout", c.Upstream.Timeout)
+	p.positive("upstream.idle_timeout", c.Upstream.IdleTimeout)
+	p.positive("auth.token_ttl", c.Auth.TokenTTL)
+	if h, l := c.Cache.HighWatermark, c.Cache.LowWatermark; l < 1 || l >= h || h > 100 {
+		p.addf("cache", "wants 1 <= low_watermark < high_watermark <= 100, has %d and %d", l, h)
+	}
+}
+
+type problems []error
+
+func (p *problems) addf(setting, format string, args ...any) {
+	*p = append(*p, fmt.Errorf("%s: "+format, append([]any{setting}, args...)...))
+}
+
+func (p *problems) require(setting, value string) {
+	if value == "" {
+		p.addf(setting, "must not be empty")
+	}
+}
+
+func (p *problems) oneOf(setting, value string, allowed ...string) {
+	if !slices.Contains(allowed, value) {
+		p.addf(setting, "%q is not one of %s", value, strings.Join(allowed, ", "))
+	}
+}
+
+func (p *problems) atLeast(setting string, value, least int64) {
+	if value < least {
+		p.addf(setting, "must be at least %d, is %d", least, value)
+	}
+}
+
+func (p *problems) positive(setting string, value Duration) {
+	if value <= 0 {
+		p.addf(setting, "must be above 0")
+	}
+}
+
+func (p *problems) address(setting, value string) {
+	_, port, err := net.SplitHostPort(value)
+	if err != nil {
+		p.addf(setting, `%q is not "host:port"; write ":5000" to listen on every address`, value)
+		return
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		p.addf(setting, "%q has no port between 0 and 65535", value)
+	}
+}
+
+func (p *problems) externalURL(value string) {
+	u, err := url.Parse(value)
+	if err != nil || (u.Scheme != "https" && u.Scheme != "http") || u.Host == "" || u.User != nil ||
+		strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" {
+		p.addf("external_urls", `%q is not a URL such as "https://registry.example.com" (clients cannot use a path)`, value)
+	}
+}
