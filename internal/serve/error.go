@@ -1,0 +1,59 @@
+package serve
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/weir-registry/weir/internal/oci"
+)
+
+// statusClosed stands in access lines for a client that left before an answer; it is never sent.
+const statusClosed = 499
+
+// internalError is all that clients learn of an error that is not a protocol error; the log has the rest under the id.
+const internalError = "internal error; the server's log has the details under the request id"
+
+// errorBody is the body of an error response (distribution specification, "Error Codes").
+type errorBody struct {
+	Errors []errorItem `json:"errors"`
+}
+
+type errorItem struct {
+	Code    oci.Code `json:"code"`
+	Message string   `json:"message"`
+	Detail  any      `json:"detail,omitempty"`
+}
+
+// WriteError answers with err: an *oci.Error as it is, anything else as UNKNOWN with a constant text and the request id.
+// Headers set on w before, such as WWW-Authenticate, go out with it. HEAD gets the headers alone.
+func WriteError(w http.ResponseWriter, r *http.Request, err error) {
+	status, item := http.StatusInternalServerError, errorItem{Code: oci.CodeUnknown, Message: internalError}
+	h := w.Header()
+	if e, ok := errors.AsType[*oci.Error](err); ok {
+		status, item = e.Status(), errorItem{Code: e.Code, Message: e.Message, Detail: e.Detail}
+		if e.RetryAfter > 0 {
+			h.Set("Retry-After", strconv.FormatInt(int64((e.RetryAfter+time.Second-1)/time.Second), 10))
+		}
+	} else if info := FromContext(r.Context()); info != nil {
+		item.Detail = map[string]string{"request_id": info.ID}
+	}
+	body, merr := json.Marshal(errorBody{Errors: []errorItem{item}})
+	if merr != nil { // a detail that JSON cannot express
+		item.Detail = nil
+		body, _ = json.Marshal(errorBody{Errors: []errorItem{item}})
+	}
+	for _, name := range []string{"Content-Encoding", "Content-Range", "Etag", "Last-Modified", "Docker-Content-Digest"} {
+		h.Del(name)
+	}
+	h.Set("Content-Type", "application/json; charset=utf-8")
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	if r.Method != http.MethodHead {
+		_, _ = w.Write(body) // a client that left does not need it
+	}
+}

@@ -1,0 +1,172 @@
+package serve
+
+import (
+	"io"
+	"net/http"
+	"os"
+	"sync"
+	"time"
+)
+
+// sendChunk is how much of a file goes out under one write deadline. A client must take that much within Options.Progress.
+const sendChunk = 1 << 20
+
+const copyBuffer = 32 << 10
+
+// bufferPool keeps copy buffers.
+type bufferPool struct{ pool sync.Pool }
+
+func (p *bufferPool) get() *[]byte {
+	if b, ok := p.pool.Get().(*[]byte); ok {
+		return b
+	}
+	b := make([]byte, copyBuffer)
+	return &b
+}
+
+func (p *bufferPool) put(b *[]byte) { p.pool.Put(b) }
+
+// responseWriter counts what leaves and moves the write deadline with it. It must stay an io.ReaderFrom that hands files
+// to the connection, so that blobs leave by sendfile.
+type responseWriter struct {
+	http.ResponseWriter
+	control  *http.ResponseController
+	progress time.Duration
+	buffers  *bufferPool
+
+	status   int
+	sent     int64
+	received int64
+	aborted  bool
+}
+
+func (f *Front) response(w http.ResponseWriter) *responseWriter {
+	return &responseWriter{ResponseWriter: w, control: http.NewResponseController(w), progress: f.progress, buffers: &f.buffers}
+}
+
+// Unwrap serves http.ResponseController.
+func (w *responseWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// WriteHeader implements http.ResponseWriter.
+func (w *responseWriter) WriteHeader(status int) {
+	if w.status == 0 && status >= 200 {
+		w.status = status
+	}
+	w.extend()
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// Write implements io.Writer.
+func (w *responseWriter) Write(p []byte) (int, error) {
+	w.begin()
+	n, err := w.ResponseWriter.Write(p)
+	w.sent += int64(n)
+	return n, err
+}
+
+// Flush implements http.Flusher.
+func (w *responseWriter) Flush() {
+	w.begin()
+	_ = w.control.Flush() // a writer that cannot flush sends when it likes
+}
+
+// ReadFrom implements io.ReaderFrom. Files, bare or in one io.LimitedReader, go to the connection in chunks, each with its own
+// deadline. Other readers may wait for their own source, so the deadline starts at each write.
+func (w *responseWriter) ReadFrom(src io.Reader) (int64, error) {
+	w.begin()
+	limited, ok := src.(*io.LimitedReader)
+	if !ok {
+		limited = &io.LimitedReader{R: src, N: 1<<63 - 1}
+	}
+	rf, canSend := w.ResponseWriter.(io.ReaderFrom)
+	if _, isFile := limited.R.(*os.File); isFile && canSend {
+		return w.sendFile(rf, limited)
+	}
+	return w.copy(src)
+}
+
+func (w *responseWriter) sendFile(rf io.ReaderFrom, src *io.LimitedReader) (total int64, err error) {
+	for src.N > 0 {
+		w.extend()
+		part := &io.LimitedReader{R: src.R, N: min(src.N, sendChunk)}
+		n, err := rf.ReadFrom(part)
+		total, src.N, w.sent = total+n, src.N-n, w.sent+n
+		if err != nil || n == 0 {
+			return total, err
+		}
+	}
+	return total, nil
+}
+
+// copy flushes after a short read: the source has no more at the moment, and the client should see what there is.
+func (w *responseWriter) copy(src io.Reader) (total int64, err error) {
+	buf := w.buffers.get()
+	defer w.buffers.put(buf)
+	for {
+		n, rerr := src.Read(*buf)
+		if n > 0 {
+			m, werr := w.Write((*buf)[:n])
+			total += int64(m)
+			if werr != nil {
+				return total, werr
+			}
+		}
+		if rerr == io.EOF {
+			return total, nil
+		}
+		if rerr != nil {
+			return total, rerr
+		}
+		if n < len(*buf) {
+			w.Flush()
+		}
+	}
+}
+
+func (w *responseWriter) begin() {
+	if w.status == 0 {
+		w.status = http.StatusOK
+	}
+	w.extend()
+}
+
+// extend gives the client another period to take what is written. Writers without deadlines, in tests, have none to move.
+func (w *responseWriter) extend() { _ = w.control.SetWriteDeadline(time.Now().Add(w.progress)) }
+
+// finish bounds what the server still does for the request: flushing the response and draining an unread body.
+func (w *responseWriter) finish(body io.ReadCloser) {
+	w.extend()
+	if b, ok := body.(*bodyReader); ok && !b.done {
+		_ = w.control.SetReadDeadline(time.Now().Add(w.progress))
+	}
+}
+
+// bodyReader moves the read deadline with the bytes that arrive, so that a long upload lives and a silent one ends.
+type bodyReader struct {
+	io.ReadCloser
+	w    *responseWriter
+	done bool
+}
+
+func (f *Front) body(b io.ReadCloser, w *responseWriter) io.ReadCloser {
+	if b == nil || b == http.NoBody {
+		return b
+	}
+	return &bodyReader{ReadCloser: b, w: w}
+}
+
+// Read implements io.Reader. At the end the deadline must be lifted: net/http goes on reading in the background to notice a
+// client that leaves, and takes an expired deadline for that.
+func (b *bodyReader) Read(p []byte) (int, error) {
+	if b.done {
+		return b.ReadCloser.Read(p)
+	}
+	_ = b.w.control.SetReadDeadline(time.Now().Add(b.w.progress))
+	n, err := b.ReadCloser.Read(p)
+	b.w.received += int64(n)
+	if err != nil {
+		b.done = true
+		_ = b.w.control.SetReadDeadline(time.Time{})
+	}
+	return n, err
+}

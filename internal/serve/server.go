@@ -1,0 +1,141 @@
+package serve
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// Limits on what a client may send or hold before a handler sees it.
+const (
+	headerTimeout  = 10 * time.Second
+	idleTimeout    = 2 * time.Minute
+	maxHeaderBytes = 64 << 10
+)
+
+// errDeadline is the cause that requests still running at the end of the drain are cancelled with.
+var errDeadline = errors.New("the server is shutting down")
+
+// ServerOptions configure a Server.
+type ServerOptions struct {
+	Log   *slog.Logger
+	Drain time.Duration // how long transfers may go on once a shutdown began; default 30 seconds
+	Grace time.Duration // how long cancelled requests may take to end after that; default 5 seconds
+}
+
+// Server runs a set of listeners that start and stop together.
+type Server struct {
+	log          *slog.Logger
+	drain, grace time.Duration
+	base         context.Context
+	cancel       context.CancelCauseFunc
+	doors        []*door
+}
+
+type door struct {
+	name     string
+	listener net.Listener
+	server   *http.Server
+}
+
+// NewServer returns a server without listeners.
+func NewServer(o ServerOptions) *Server {
+	s := &Server{log: o.Log, drain: o.Drain, grace: o.Grace}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	if s.drain <= 0 {
+		s.drain = 30 * time.Second
+	}
+	if s.grace <= 0 {
+		s.grace = 5 * time.Second
+	}
+	s.base, s.cancel = context.WithCancelCause(context.Background())
+	return s
+}
+
+// Add takes over a listener: h answers on it, with TLS if certificate is not nil. It must be called before Serve. The
+// listener must give out *net.TCPConn or *net.UnixConn as they are, or blobs cannot leave by sendfile.
+func (s *Server) Add(name string, l net.Listener, h http.Handler, certificate *Certificate) {
+	srv := &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: headerTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          slog.NewLogLogger(s.log.With("listener", name).Handler(), slog.LevelDebug),
+		BaseContext:       func(net.Listener) context.Context { return s.base },
+	}
+	if certificate != nil {
+		srv.TLSConfig = certificate.Config()
+	}
+	s.doors = append(s.doors, &door{name: name, listener: l, server: srv})
+}
+
+// Serve answers until ctx ends or a listener fails, then shuts down in stages: no new connections, transfers finish within
+// Drain, the rest is cancelled and has Grace to clean up, and what is left is cut. It returns nil after a shutdown
+// that ctx asked for; all its goroutines have ended then.
+func (s *Server) Serve(ctx context.Context) error {
+	defer s.cancel(errDeadline)
+	failed := make(chan error, len(s.doors))
+	var running sync.WaitGroup
+	for _, d := range s.doors {
+		running.Go(func() {
+			if err := d.serve(); !errors.Is(err, http.ErrServerClosed) {
+				failed <- fmt.Errorf("listener %s: %w", d.name, err)
+			}
+		})
+		s.log.Info("listening", "listener", d.name, "address", d.listener.Addr().String(), "tls", d.server.TLSConfig != nil)
+	}
+	var err error
+	select {
+	case <-ctx.Done():
+	case err = <-failed:
+	}
+	s.shutdown()
+	running.Wait()
+	return err
+}
+
+func (d *door) serve() error {
+	if d.server.TLSConfig != nil {
+		return d.server.ServeTLS(d.listener, "", "")
+	}
+	return d.server.Serve(d.listener)
+}
+
+func (s *Server) shutdown() {
+	s.log.Info("shutting down", "drain", s.drain)
+	if s.wait(s.drain) {
+		return
+	}
+	s.log.Warn("transfers cancelled at the end of the drain")
+	s.cancel(errDeadline)
+	if s.wait(s.grace) {
+		return
+	}
+	for _, d := range s.doors {
+		_ = d.server.Close()
+	}
+}
+
+// wait closes the listeners and reports whether every request ended within d.
+func (s *Server) wait(d time.Duration) bool {
+	ctx, cancel := context.WithTimeout(context.Background(), d)
+	defer cancel()
+	var all sync.WaitGroup
+	late := make(chan error, len(s.doors))
+	for _, d := range s.doors {
+		all.Go(func() {
+			if err := d.server.Shutdown(ctx); err != nil && ctx.Err() != nil {
+				late <- err
+			}
+		})
+	}
+	all.Wait()
+	return len(late) == 0
+}
