@@ -1,0 +1,26 @@
+package telemetry
+
+import "github.com/prometheus/client_golang/prometheus"
+
+// Access is logins and refusals.
+type Access struct {
+	logins *prometheus.CounterVec
+	denied *prometheus.CounterVec
+}
+
+func newAccess(m *Metrics) *Access {
+	return &Access{
+		logins: m.counter("weir_access_logins_total", "Credentials checked, by method (password, token, bearer) and outcome (ok, refused, limited, foreign).", "method", "outcome"),
+		denied: m.counter("weir_access_denied_total", "Requests refused for want of a grant, by action.", "action"),
+	}
+}
+
+// Login counts one credential that was checked.
+func (a *Access) Login(method, outcome string) {
+	a.logins.WithLabelValues(oneOf(method, "password", "token", "bearer"), oneOf(outcome, "ok", "refused", "limited", "foreign")).Inc()
+}
+
+// Denied counts one refusal.
+func (a *Access) Denied(action string) {
+	a.denied.WithLabelValues(oneOf(action, "pull", "push", "delete", "list", "configure", "own", "administer")).Inc()
+}

@@ -1,0 +1,47 @@
+package telemetry
+
+import (
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// HTTP is what clients see of the server.
+type HTTP struct {
+	requests *prometheus.CounterVec
+	duration *prometheus.HistogramVec
+	bytes    *prometheus.CounterVec
+	inFlight prometheus.Gauge
+	routes   *bound
+}
+
+func newHTTP(m *Metrics) *HTTP {
+	return &HTTP{
+		requests: m.counter("weir_http_requests_total", "Requests answered.", "route", "method", "status"),
+		duration: m.histogram("weir_http_request_duration_seconds", "Time from a request's headers to the last byte of its answer.", requestBuckets, "route", "method"),
+		bytes:    m.counter("weir_http_response_bytes_total", "Bytes of response bodies sent.", "route"),
+		inFlight: m.gauge("weir_http_requests_in_flight", "Requests being answered.").WithLabelValues(),
+		routes:   newBound(200),
+	}
+}
+
+// Request counts one finished request. route is the name of the handler, never the path.
+func (h *HTTP) Request(route, method string, status int, took time.Duration, bytes int64) {
+	route, method = h.routes.of(route), knownMethod(method)
+	code := other
+	if http.StatusText(status) != "" || status == 499 {
+		code = strconv.Itoa(status)
+	}
+	h.requests.WithLabelValues(route, method, code).Inc()
+	h.duration.WithLabelValues(route, method).Observe(took.Seconds())
+	h.bytes.WithLabelValues(route).Add(float64(max(0, bytes)))
+}
+
+// InFlight adds delta, 1 or -1, to the requests being answered.
+func (h *HTTP) InFlight(delta int) { h.inFlight.Add(float64(delta)) }
+
+func knownMethod(method string) string {
+	return oneOf(method, "GET", "HEAD", "PUT", "POST", "PATCH", "DELETE", "OPTIONS")
+}
