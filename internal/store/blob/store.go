@@ -20,7 +20,8 @@ import (
 var (
 	ErrNotFound = errors.New("no such object")         // Open, Stat, ResumeStage
 	ErrOffset   = errors.New("not at the stage's end") // Stage.Append
-	ErrFull     = errors.New("no space left")          // Append, Commit: the device or bucket is full
+	ErrRange    = errors.New("not within the object")  // Open
+	ErrFull     = errors.New("no space left")          // Stage, Append, Save, Commit: the device or bucket is full
 )
 
 // Store keeps objects. All methods are safe for concurrent use.
@@ -29,10 +30,12 @@ type Store interface {
 	Stage(ctx context.Context) (Stage, error)
 
 	// ResumeStage continues a stage from its id and the state last saved, possibly on another replica. Bytes after the
-	// state's size, written by a request that died, are dropped. ErrNotFound when the stage is gone.
+	// state's size, written by a request that died, are dropped. ErrNotFound when the stage is gone, or when a crash of the
+	// machine has taken bytes that were never saved with it.
 	ResumeStage(ctx context.Context, id string, state []byte) (Stage, error)
 
-	// Open returns the bytes [offset, offset+length) of an object; length -1 is "to the end". ErrNotFound.
+	// Open returns the bytes [offset, offset+length) of an object; length -1 is "to the end". ErrNotFound; ErrRange when
+	// the object is shorter than that. The caller closes the Content's Body.
 	Open(ctx context.Context, key string, offset, length int64) (Content, error)
 
 	// Stat returns the size of an object. ErrNotFound.
@@ -67,18 +70,20 @@ type Stage interface {
 	Save(ctx context.Context) ([]byte, error)
 
 	// Commit makes the bytes an object, atomic and durable on return, and ends the stage. digest must be that of the
-	// bytes (the caller has hashed them); drivers use it to form the key "<alg>/<aa>/<hex>.<generation>" if they can.
+	// bytes (the caller has hashed them); drivers make the key of it with NewKey. After an error the stage must not be used
+	// but for Drop and Close: its bytes may or may not be on the device.
 	Commit(ctx context.Context, digest oci.Digest) (key string, err error)
 
 	// Drop ends the stage and its bytes. After Commit it is a no-op.
 	Drop(ctx context.Context) error
 
-	// Close releases the process's hold without ending the stage. After Commit or Drop it is a no-op.
+	// Close releases the process's hold without ending the stage. It may be called more than once.
 	Close() error
 }
 
 // ReadableStage is a Stage whose appended bytes can be read back before Commit, also while Append runs. A fill uses such a
-// stage as its spool, so that bytes are written once.
+// stage as its spool, so that bytes are written once. ReadAt ends (io.EOF) where what was appended ends, and goes on working
+// after Commit and Drop until Close: a client that follows the spool is not cut off by the end of the stage.
 type ReadableStage interface {
 	Stage
 	io.ReaderAt
@@ -86,8 +91,10 @@ type ReadableStage interface {
 
 // Content is an object's bytes, or a signed location to fetch them from.
 type Content struct {
-	Body     io.ReadCloser // an *os.File at the offset where the driver has files
-	Length   int64
+	// Body holds the bytes asked for, first. Where the driver has files it is an *os.File at the offset, so that it can
+	// leave by sendfile (io.CopyN to the connection); the file goes on behind the range, and a reader must stop at Length.
+	Body     io.ReadCloser
+	Length   int64     // of the range
 	Location string    // set instead of Body
 	Expires  time.Time // of Location
 }

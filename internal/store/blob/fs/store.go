@@ -1,0 +1,202 @@
+// Package fs keeps bytes in a folder of a local filesystem: the blob store of an installation without object storage.
+//
+//	<root>/stage/<id>                                    a stage: bytes as they arrive
+//	<root>/<algorithm>/<aa>/<hex>.<generation>           an object, named by its key
+//
+// Folders have mode 0700, files 0600. A commit renames the stage's file to its key and returns when file and folder are
+// on the device; a crash before that leaves an object that no row names, which the scrub removes. Replicas may share the
+// folder only if the filesystem keeps POSIX rename and fsync promises.
+package fs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+	"syscall"
+
+	"github.com/weir-registry/weir/internal/store/blob"
+)
+
+// Store is a blob.Store in a folder. All methods are safe for concurrent use.
+type Store struct {
+	root string
+
+	mu      sync.Mutex
+	folders map[string]bool // folders of objects known to be durable, relative to root
+}
+
+var _ blob.Store = (*Store)(nil)
+
+// New opens the blob store in the folder root, which is made if it does not exist.
+func New(root string) (*Store, error) {
+	root, err := filepath.Abs(root)
+	if err != nil {
+		return nil, fmt.Errorf("blob folder: %w", err)
+	}
+	s := &Store{root: root, folders: map[string]bool{}}
+	if err := makeFolder(s.stagePath("")); err != nil {
+		return nil, fmt.Errorf("blob folder: %w", err)
+	}
+	return s, nil
+}
+
+// Open returns an *os.File at offset as the Content's Body.
+func (s *Store) Open(ctx context.Context, key string, offset, length int64) (blob.Content, error) {
+	path, err := s.objectPath(key)
+	if err != nil {
+		return blob.Content{}, err
+	}
+	if err := ctx.Err(); err != nil {
+		return blob.Content{}, err
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return blob.Content{}, translate("open object", key, err)
+	}
+	length, err = seek(f, offset, length)
+	if err != nil {
+		_ = f.Close()
+		return blob.Content{}, translate("open object", key, err)
+	}
+	return blob.Content{Body: f, Length: length}, nil
+}
+
+// seek moves f to offset and returns the length of the range.
+func seek(f *os.File, offset, length int64) (int64, error) {
+	info, err := f.Stat()
+	if err != nil {
+		return 0, err
+	}
+	length, err = blob.CheckRange(info.Size(), offset, length)
+	if err != nil || offset == 0 {
+		return length, err
+	}
+	_, err = f.Seek(offset, io.SeekStart)
+	return length, err
+}
+
+// Stat implements blob.Store.
+func (s *Store) Stat(ctx context.Context, key string) (blob.Info, error) {
+	path, err := s.objectPath(key)
+	if err != nil {
+		return blob.Info{}, err
+	}
+	if err := ctx.Err(); err != nil {
+		return blob.Info{}, err
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return blob.Info{}, translate("stat object", key, err)
+	}
+	return blob.Info{Key: key, Size: info.Size(), Modified: info.ModTime()}, nil
+}
+
+// Delete removes the object's file. Readers that have it open keep their bytes. That the removal is not flushed to the device is
+// no harm: an object that comes back after a crash of the machine is one that no row names.
+func (s *Store) Delete(ctx context.Context, key string) error {
+	path, err := s.objectPath(key)
+	if err != nil {
+		return err
+	}
+	return remove(ctx, "delete object", key, path)
+}
+
+// Space returns the bytes that the filesystem has free for unprivileged users.
+func (s *Store) Space(ctx context.Context) (int64, error) {
+	if err := ctx.Err(); err != nil {
+		return 0, err
+	}
+	var st syscall.Statfs_t
+	if err := syscall.Statfs(s.root, &st); err != nil {
+		return 0, fmt.Errorf("free space of %s: %w", s.root, err)
+	}
+	return int64(st.Bavail) * int64(st.Bsize), nil //nolint:gosec,unconvert // types differ between systems; no device is that large
+}
+
+func (s *Store) objectPath(key string) (string, error) {
+	if _, _, err := blob.ParseKey(key); err != nil {
+		return "", err
+	}
+	return filepath.Join(s.root, filepath.FromSlash(key)), nil
+}
+
+func (s *Store) stagePath(id string) string { return filepath.Join(s.root, "stage", id) }
+
+// ensureFolder makes the folder for new objects. It returns only when the folder itself is durable, whoever made it.
+func (s *Store) ensureFolder(path string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.folders[path] {
+		return nil
+	}
+	if err := makeFolder(path); err != nil {
+		return err
+	}
+	s.folders[path] = true
+	return nil
+}
+
+func (s *Store) forgetFolder(path string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.folders, path)
+}
+
+// makeFolder makes a folder and its missing parents, durably. The parent is flushed even if the folder exists: whoever
+// made it may have crashed before doing so.
+func makeFolder(path string) error {
+	parent := filepath.Dir(path)
+	err := os.Mkdir(path, 0o700)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err = makeFolder(parent); err != nil {
+			return err
+		}
+		err = os.Mkdir(path, 0o700)
+	}
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		return translate("make folder", path, err)
+	}
+	return syncFolder(parent)
+}
+
+func syncFolder(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return translate("flush folder", path, err)
+	}
+	err = f.Sync()
+	if closeErr := f.Close(); err == nil {
+		err = closeErr
+	}
+	if err != nil {
+		return translate("flush folder", path, err)
+	}
+	return nil
+}
+
+func remove(ctx context.Context, operation, name, path string) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return translate(operation, name, err)
+	}
+	return nil
+}
+
+// translate wraps err with operation and object, as the contract's sentinel where it has one.
+func translate(operation, name string, err error) error {
+	sentinel := err
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		sentinel = blob.ErrNotFound
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		sentinel = blob.ErrFull
+	}
+	return fmt.Errorf("%s %s: %w", operation, name, sentinel)
+}
