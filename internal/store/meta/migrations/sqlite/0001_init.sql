@@ -1,9 +1,10 @@
 -- +goose Up
 
 -- Definitions: what people configure. Optional references are 0, never NULL. Times are microseconds since 1970 (UTC).
+-- Ids are INTEGER PRIMARY KEY: the row's own number, and time-ordered, so that rows are appended.
 
 CREATE TABLE groups (
-    id         BIGINT PRIMARY KEY,
+    id         INTEGER PRIMARY KEY,
     name       TEXT NOT NULL UNIQUE,
     enabled    BOOLEAN NOT NULL,           -- virtual registries of the group on or off
     generation BIGINT NOT NULL,            -- grows with every change of configuration; part of negative cache keys
@@ -12,7 +13,7 @@ CREATE TABLE groups (
 );
 
 CREATE TABLE credentials (
-    id          BIGINT PRIMARY KEY,
+    id          INTEGER PRIMARY KEY,
     group_id    BIGINT NOT NULL REFERENCES groups (id),
     name        TEXT NOT NULL,
     kind        TEXT NOT NULL,             -- static, …
@@ -27,7 +28,7 @@ CREATE TABLE credentials (
 );
 
 CREATE TABLE upstreams (
-    id                 BIGINT PRIMARY KEY,
+    id                 INTEGER PRIMARY KEY,
     group_id           BIGINT NOT NULL REFERENCES groups (id),
     name               TEXT NOT NULL,
     url                TEXT NOT NULL,      -- remote registry; empty for a local upstream
@@ -45,7 +46,7 @@ CREATE TABLE upstreams (
 );
 
 CREATE TABLE registries (
-    id                BIGINT PRIMARY KEY,
+    id                INTEGER PRIMARY KEY,
     group_id          BIGINT NOT NULL REFERENCES groups (id),
     name              TEXT NOT NULL,
     format            TEXT NOT NULL,
@@ -66,10 +67,10 @@ CREATE TABLE members (
     claims      TEXT NOT NULL,             -- JSON list of patterns
     PRIMARY KEY (registry_id, position),
     UNIQUE (registry_id, upstream_id)
-);
+) WITHOUT ROWID;
 
 CREATE TABLE rules (
-    id               BIGINT PRIMARY KEY,
+    id               INTEGER PRIMARY KEY,
     group_id         BIGINT NOT NULL REFERENCES groups (id),
     upstream_id      BIGINT NOT NULL,      -- rule on an upstream, else 0
     registry_id      BIGINT NOT NULL,      -- rule on a registry, else 0
@@ -81,7 +82,7 @@ CREATE TABLE rules (
 CREATE INDEX rules_group ON rules (group_id);
 
 CREATE TABLE hosted_prefixes (
-    id                 BIGINT PRIMARY KEY,
+    id                 INTEGER PRIMARY KEY,
     group_id           BIGINT NOT NULL REFERENCES groups (id),
     prefix             TEXT NOT NULL, -- path below the group, empty = all of it; the longest match decides
     anonymous_pull     BOOLEAN NOT NULL,
@@ -95,12 +96,12 @@ CREATE TABLE host_bindings (
     prefix     TEXT NOT NULL,              -- "<group>/<registry>" put before the name
     mirror     BOOLEAN NOT NULL,
     networks   TEXT NOT NULL               -- JSON list of CIDR; empty = any client
-);
+) WITHOUT ROWID;
 
 -- Content: hosted and cached alike. Digests are one byte of algorithm and the raw sum.
 
 CREATE TABLE repositories (
-    id          BIGINT PRIMARY KEY,
+    id          INTEGER PRIMARY KEY,
     group_id    BIGINT NOT NULL REFERENCES groups (id),
     upstream_id BIGINT NOT NULL,           -- 0 = hosted
     epoch       BIGINT NOT NULL,           -- of the upstream; 0 = hosted
@@ -115,14 +116,14 @@ CREATE TABLE blobs (
     size        BIGINT NOT NULL,
     storage_key TEXT NOT NULL,
     created_at  BIGINT NOT NULL
-);
+) WITHOUT ROWID;
 
 CREATE TABLE blob_links (
     repository_id BIGINT NOT NULL REFERENCES repositories (id),
     digest        BLOB NOT NULL REFERENCES blobs (digest),
     created_at    BIGINT NOT NULL,
     PRIMARY KEY (repository_id, digest)
-);
+) WITHOUT ROWID;
 CREATE INDEX blob_links_digest ON blob_links (digest);
 
 CREATE TABLE manifests (
@@ -155,7 +156,7 @@ CREATE TABLE manifest_references (
     media_type    TEXT NOT NULL,
     PRIMARY KEY (repository_id, parent, position),
     FOREIGN KEY (repository_id, parent) REFERENCES manifests (repository_id, digest) ON DELETE CASCADE
-);
+) WITHOUT ROWID;
 CREATE INDEX manifest_references_child ON manifest_references (repository_id, child);
 
 CREATE TABLE tags (
@@ -167,11 +168,11 @@ CREATE TABLE tags (
     updated_at    BIGINT NOT NULL,         -- when it last moved
     PRIMARY KEY (repository_id, name),
     FOREIGN KEY (repository_id, digest) REFERENCES manifests (repository_id, digest)
-);
+) WITHOUT ROWID;
 CREATE INDEX tags_digest ON tags (repository_id, digest);
 
 CREATE TABLE tag_history (
-    id            BIGINT PRIMARY KEY,
+    id            INTEGER PRIMARY KEY,
     repository_id BIGINT NOT NULL,
     name          TEXT NOT NULL,
     digest        BLOB,                   -- NULL = the tag was deleted
@@ -188,7 +189,7 @@ CREATE TABLE admissions (
     tag           TEXT NOT NULL, -- for via = tag, else empty
     created_at    BIGINT NOT NULL,
     PRIMARY KEY (repository_id, digest, via, tag)
-);
+) WITHOUT ROWID;
 
 -- Tag lists and referrers an upstream answered.
 CREATE TABLE cached_lists (
@@ -206,7 +207,7 @@ CREATE TABLE digest_aliases (
     value     BLOB NOT NULL,
     digest    BLOB NOT NULL,
     PRIMARY KEY (algorithm, value, digest)
-);
+) WITHOUT ROWID;
 
 CREATE TABLE uploads (
     id            TEXT PRIMARY KEY,
@@ -229,18 +230,18 @@ CREATE TABLE gc_candidates (
     review_after  BIGINT NOT NULL,
     attempts      INTEGER NOT NULL,
     PRIMARY KEY (kind, repository_id, digest)
-);
+) WITHOUT ROWID;
 CREATE INDEX gc_candidates_due ON gc_candidates (review_after);
 
 CREATE TABLE doomed_keys (                 -- bytes whose row is gone; deleted after the transaction, then the row here
     storage_key TEXT PRIMARY KEY,
     created_at  BIGINT NOT NULL
-);
+) WITHOUT ROWID;
 
 -- Work, replicas, changes, events.
 
 CREATE TABLE jobs (
-    id          BIGINT PRIMARY KEY,
+    id          INTEGER PRIMARY KEY,
     kind        TEXT NOT NULL,
     key         TEXT NOT NULL,             -- one open job for each (kind, key)
     payload     TEXT NOT NULL,             -- JSON
@@ -273,7 +274,7 @@ CREATE TABLE changes (
 CREATE INDEX changes_at ON changes (at);
 
 CREATE TABLE events (
-    id          BIGINT PRIMARY KEY,
+    id          INTEGER PRIMARY KEY,
     group_id    BIGINT NOT NULL,
     kind        TEXT NOT NULL,
     actor_id    BIGINT NOT NULL,
@@ -287,7 +288,7 @@ CREATE INDEX events_group ON events (group_id, id);
 -- Access.
 
 CREATE TABLE users (
-    id            BIGINT PRIMARY KEY,
+    id            INTEGER PRIMARY KEY,
     name          TEXT NOT NULL UNIQUE,
     password_hash TEXT NOT NULL,           -- argon2id, PHC string; empty = no password
     disabled      BOOLEAN NOT NULL,
@@ -296,7 +297,7 @@ CREATE TABLE users (
 );
 
 CREATE TABLE tokens (
-    id           BIGINT PRIMARY KEY,
+    id           INTEGER PRIMARY KEY,
     user_id      BIGINT NOT NULL REFERENCES users (id),
     name         TEXT NOT NULL,
     hash         BLOB NOT NULL UNIQUE,    -- SHA-256 of the token
@@ -309,7 +310,7 @@ CREATE TABLE tokens (
 );
 
 CREATE TABLE grants (
-    id       BIGINT PRIMARY KEY,
+    id       INTEGER PRIMARY KEY,
     user_id  BIGINT NOT NULL REFERENCES users (id),
     group_id BIGINT NOT NULL,              -- 0 = the instance
     path     TEXT NOT NULL,    -- below the group; empty = all of it
@@ -318,7 +319,7 @@ CREATE TABLE grants (
 );
 
 CREATE TABLE signing_keys (
-    id          BIGINT PRIMARY KEY,
+    id          INTEGER PRIMARY KEY,
     algorithm   TEXT NOT NULL,
     public_key  BLOB NOT NULL,
     private_key BLOB NOT NULL,            -- sealed
@@ -329,7 +330,7 @@ CREATE TABLE signing_keys (
 CREATE TABLE settings (
     name  TEXT PRIMARY KEY,
     value TEXT NOT NULL
-);
+) WITHOUT ROWID;
 
 -- +goose Down
 -- Weir never migrates down: restore a backup.

@@ -8,7 +8,7 @@ CREATE TABLE pulls (
     last_pulled_at BIGINT NOT NULL,
     pull_count     BIGINT NOT NULL,
     PRIMARY KEY (repository_id, digest)
-);
+) WITHOUT ROWID;
 CREATE INDEX pulls_last ON pulls (last_pulled_at);
 
 -- +goose Down

@@ -1,0 +1,309 @@
+-- Content: repositories, blobs, manifests, tags and what the collector asks about them. Package store calls all of these.
+--
+-- Lock order of every transaction that writes content: the repository's row, then blob rows in ascending order of digest,
+-- then gc_candidates in ascending order of (kind, repository, digest).
+
+-- Repositories.
+
+-- name: FindRepository :one
+SELECT id FROM repositories WHERE group_id = @group_id AND upstream_id = @upstream_id AND epoch = @epoch AND name = @name;
+
+-- name: GetRepository :one
+SELECT * FROM repositories WHERE id = @id;
+
+-- name: InsertRepository :execrows
+INSERT INTO repositories (id, group_id, upstream_id, epoch, format, name, created_at)
+VALUES (@id, @group_id, @upstream_id, @epoch, @format, @name, @created_at)
+ON CONFLICT (group_id, upstream_id, epoch, name) DO NOTHING;
+
+-- name: ListHostedRepositories :many
+SELECT r.name FROM repositories r
+WHERE r.group_id = @group_id AND r.upstream_id = 0 AND r.epoch = 0 AND r.name > @after
+    AND EXISTS (SELECT 1 FROM manifests m WHERE m.repository_id = r.id)
+ORDER BY r.name LIMIT @n;
+
+-- Blobs and links.
+
+-- name: GetBlob :one
+SELECT * FROM blobs WHERE digest = @digest;
+
+-- name: InsertBlob :execrows
+INSERT INTO blobs (digest, size, storage_key, created_at) VALUES (@digest, @size, @storage_key, @created_at)
+ON CONFLICT (digest) DO NOTHING;
+
+-- name: DeleteBlob :execrows
+DELETE FROM blobs WHERE digest = @digest;
+
+-- name: GetLinkedBlob :one
+SELECT b.digest, b.size, b.storage_key FROM blob_links l JOIN blobs b ON b.digest = l.digest
+WHERE l.repository_id = @repository_id AND l.digest = @digest;
+
+-- name: FindCachedBlob :one
+SELECT b.digest, b.size, b.storage_key FROM blobs b
+WHERE b.digest = @digest AND EXISTS (
+    SELECT 1 FROM blob_links l JOIN repositories r ON r.id = l.repository_id
+    WHERE l.digest = b.digest AND r.group_id = @group_id AND r.upstream_id <> 0);
+
+-- name: LinkBlob :exec
+INSERT INTO blob_links (repository_id, digest, created_at) VALUES (@repository_id, @digest, @created_at)
+ON CONFLICT (repository_id, digest) DO UPDATE SET created_at = excluded.created_at;
+
+-- name: GetLink :one
+SELECT * FROM blob_links WHERE repository_id = @repository_id AND digest = @digest;
+
+-- name: DeleteLink :execrows
+DELETE FROM blob_links WHERE repository_id = @repository_id AND digest = @digest;
+
+-- name: BlobIsLinked :one
+SELECT EXISTS (SELECT 1 FROM blob_links WHERE digest = @digest);
+
+-- Manifests.
+
+-- name: GetManifest :one
+SELECT digest, media_type, payload, created_at FROM manifests WHERE repository_id = @repository_id AND digest = @digest;
+
+-- name: StatManifest :one
+SELECT digest, media_type, artifact_type, size, subject, config_digest, platform, created_at FROM manifests
+WHERE repository_id = @repository_id AND digest = @digest;
+
+-- name: InsertManifest :execrows
+INSERT INTO manifests (repository_id, digest, media_type, artifact_type, size, payload, subject, config_digest, total_size,
+    platform, image_created, labels, annotations, created_at)
+VALUES (@repository_id, @digest, @media_type, @artifact_type, @size, @payload, @subject, @config_digest, @total_size,
+    @platform, @image_created, @labels, @annotations, @created_at)
+ON CONFLICT (repository_id, digest) DO NOTHING;
+
+-- name: DeleteManifest :execrows
+DELETE FROM manifests WHERE repository_id = @repository_id AND digest = @digest;
+
+-- name: ConfigIsNamed :one
+SELECT EXISTS (SELECT 1 FROM manifests WHERE repository_id = @repository_id AND config_digest = @config_digest);
+
+-- name: SetImageInfo :execrows
+UPDATE manifests SET platform = @platform, image_created = @image_created, labels = @labels
+WHERE repository_id = @repository_id AND config_digest = @config_digest;
+
+-- name: ListReferrers :many
+SELECT digest, media_type, artifact_type, size, annotations FROM manifests
+WHERE repository_id = @repository_id AND subject = @subject AND digest > @after
+ORDER BY digest LIMIT @n;
+
+-- name: ListReferrersOfType :many
+SELECT digest, media_type, artifact_type, size, annotations FROM manifests
+WHERE repository_id = @repository_id AND subject = @subject AND artifact_type = @artifact_type AND digest > @after
+ORDER BY digest LIMIT @n;
+
+-- name: ListReferrerDigests :many
+SELECT digest FROM manifests WHERE repository_id = @repository_id AND subject = @subject ORDER BY digest;
+
+-- References. kind: manifest, config, layer, foreign (a layer with urls, which need not be here).
+
+-- name: InsertReference :exec
+INSERT INTO manifest_references (repository_id, parent, position, child, kind, size, media_type)
+VALUES (@repository_id, @parent, @position, @child, @kind, @size, @media_type);
+
+-- name: GetReference :one
+SELECT child, kind, size, media_type FROM manifest_references
+WHERE repository_id = @repository_id AND child = @child ORDER BY parent, position LIMIT 1;
+
+-- name: IsReferenced :one
+SELECT EXISTS (SELECT 1 FROM manifest_references WHERE repository_id = @repository_id AND child = @child);
+
+-- name: ListChildren :many
+SELECT DISTINCT child, kind FROM manifest_references WHERE repository_id = @repository_id AND parent = @parent
+ORDER BY kind, child;
+
+-- name: ListMissingBlobs :many
+SELECT DISTINCT r.child FROM manifest_references r
+WHERE r.repository_id = @repository_id AND r.parent = @parent AND r.kind IN ('config', 'layer')
+    AND NOT EXISTS (SELECT 1 FROM blob_links l WHERE l.repository_id = r.repository_id AND l.digest = r.child)
+ORDER BY r.child;
+
+-- name: ListMissingManifests :many
+SELECT DISTINCT r.child FROM manifest_references r
+WHERE r.repository_id = @repository_id AND r.parent = @parent AND r.kind = 'manifest'
+    AND NOT EXISTS (SELECT 1 FROM manifests m WHERE m.repository_id = r.repository_id AND m.digest = r.child)
+ORDER BY r.child;
+
+-- Tags.
+
+-- name: GetTag :one
+SELECT name, digest, checked_at, updated_at FROM tags WHERE repository_id = @repository_id AND name = @name;
+
+-- name: UpsertTag :exec
+INSERT INTO tags (repository_id, name, digest, checked_at, created_at, updated_at)
+VALUES (@repository_id, @name, @digest, @checked_at, @created_at, @updated_at)
+ON CONFLICT (repository_id, name) DO UPDATE
+SET digest = excluded.digest, checked_at = excluded.checked_at, updated_at = excluded.updated_at;
+
+-- name: ConfirmTag :execrows
+UPDATE tags SET checked_at = @checked_at
+WHERE repository_id = @repository_id AND name = @name AND digest = @digest AND checked_at < @checked_at;
+
+-- name: DeleteTag :execrows
+DELETE FROM tags WHERE repository_id = @repository_id AND name = @name;
+
+-- name: ListTags :many
+SELECT name FROM tags WHERE repository_id = @repository_id AND name > @after ORDER BY name LIMIT @n;
+
+-- name: ListTagsOf :many
+SELECT name FROM tags WHERE repository_id = @repository_id AND digest = @digest ORDER BY name;
+
+-- name: IsTagged :one
+SELECT EXISTS (SELECT 1 FROM tags WHERE repository_id = @repository_id AND digest = @digest);
+
+-- name: InsertTagHistory :exec
+INSERT INTO tag_history (id, repository_id, name, digest, actor_id, at) VALUES (@id, @repository_id, @name, @digest, @actor_id, @at);
+
+-- name: ListTagHistory :many
+SELECT id, name, digest, actor_id, at FROM tag_history WHERE repository_id = @repository_id AND name = @name AND id < @before
+ORDER BY id DESC LIMIT @n;
+
+-- Admissions. The walk goes up from a digest through everything that refers to it. Both engines make the rows of a
+-- recursive query as they are asked for, so the unordered form ends as soon as its limit is reached, however many parents
+-- would follow.
+
+-- name: Admit :execrows
+INSERT INTO admissions (repository_id, digest, via, tag, created_at) VALUES (@repository_id, @digest, @via, @tag, @created_at)
+ON CONFLICT (repository_id, digest, via, tag) DO NOTHING;
+
+-- name: AdmittedVia :one
+SELECT EXISTS (SELECT 1 FROM admissions WHERE repository_id = @repository_id AND digest = @digest AND via = @via);
+
+-- name: DeleteAdmissions :execrows
+DELETE FROM admissions WHERE repository_id = @repository_id AND digest = @digest;
+
+-- name: SampleAdmissions :many
+WITH RECURSIVE up (digest) AS (
+    SELECT d.parent FROM manifest_references d WHERE d.repository_id = $1 AND d.child = $2
+    UNION
+    SELECT r.parent FROM up JOIN manifest_references r ON r.repository_id = $1 AND r.child = up.digest
+)
+SELECT s.tag FROM admissions s WHERE s.repository_id = $1 AND s.digest = $2
+UNION ALL
+SELECT a.tag FROM up JOIN admissions a ON a.repository_id = $1 AND a.digest = up.digest
+LIMIT $3;
+
+-- name: ListAdmissions :many
+WITH RECURSIVE up (digest) AS (
+    SELECT d.parent FROM manifest_references d WHERE d.repository_id = $1 AND d.child = $2
+    UNION
+    SELECT r.parent FROM up JOIN manifest_references r ON r.repository_id = $1 AND r.child = up.digest
+)
+SELECT s.tag FROM admissions s WHERE s.repository_id = $1 AND s.digest = $2 AND s.tag >= $3
+UNION
+SELECT a.tag FROM up JOIN admissions a ON a.repository_id = $1 AND a.digest = up.digest WHERE a.tag >= $3
+ORDER BY 1 LIMIT $4;
+
+-- Answers of upstreams.
+
+-- name: GetList :one
+SELECT payload, checked_at FROM cached_lists WHERE repository_id = @repository_id AND kind = @kind AND subject = @subject;
+
+-- name: PutList :exec
+INSERT INTO cached_lists (repository_id, kind, subject, payload, checked_at)
+VALUES (@repository_id, @kind, @subject, @payload, @checked_at)
+ON CONFLICT (repository_id, kind, subject) DO UPDATE SET payload = excluded.payload, checked_at = excluded.checked_at;
+
+-- Candidates and doomed keys.
+
+-- name: PutCandidate :exec
+INSERT INTO gc_candidates (kind, repository_id, digest, review_after, attempts)
+VALUES (@kind, @repository_id, @digest, @review_after, 0)
+ON CONFLICT (kind, repository_id, digest) DO UPDATE SET review_after = excluded.review_after, attempts = 0;
+
+-- name: DeleteCandidate :execrows
+DELETE FROM gc_candidates WHERE kind = @kind AND repository_id = @repository_id AND digest = @digest;
+
+-- name: DeleteLinkCandidates :exec
+DELETE FROM gc_candidates
+WHERE gc_candidates.kind = 'link' AND gc_candidates.repository_id = @repository_id AND gc_candidates.digest IN (
+    SELECT r.child FROM manifest_references r WHERE r.repository_id = @repository_id AND r.parent = @parent);
+
+-- name: ListDueCandidates :many
+SELECT * FROM gc_candidates WHERE review_after <= @now ORDER BY review_after LIMIT @n;
+
+-- name: PostponeCandidate :execrows
+UPDATE gc_candidates SET review_after = @review_after, attempts = attempts + 1
+WHERE kind = @kind AND repository_id = @repository_id AND digest = @digest;
+
+-- name: InsertDoomedKey :exec
+INSERT INTO doomed_keys (storage_key, created_at) VALUES (@storage_key, @created_at) ON CONFLICT (storage_key) DO NOTHING;
+
+-- name: ListDoomedKeys :many
+SELECT * FROM doomed_keys ORDER BY created_at, storage_key LIMIT @n;
+
+-- name: DeleteDoomedKey :execrows
+DELETE FROM doomed_keys WHERE storage_key = @storage_key;
+
+-- name: KeyIsDoomed :one
+SELECT EXISTS (SELECT 1 FROM doomed_keys WHERE storage_key = @storage_key);
+
+-- Eviction.
+
+-- name: SumCachedBytes :one
+SELECT CAST(COALESCE(SUM(b.size), 0) AS BIGINT) FROM blobs b
+WHERE EXISTS (SELECT 1 FROM blob_links l JOIN repositories r ON r.id = l.repository_id WHERE l.digest = b.digest AND r.upstream_id <> 0);
+
+-- name: ListOutdatedManifests :many
+SELECT m.repository_id, m.digest FROM manifests m JOIN repositories r ON r.id = m.repository_id
+WHERE r.upstream_id <> 0 AND NOT EXISTS (SELECT 1 FROM upstreams u WHERE u.id = r.upstream_id AND u.epoch = r.epoch)
+ORDER BY m.repository_id, m.digest LIMIT @n;
+
+-- name: ListColdManifests :many
+SELECT m.repository_id, m.digest, CAST(COALESCE(p.last_pulled_at, m.created_at) AS BIGINT) AS last_pulled_at
+FROM manifests m
+JOIN repositories r ON r.id = m.repository_id
+LEFT JOIN pulls p ON p.repository_id = m.repository_id AND p.digest = m.digest
+WHERE r.upstream_id <> 0
+ORDER BY 3, m.repository_id, m.digest LIMIT @n;
+
+-- Pulls: telemetry, written apart from all else.
+
+-- name: AddPulls :exec
+INSERT INTO pulls (repository_id, digest, last_pulled_at, pull_count) VALUES (@repository_id, @digest, @last_pulled_at, @pull_count)
+ON CONFLICT (repository_id, digest) DO UPDATE
+SET last_pulled_at = CASE WHEN excluded.last_pulled_at > pulls.last_pulled_at THEN excluded.last_pulled_at ELSE pulls.last_pulled_at END,
+    pull_count = pulls.pull_count + excluded.pull_count;
+
+-- name: GetPulls :one
+SELECT last_pulled_at, pull_count FROM pulls WHERE repository_id = @repository_id AND digest = @digest;
+
+-- name: DeletePulls :exec
+DELETE FROM pulls WHERE repository_id = @repository_id AND digest = @digest;
+
+-- Checks: pages of rows in key order, and the rows that break a promise.
+
+-- name: CheckManifestPage :many
+SELECT m.repository_id, m.digest, m.size, m.payload FROM manifests m
+WHERE m.repository_id > @after_repository OR (m.repository_id = @after_repository AND m.digest > @after_digest)
+ORDER BY m.repository_id, m.digest LIMIT @n;
+
+-- name: CheckTags :many
+SELECT t.repository_id, t.name, t.digest FROM tags t
+WHERE NOT EXISTS (SELECT 1 FROM manifests m WHERE m.repository_id = t.repository_id AND m.digest = t.digest)
+ORDER BY t.repository_id, t.name LIMIT @n;
+
+-- name: CheckLinks :many
+SELECT l.repository_id, l.digest FROM blob_links l
+WHERE NOT EXISTS (SELECT 1 FROM blobs b WHERE b.digest = l.digest)
+ORDER BY l.repository_id, l.digest LIMIT @n;
+
+-- name: CheckReferences :many
+SELECT r.repository_id, r.parent, r.child, r.kind FROM manifest_references r JOIN repositories p ON p.id = r.repository_id
+WHERE p.upstream_id = 0 AND (
+    (r.kind IN ('config', 'layer')
+        AND NOT EXISTS (SELECT 1 FROM blob_links l WHERE l.repository_id = r.repository_id AND l.digest = r.child))
+    OR (r.kind = 'manifest'
+        AND NOT EXISTS (SELECT 1 FROM manifests m WHERE m.repository_id = r.repository_id AND m.digest = r.child)))
+ORDER BY r.repository_id, r.parent, r.position LIMIT @n;
+
+-- name: CheckDoomed :many
+SELECT d.storage_key FROM doomed_keys d WHERE EXISTS (SELECT 1 FROM blobs b WHERE b.storage_key = d.storage_key)
+ORDER BY d.storage_key LIMIT @n;
+
+-- name: CheckUnlinked :many
+SELECT b.digest FROM blobs b
+WHERE NOT EXISTS (SELECT 1 FROM blob_links l WHERE l.digest = b.digest)
+    AND NOT EXISTS (SELECT 1 FROM gc_candidates c WHERE c.kind = 'blob' AND c.repository_id = 0 AND c.digest = b.digest)
+ORDER BY b.digest LIMIT @n;

@@ -1,0 +1,185 @@
+package meta
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"github.com/weir-registry/weir/internal/store/meta/query"
+)
+
+// turn is SQLite's one writing connection. Writers take turns on it, and those that queue while another commits share the
+// next transaction: each runs in a savepoint of its own, so that its failure undoes nothing else, and the last of the queue
+// commits for all. One fsync thus acknowledges many writes. Every writer runs its function on its own goroutine.
+type turn struct {
+	db *sql.DB // one connection
+
+	waiting atomic.Int32 // writers that will take the turn after the present one
+
+	mu      sync.Mutex // the turn
+	conn    *sql.Conn
+	queries *query.Queries // prepared on conn
+	open    *shared        // the transaction that runs, or nil
+}
+
+// shared is one transaction of several writers.
+type shared struct {
+	done  chan struct{} // closed when the transaction has ended
+	size  int           // writers whose savepoint is released into it
+	turns int
+	err   error // set before done is closed
+}
+
+const (
+	maxShared     = 128 // turns per transaction: bounds how long the first of them waits for its commit
+	sharedRetries = 4
+)
+
+// errBroken tells the writers of a shared transaction that SQLite undid all of it because of one of them (disk full, an
+// interrupted statement). They try again.
+var errBroken = errors.New("the shared transaction was undone")
+
+func (t *turn) write(ctx context.Context, fn func(context.Context, *query.Queries, query.DBTX) error) error {
+	for attempt := 1; ; attempt++ {
+		s, err := t.join(ctx, fn)
+		if err != nil {
+			return err
+		}
+		<-s.done
+		if !errors.Is(s.err, errBroken) || attempt == sharedRetries {
+			return s.err
+		}
+	}
+}
+
+// join runs fn in a savepoint of the transaction of the day. The transaction is not committed yet when join returns it.
+func (t *turn) join(ctx context.Context, fn func(context.Context, *query.Queries, query.DBTX) error) (_ *shared, err error) {
+	t.waiting.Add(1)
+	t.mu.Lock() // not given up when ctx ends: whoever is last in the queue must commit
+	t.waiting.Add(-1)
+	defer t.pass()
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if err := t.begin(); err != nil {
+		return nil, err
+	}
+	kept := false
+	defer func() {
+		if !kept { // also when fn panics
+			t.undo()
+		}
+	}()
+	// An interrupted statement would undo the transaction of all, so fn's context never ends.
+	if err := fn(context.WithoutCancel(ctx), t.queries, t.conn); err != nil {
+		return nil, err
+	}
+	if err := t.exec("RELEASE one"); err != nil {
+		return nil, err
+	}
+	kept = true
+	t.open.size++
+	return t.open, nil
+}
+
+// begin opens a transaction if none runs, and a savepoint in it.
+func (t *turn) begin() error {
+	if err := t.connect(); err != nil {
+		return err
+	}
+	if t.open == nil {
+		if err := t.exec("BEGIN IMMEDIATE"); err != nil {
+			return fmt.Errorf("begin: %w", err)
+		}
+		t.open = &shared{done: make(chan struct{})}
+	}
+	t.open.turns++
+	if err := t.exec("SAVEPOINT one"); err != nil {
+		t.breakUp()
+		return fmt.Errorf("savepoint: %w", err)
+	}
+	return nil
+}
+
+// undo takes back what the present writer did.
+func (t *turn) undo() {
+	if t.exec("ROLLBACK TO one") != nil || t.exec("RELEASE one") != nil {
+		t.breakUp()
+	}
+}
+
+// pass ends the turn: the next writer goes on with the transaction, or it is committed here.
+func (t *turn) pass() {
+	defer t.mu.Unlock()
+	s := t.open
+	if s == nil || t.waiting.Load() > 0 && s.turns < maxShared {
+		return
+	}
+	statement := "COMMIT"
+	if s.size == 0 {
+		statement = "ROLLBACK"
+	}
+	if err := t.exec(statement); err != nil {
+		s.err = fmt.Errorf("commit: %w", err)
+		t.disconnect()
+	}
+	t.open = nil
+	close(s.done)
+}
+
+// breakUp ends a transaction that SQLite has undone, or that cannot go on.
+func (t *turn) breakUp() {
+	t.open.err = errBroken
+	close(t.open.done)
+	t.open = nil
+	t.disconnect()
+}
+
+func (t *turn) connect() error {
+	if t.conn != nil {
+		return nil
+	}
+	conn, err := t.db.Conn(context.Background())
+	if err != nil {
+		return err
+	}
+	queries, err := query.Prepare(context.Background(), conn)
+	if err != nil {
+		return errors.Join(fmt.Errorf("prepare the queries: %w", err), conn.Close())
+	}
+	t.conn, t.queries = conn, queries
+	return nil
+}
+
+// disconnect drops the connection, and with it whatever state its transaction is in.
+func (t *turn) disconnect() {
+	if t.conn == nil {
+		return
+	}
+	_ = t.queries.Close()
+	_ = t.exec("ROLLBACK")                                       // fails when nothing is open
+	_ = t.conn.Raw(func(any) error { return driver.ErrBadConn }) // ErrBadConn: the pool must not reuse it
+	_ = t.conn.Close()
+	t.conn, t.queries = nil, nil
+}
+
+func (t *turn) exec(statement string) error {
+	_, err := t.conn.ExecContext(context.Background(), statement)
+	return err
+}
+
+func (t *turn) close() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.conn != nil {
+		_, err := t.conn.ExecContext(context.Background(), "PRAGMA optimize")
+		err = errors.Join(err, t.queries.Close(), t.conn.Close())
+		t.conn, t.queries = nil, nil
+		return errors.Join(err, t.db.Close())
+	}
+	return t.db.Close()
+}

@@ -1,0 +1,103 @@
+package meta
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/weir-registry/weir/internal/store/meta/query"
+)
+
+// Tx is a transaction in the hands of a Write's function, and must not outlive it.
+type Tx struct {
+	*query.Queries
+
+	db      *DB
+	conn    query.DBTX
+	changes []Change
+	touched []int64 // groups whose generation this transaction has raised
+}
+
+// Conn is the connection itself, for the few statements that cannot be generated.
+func (tx *Tx) Conn() query.DBTX { return tx.conn }
+
+// Engine is SQLite or PostgreSQL.
+func (tx *Tx) Engine() string { return tx.db.Engine() }
+
+// ID is DB.ID.
+func (tx *Tx) ID() int64 { return tx.db.ID() }
+
+// Change notes in the change feed that what kind and key name has changed; group 0 is the instance. Followers hear of it
+// after the commit.
+func (tx *Tx) Change(ctx context.Context, group int64, kind, key string) error {
+	seq, err := tx.InsertChange(ctx, query.InsertChangeParams{GroupID: group, Kind: kind, Key: key, At: micros(time.Now())})
+	if err != nil {
+		return fmt.Errorf("note the change of %s %s: %w", kind, key, err)
+	}
+	tx.changes = append(tx.changes, Change{Seq: seq, GroupID: group, Kind: kind, Key: key})
+	return nil
+}
+
+// Event is something that happened, for the audit trail. Detail becomes JSON and must hold no secrets.
+type Event struct {
+	GroupID   int64 // 0 = the instance
+	Kind      string
+	ActorID   int64 // 0 = nobody, or the system
+	Subject   string
+	Detail    any
+	RequestID string
+}
+
+// Event stores an event with the transaction.
+func (tx *Tx) Event(ctx context.Context, e Event) error {
+	detail := []byte("{}")
+	if e.Detail != nil {
+		var err error
+		if detail, err = json.Marshal(e.Detail); err != nil {
+			return fmt.Errorf("encode the detail of event %s: %w", e.Kind, err)
+		}
+	}
+	return tx.InsertEvent(ctx, query.InsertEventParams{
+		ID: tx.ID(), GroupID: e.GroupID, Kind: e.Kind, ActorID: e.ActorID, Subject: e.Subject,
+		Detail: string(detail), RequestID: e.RequestID, At: micros(time.Now()),
+	})
+}
+
+// LockBlob reads a blob's row and keeps every other transaction from linking, collecting or moving it until this one ends.
+// sql.ErrNoRows when there is none; then nothing is locked.
+func (tx *Tx) LockBlob(ctx context.Context, digest []byte) (query.Blob, error) {
+	var b query.Blob
+	err := tx.lock(ctx, "SELECT digest, size, storage_key, created_at FROM blobs WHERE digest = $1", digest).
+		Scan(&b.Digest, &b.Size, &b.StorageKey, &b.CreatedAt)
+	return b, err
+}
+
+// LockRepository reads and locks a repository's row; sql.ErrNoRows.
+func (tx *Tx) LockRepository(ctx context.Context, id int64) (query.Repository, error) {
+	var r query.Repository
+	err := tx.lock(ctx, "SELECT id, group_id, upstream_id, epoch, format, name, created_at FROM repositories WHERE id = $1", id).
+		Scan(&r.ID, &r.GroupID, &r.UpstreamID, &r.Epoch, &r.Format, &r.Name, &r.CreatedAt)
+	return r, err
+}
+
+// LockManifest locks a manifest's row without reading its payload; sql.ErrNoRows.
+func (tx *Tx) LockManifest(ctx context.Context, repository int64, digest []byte) error {
+	var one int
+	return tx.lock(ctx, "SELECT 1 FROM manifests WHERE repository_id = $1 AND digest = $2", repository, digest).Scan(&one)
+}
+
+// LockGroup locks a group's row, so that two changes of one group's definitions follow each other; sql.ErrNoRows.
+func (tx *Tx) LockGroup(ctx context.Context, id int64) error {
+	var one int
+	return tx.lock(ctx, "SELECT 1 FROM groups WHERE id = $1", id).Scan(&one)
+}
+
+// lock runs a SELECT whose rows stay locked until the end of the transaction. On SQLite the turn to write is the lock.
+func (tx *Tx) lock(ctx context.Context, statement string, args ...any) rowScanner {
+	return tx.conn.QueryRowContext(ctx, statement+tx.db.engine.forUpdate(), args...)
+}
+
+type rowScanner interface{ Scan(dest ...any) error }
+
+func micros(t time.Time) int64 { return t.UnixMicro() }
