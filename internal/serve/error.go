@@ -45,9 +45,6 @@ func WriteError(w http.ResponseWriter, r *http.Request, err error) {
 		item.Detail = nil
 		body, _ = json.Marshal(errorBody{Errors: []errorItem{item}})
 	}
-	for _, name := range []string{"Content-Encoding", "Content-Range", "Etag", "Last-Modified", "Docker-Content-Digest"} {
-		h.Del(name)
-	}
 	h.Set("Content-Type", "application/json; charset=utf-8")
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	h.Set("X-Content-Type-Options", "nosniff")

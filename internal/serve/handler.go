@@ -81,7 +81,7 @@ func (f *Front) Wrap(door string, h http.Handler) http.Handler {
 		r = r.WithContext(ctx)
 		r.Body = f.body(r.Body, rw)
 		rw.Header().Set("X-Request-Id", info.ID)
-		f.observer.Started(door)
+		f.observer.InFlight(1)
 		defer func() {
 			rw.finish(r.Body)
 			f.line(r, rw, door, info, trace.Values(), time.Since(start))

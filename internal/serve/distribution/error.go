@@ -1,0 +1,56 @@
+package distribution
+
+import (
+	"errors"
+	"net/http"
+
+	"github.com/weir-registry/weir/internal/oci"
+	"github.com/weir-registry/weir/internal/registry"
+)
+
+// Errors that need nothing of the request.
+var (
+	errNotFound      = oci.NewError(oci.CodeUnsupported, "no such resource of the distribution API").WithStatus(http.StatusNotFound)
+	errDigestInvalid = oci.NewError(oci.CodeDigestInvalid, "not a digest: want sha256:<64 hex digits> or sha512:<128 hex digits>")
+	errTagInvalid    = oci.NewError(oci.CodeTagInvalid, "not a tag: want a letter, digit or '_', then up to 127 letters, digits, '_', '.' or '-'")
+	errUploadUnknown = oci.NewError(oci.CodeBlobUploadUnknown, "there is no such upload in this repository; start a new one")
+	errLoop          = oci.NewError(oci.CodeUnsupported, "this request has passed through this registry before: an upstream leads back here").
+				WithStatus(http.StatusLoopDetected)
+)
+
+// translate makes an error of a Registry what a client may see. Upstreams' answers are spoken for by the virtual registry;
+// one that gets here raw is told by its class alone.
+func translate(req request, err error) error {
+	if oci.ErrorCode(err) != "" {
+		return err
+	}
+	o, ok := errors.AsType[*registry.OutcomeError](err)
+	if !ok {
+		return err
+	}
+	if o.Outcome != registry.Unknown {
+		return oci.NewError(req.unknown(), "not found").WithCause(err)
+	}
+	if o.Limited {
+		return oci.NewError(oci.CodeTooManyRequests, "the upstream limits requests; try again later").WithRetryAfter(o.RetryAfter).WithCause(err)
+	}
+	return oci.NewError(oci.CodeUnavailable, "the upstream cannot answer at the moment").WithRetryAfter(o.RetryAfter).WithCause(err)
+}
+
+// unknown is the code that says "there is no such thing" for what was asked.
+func (req request) unknown() oci.Code {
+	switch req.kind {
+	case kindManifest, kindReferrers:
+		return oci.CodeManifestUnknown
+	case kindBlob:
+		return oci.CodeBlobUnknown
+	case kindUpload:
+		return oci.CodeBlobUploadUnknown
+	}
+	return oci.CodeNameUnknown
+}
+
+// absent reports whether err says that something is not there.
+func absent(err error) bool {
+	return err != nil && registry.AsOutcome(err).Outcome == registry.Absent
+}

@@ -1,0 +1,99 @@
+package distribution
+
+import (
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/weir-registry/weir/internal/oci"
+	"github.com/weir-registry/weir/internal/registry"
+)
+
+// traceHeaders tells the client how the answer came about: the decision's id, and for cached content Age (RFC 9111),
+// Cache-Status (RFC 9211), and a Warning in the form of the distribution specification 1.1 when it is stale.
+func traceHeaders(h http.Header, t registry.TraceValues) {
+	if t.DecisionID != "" {
+		h.Set("Weir-Decision", t.DecisionID)
+	}
+	status := cacheStatus(t.Cache)
+	if status == "" {
+		return
+	}
+	h.Set("Cache-Status", status)
+	switch t.Cache {
+	case registry.CacheHit, registry.CacheStale, registry.CacheRevalidated:
+		h.Set("Age", strconv.FormatInt(int64(max(0, t.Age)/time.Second), 10))
+	}
+	if t.Cache == registry.CacheStale {
+		h.Set("Warning", `299 - "served from the cache: the upstream could not confirm that this is current"`)
+	}
+}
+
+func cacheStatus(s registry.CacheStatus) string {
+	switch s {
+	case registry.CacheHit:
+		return "weir; hit"
+	case registry.CacheStale:
+		return "weir; hit; detail=stale"
+	case registry.CacheRevalidated:
+		return "weir; hit; detail=revalidated"
+	case registry.CacheMiss:
+		return "weir; fwd=miss; stored"
+	case registry.CacheJoined:
+		return "weir; fwd=miss; stored; collapsed"
+	case registry.CachePass:
+		return "weir; fwd=miss"
+	}
+	return ""
+}
+
+// contentHeaders describes content; HEAD and GET must both come through here.
+func contentHeaders(h http.Header, mediaType string, digest oci.Digest, size int64) {
+	h.Set("Content-Type", mediaType)
+	h.Set("Docker-Content-Digest", string(digest))
+	h.Set("Etag", etag(digest))
+	h.Set("X-Content-Type-Options", "nosniff")
+	if size >= 0 {
+		h.Set("Content-Length", strconv.FormatInt(size, 10))
+	}
+}
+
+func etag(d oci.Digest) string { return `"` + string(d) + `"` }
+
+// notModified reports whether If-None-Match names digest: as an entity tag, weak or strong, or, as some clients do, bare.
+func notModified(r *http.Request, digest oci.Digest) bool {
+	for _, line := range r.Header.Values("If-None-Match") {
+		for tag := range strings.SplitSeq(line, ",") {
+			tag = strings.TrimPrefix(strings.TrimSpace(tag), "W/")
+			if tag == "*" || strings.Trim(tag, `"`) == string(digest) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// writeNotModified answers 304 with the headers that describe the content, but its length.
+func writeNotModified(w http.ResponseWriter) error {
+	w.Header().Del("Content-Length")
+	w.Header().Del("Content-Type")
+	w.WriteHeader(http.StatusNotModified)
+	return nil
+}
+
+// viaSelf reports whether a Via header names instance: the request has been here before.
+func viaSelf(h http.Header, instance string) bool {
+	if instance == "" {
+		return false
+	}
+	for _, line := range h.Values("Via") {
+		for hop := range strings.SplitSeq(line, ",") {
+			fields := strings.Fields(hop) // protocol, received-by, comment
+			if len(fields) >= 2 && fields[1] == instance {
+				return true
+			}
+		}
+	}
+	return false
+}
