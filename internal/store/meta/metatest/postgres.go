@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -51,6 +52,7 @@ type postgres struct {
 	port  int
 	admin *sql.DB
 	mu    sync.Mutex // CREATE DATABASE wants its template for itself
+	hold  io.Closer  // the watcher's pipe: the garbage collector would close it
 }
 
 func (c *postgres) dsn(database string) string {
@@ -111,7 +113,8 @@ func (c *postgres) serve(as func(string, ...string) *exec.Cmd, server, dir, data
 		return err
 	}
 	if err = c.prepare(); err == nil {
-		return nil // pipe stays open until this process ends
+		c.hold = pipe // open until this process ends
+		return nil
 	}
 	log, _ := os.ReadFile(filepath.Join(dir, "log"))
 	_ = pipe.Close()
