@@ -90,9 +90,6 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.countCredentialUseStmt, err = db.PrepareContext(ctx, countCredentialUse); err != nil {
 		return nil, fmt.Errorf("error preparing query CountCredentialUse: %w", err)
 	}
-	if q.countDueJobsStmt, err = db.PrepareContext(ctx, countDueJobs); err != nil {
-		return nil, fmt.Errorf("error preparing query CountDueJobs: %w", err)
-	}
 	if q.countGroupContentStmt, err = db.PrepareContext(ctx, countGroupContent); err != nil {
 		return nil, fmt.Errorf("error preparing query CountGroupContent: %w", err)
 	}
@@ -134,6 +131,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	}
 	if q.deleteLinkCandidatesStmt, err = db.PrepareContext(ctx, deleteLinkCandidates); err != nil {
 		return nil, fmt.Errorf("error preparing query DeleteLinkCandidates: %w", err)
+	}
+	if q.deleteListStmt, err = db.PrepareContext(ctx, deleteList); err != nil {
+		return nil, fmt.Errorf("error preparing query DeleteList: %w", err)
 	}
 	if q.deleteManifestStmt, err = db.PrepareContext(ctx, deleteManifest); err != nil {
 		return nil, fmt.Errorf("error preparing query DeleteManifest: %w", err)
@@ -387,6 +387,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.listUpstreamsStmt, err = db.PrepareContext(ctx, listUpstreams); err != nil {
 		return nil, fmt.Errorf("error preparing query ListUpstreams: %w", err)
 	}
+	if q.moveBlobStmt, err = db.PrepareContext(ctx, moveBlob); err != nil {
+		return nil, fmt.Errorf("error preparing query MoveBlob: %w", err)
+	}
 	if q.postponeCandidateStmt, err = db.PrepareContext(ctx, postponeCandidate); err != nil {
 		return nil, fmt.Errorf("error preparing query PostponeCandidate: %w", err)
 	}
@@ -604,11 +607,6 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing countCredentialUseStmt: %w", cerr)
 		}
 	}
-	if q.countDueJobsStmt != nil {
-		if cerr := q.countDueJobsStmt.Close(); cerr != nil {
-			err = fmt.Errorf("error closing countDueJobsStmt: %w", cerr)
-		}
-	}
 	if q.countGroupContentStmt != nil {
 		if cerr := q.countGroupContentStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing countGroupContentStmt: %w", cerr)
@@ -677,6 +675,11 @@ func (q *Queries) Close() error {
 	if q.deleteLinkCandidatesStmt != nil {
 		if cerr := q.deleteLinkCandidatesStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing deleteLinkCandidatesStmt: %w", cerr)
+		}
+	}
+	if q.deleteListStmt != nil {
+		if cerr := q.deleteListStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing deleteListStmt: %w", cerr)
 		}
 	}
 	if q.deleteManifestStmt != nil {
@@ -1099,6 +1102,11 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing listUpstreamsStmt: %w", cerr)
 		}
 	}
+	if q.moveBlobStmt != nil {
+		if cerr := q.moveBlobStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing moveBlobStmt: %w", cerr)
+		}
+	}
 	if q.postponeCandidateStmt != nil {
 		if cerr := q.postponeCandidateStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing postponeCandidateStmt: %w", cerr)
@@ -1330,7 +1338,6 @@ type Queries struct {
 	confirmTagStmt             *sql.Stmt
 	countAdminsStmt            *sql.Stmt
 	countCredentialUseStmt     *sql.Stmt
-	countDueJobsStmt           *sql.Stmt
 	countGroupContentStmt      *sql.Stmt
 	countRegistryUseStmt       *sql.Stmt
 	countUpstreamUseStmt       *sql.Stmt
@@ -1345,6 +1352,7 @@ type Queries struct {
 	deleteHostedPrefixStmt     *sql.Stmt
 	deleteLinkStmt             *sql.Stmt
 	deleteLinkCandidatesStmt   *sql.Stmt
+	deleteListStmt             *sql.Stmt
 	deleteManifestStmt         *sql.Stmt
 	deleteMembersStmt          *sql.Stmt
 	deletePullsStmt            *sql.Stmt
@@ -1429,6 +1437,7 @@ type Queries struct {
 	listTagsStmt               *sql.Stmt
 	listTagsOfStmt             *sql.Stmt
 	listUpstreamsStmt          *sql.Stmt
+	moveBlobStmt               *sql.Stmt
 	postponeCandidateStmt      *sql.Stmt
 	putCandidateStmt           *sql.Stmt
 	putGrantStmt               *sql.Stmt
@@ -1491,7 +1500,6 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		confirmTagStmt:             q.confirmTagStmt,
 		countAdminsStmt:            q.countAdminsStmt,
 		countCredentialUseStmt:     q.countCredentialUseStmt,
-		countDueJobsStmt:           q.countDueJobsStmt,
 		countGroupContentStmt:      q.countGroupContentStmt,
 		countRegistryUseStmt:       q.countRegistryUseStmt,
 		countUpstreamUseStmt:       q.countUpstreamUseStmt,
@@ -1506,6 +1514,7 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		deleteHostedPrefixStmt:     q.deleteHostedPrefixStmt,
 		deleteLinkStmt:             q.deleteLinkStmt,
 		deleteLinkCandidatesStmt:   q.deleteLinkCandidatesStmt,
+		deleteListStmt:             q.deleteListStmt,
 		deleteManifestStmt:         q.deleteManifestStmt,
 		deleteMembersStmt:          q.deleteMembersStmt,
 		deletePullsStmt:            q.deletePullsStmt,
@@ -1590,6 +1599,7 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		listTagsStmt:               q.listTagsStmt,
 		listTagsOfStmt:             q.listTagsOfStmt,
 		listUpstreamsStmt:          q.listUpstreamsStmt,
+		moveBlobStmt:               q.moveBlobStmt,
 		postponeCandidateStmt:      q.postponeCandidateStmt,
 		putCandidateStmt:           q.putCandidateStmt,
 		putGrantStmt:               q.putGrantStmt,

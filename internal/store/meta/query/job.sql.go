@@ -45,22 +45,6 @@ func (q *Queries) ClaimJob(ctx context.Context, arg ClaimJobParams) (Job, error)
 	return i, err
 }
 
-const countDueJobs = `-- name: CountDueJobs :one
-SELECT COUNT(*) FROM jobs WHERE kind = $1 AND run_after <= $2 AND lease_until <= $2
-`
-
-type CountDueJobsParams struct {
-	Kind string
-	Now  int64
-}
-
-func (q *Queries) CountDueJobs(ctx context.Context, arg CountDueJobsParams) (int64, error) {
-	row := q.queryRow(ctx, q.countDueJobsStmt, countDueJobs, arg.Kind, arg.Now)
-	var count int64
-	err := row.Scan(&count)
-	return count, err
-}
-
 const ensureJob = `-- name: EnsureJob :execrows
 INSERT INTO jobs (id, kind, key, payload, run_after, lease_owner, lease_until, attempts, last_error, created_at)
 VALUES ($1, $2, $3, $4, $5, 0, 0, 0, '', $6)

@@ -246,7 +246,7 @@ CREATE TABLE jobs (
     key         TEXT NOT NULL,             -- one open job for each (kind, key)
     payload     TEXT NOT NULL,             -- JSON
     run_after   BIGINT NOT NULL,
-    lease_owner BIGINT NOT NULL,           -- replica, 0 = none
+    lease_owner BIGINT NOT NULL,           -- id of the claim, which holds the replica; 0 = none
     lease_until BIGINT NOT NULL,
     attempts    INTEGER NOT NULL,
     last_error  TEXT NOT NULL,

@@ -45,6 +45,3 @@ WHERE kind = @kind AND key = @key AND lease_owner = @lease_owner;
 
 -- name: ListJobs :many
 SELECT * FROM jobs WHERE kind > @after_kind OR (kind = @after_kind AND key > @after_key) ORDER BY kind, key LIMIT @n;
-
--- name: CountDueJobs :one
-SELECT COUNT(*) FROM jobs WHERE kind = @kind AND run_after <= @now AND lease_until <= @now;

@@ -1,0 +1,175 @@
+package work
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"time"
+
+	"github.com/weir-registry/weir/internal/store/meta"
+	"github.com/weir-registry/weir/internal/store/meta/query"
+)
+
+var (
+	errNothingDue = errors.New("no job is due")
+	errLeaseLost  = errors.New("the lease of the job was lost")
+)
+
+// lease is a claimed job. owner is an id made for this claim alone, so that a former holder, on this replica or another, can
+// settle nothing.
+type lease struct {
+	id        int64
+	kind, key string
+	owner     int64
+	payload   string
+	attempts  int // this one included
+	until     time.Time
+}
+
+// dueBatch is how many due jobs are looked at for one that nobody else has claimed meanwhile.
+const dueBatch = 16
+
+// claim leases the job of the kind that is due for longest; errNothingDue.
+func (r *Runner) claim(ctx context.Context, kind string) (*lease, error) {
+	now := r.o.Now()
+	ids, err := r.db.Read().ListDueJobs(ctx, query.ListDueJobsParams{Kind: kind, Now: micros(now), N: dueBatch})
+	if err != nil {
+		return nil, err
+	}
+	for _, id := range ids {
+		l, err := r.claimOne(ctx, id, now)
+		if !errors.Is(err, sql.ErrNoRows) { // taken by another, or asked for anew under another id
+			return l, err
+		}
+	}
+	return nil, errNothingDue
+}
+
+func (r *Runner) claimOne(ctx context.Context, id int64, now time.Time) (*lease, error) {
+	l := &lease{id: id, owner: r.db.ID(), until: now.Add(r.o.Lease)}
+	err := r.db.Write(ctx, func(ctx context.Context, tx *meta.Tx) error {
+		row, err := tx.ClaimJob(ctx, query.ClaimJobParams{ID: id, LeaseOwner: l.owner, LeaseUntil: micros(l.until), Now: micros(now)})
+		if err != nil {
+			return err
+		}
+		l.kind, l.key, l.payload, l.attempts = row.Kind, row.Key, row.Payload, int(row.Attempts)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+// renew keeps the lease until ctx ends; it ends ctx when the lease is lost.
+func (r *Runner) renew(ctx context.Context, l *lease, cancel context.CancelCauseFunc) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-r.o.After(r.o.Lease / 3):
+		}
+		until := r.o.Now().Add(r.o.Lease)
+		err := r.settle(ctx, "renew", func(ctx context.Context, tx *meta.Tx) (int64, error) {
+			return tx.RenewJob(ctx, query.RenewJobParams{LeaseUntil: micros(until), Kind: l.kind, Key: l.key, LeaseOwner: l.owner})
+		})
+		switch {
+		case err == nil:
+			l.until = until
+		case ctx.Err() != nil:
+			return
+		case errors.Is(err, errLeaseLost) || !r.o.Now().Before(l.until):
+			cancel(errLeaseLost)
+			return
+		default:
+			r.o.Log.Warn("renew the lease of a job", "kind", l.kind, "key", l.key, "error", err)
+		}
+	}
+}
+
+// settle runs one change of a leased job; errLeaseLost when it is leased no more.
+func (r *Runner) settle(ctx context.Context, what string, change func(context.Context, *meta.Tx) (int64, error)) error {
+	err := r.db.Write(ctx, func(ctx context.Context, tx *meta.Tx) error {
+		n, err := change(ctx, tx)
+		if err == nil && n == 0 {
+			err = errLeaseLost
+		}
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("%s job: %w", what, err)
+	}
+	return nil
+}
+
+// finish ends a job that is done. A recurring one, or one that was asked for again meanwhile, stays.
+func (r *Runner) finish(ctx context.Context, h Handler, l *lease) error {
+	next := r.o.Now().Add(h.Every)
+	return r.settle(ctx, "finish", func(ctx context.Context, tx *meta.Tx) (int64, error) {
+		if h.Every == 0 || l.key != "" {
+			n, err := tx.FinishJob(ctx, query.FinishJobParams{ID: l.id, LeaseOwner: l.owner})
+			if err != nil || n > 0 {
+				return n, err
+			}
+		}
+		return tx.RepeatJob(ctx, query.RepeatJobParams{ID: l.id, Next: micros(next), Kind: l.kind, Key: l.key, LeaseOwner: l.owner})
+	})
+}
+
+// release gives a job back that the stopping runner interrupted: that was no failure of the job.
+func (r *Runner) release(ctx context.Context, l *lease) error {
+	return r.settle(ctx, "release", func(ctx context.Context, tx *meta.Tx) (int64, error) {
+		return tx.ReleaseJob(ctx, query.ReleaseJobParams{Kind: l.kind, Key: l.key, LeaseOwner: l.owner})
+	})
+}
+
+// errorBytes bounds the text of an error that is kept with a job.
+const errorBytes = 1000
+
+func (r *Runner) fail(ctx context.Context, l *lease, cause error, again time.Time) error {
+	text := cause.Error()
+	if len(text) > errorBytes {
+		text = text[:errorBytes]
+	}
+	return r.settle(ctx, "put off", func(ctx context.Context, tx *meta.Tx) (int64, error) {
+		return tx.FailJob(ctx, query.FailJobParams{
+			RunAfter: micros(again), LastError: strings.ToValidUTF8(strings.ReplaceAll(text, "\x00", ""), "?"), // PostgreSQL takes no others
+			Kind: l.kind, Key: l.key, LeaseOwner: l.owner,
+		})
+	})
+}
+
+// ensureRecurring makes the rows of recurring jobs that are not there yet.
+func (r *Runner) ensureRecurring(ctx context.Context) error {
+	for _, h := range r.handlers {
+		if h.Every == 0 {
+			continue
+		}
+		now := r.o.Now()
+		err := r.db.Write(ctx, func(ctx context.Context, tx *meta.Tx) error {
+			_, err := tx.EnsureJob(ctx, query.EnsureJobParams{ID: tx.ID(), Kind: h.Kind, Payload: "null", RunAfter: micros(now), CreatedAt: micros(now)})
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("make the recurring job %s: %w", h.Kind, err)
+		}
+	}
+	return nil
+}
+
+// backoff is how long a job waits after its nth attempt failed.
+func (r *Runner) backoff(attempts int) time.Duration {
+	wait := r.o.BackoffMax
+	if shift := attempts - 1; shift < 20 {
+		wait = min(wait, r.o.BackoffMin<<shift)
+	}
+	return jitter(wait)
+}
+
+// jitter spreads d by a fifth either way, so that what began together does not go on together.
+func jitter(d time.Duration) time.Duration {
+	return time.Duration(float64(d) * (0.8 + 0.4*rand.Float64())) //nolint:gosec // nothing secret
+}
