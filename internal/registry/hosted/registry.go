@@ -1,0 +1,83 @@
+// Package hosted is the registry that people push to: one group's hosted repositories over the store, with strict checks on
+// what a manifest refers to. Package assemble builds one per group; Member lets a virtual registry ask it as a local
+// upstream.
+//
+// Names are relative to the group. A push is durable when its method returns. Access has been checked by the layer above.
+package hosted
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/weir-registry/weir/internal/oci"
+	"github.com/weir-registry/weir/internal/registry"
+	"github.com/weir-registry/weir/internal/store"
+	"github.com/weir-registry/weir/internal/store/blob"
+)
+
+// Limits on lists.
+const (
+	maxPage      = 1000
+	maxReferrers = 10_000
+)
+
+// Registry is a group's hosted repositories.
+type Registry struct {
+	registry.Unimplemented
+	store  *store.Store
+	group  int64
+	sparse func(repository string) bool
+}
+
+// New returns the registry of a group. sparse says for a repository whether children of an index may be missing
+// (allow_sparse_index of its hosted prefix); nil means nowhere.
+func New(s *store.Store, group int64, sparse func(repository string) bool) *Registry {
+	if sparse == nil {
+		sparse = func(string) bool { return false }
+	}
+	return &Registry{store: s, group: group, sparse: sparse}
+}
+
+func (r *Registry) key(repository string) store.RepositoryKey {
+	return store.RepositoryKey{GroupID: r.group, Name: repository}
+}
+
+// id returns the id of a repository; NAME_UNKNOWN.
+func (r *Registry) id(ctx context.Context, repository string) (int64, error) {
+	id, err := r.store.RepositoryID(ctx, r.key(repository))
+	if err != nil {
+		return 0, explain(err, errName, "find repository", repository)
+	}
+	return id, nil
+}
+
+// What a client is told when something is not there.
+var (
+	errName     = oci.NewError(oci.CodeNameUnknown, "there is no such repository")
+	errManifest = oci.NewError(oci.CodeManifestUnknown, "there is no such manifest in this repository")
+	errBlob     = oci.NewError(oci.CodeBlobUnknown, "there is no such blob in this repository")
+	errUpload   = oci.NewError(oci.CodeBlobUploadUnknown, "there is no such upload in this repository; start a new one")
+)
+
+// explain turns the store's errors into protocol errors; missing stands for "not found".
+func explain(err error, missing *oci.Error, operation, object string) error {
+	if e, ok := errors.AsType[*store.MissingError](err); ok {
+		return oci.NewError(oci.CodeManifestBlobUnknown, "the manifest refers to content this repository does not hold; push that first").
+			WithDetail(map[string][]oci.Digest{"blobs": e.Blobs, "manifests": e.Manifests})
+	}
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return missing
+	case errors.Is(err, store.ErrDigest):
+		return oci.NewError(oci.CodeDigestInvalid, "the bytes that arrived have another digest")
+	case errors.Is(err, store.ErrOffset):
+		return oci.NewError(oci.CodeRangeInvalid, "the chunk does not begin where the upload ends")
+	case errors.Is(err, store.ErrInUse):
+		// 405 as the specification has it for deletions that are not allowed, and a code that says why.
+		return oci.NewError(oci.CodeDenied, "a manifest of this repository still needs the blob; delete the manifest first").WithStatus(405)
+	case errors.Is(err, blob.ErrFull):
+		return oci.NewError(oci.CodeUnavailable, "the server has no space left to store this").WithCause(err)
+	}
+	return fmt.Errorf("%s %s: %w", operation, object, err)
+}
