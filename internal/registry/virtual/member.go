@@ -23,7 +23,8 @@ type Member interface {
 
 	// Admissions yields the tags through which digest entered repository here, its parents' tags included, in no order,
 	// each at least once. A digest that entered without a tag (push, digest-first) yields "" once. It yields nothing for
-	// an unadmitted digest.
+	// an unadmitted digest. A referrer is admitted through its subject: the referrers tag "sha256-<hex>" of a subject, whether
+	// such a tag exists or not, is one of the tags of every manifest that has or was listed with that subject.
 	Admissions(ctx context.Context, repository string, digest oci.Digest) iter.Seq2[string, error]
 }
 
@@ -75,8 +76,8 @@ const (
 // Peek is the answer from the store alone.
 type Peek struct {
 	State    State
-	Exists   bool             // local members: the repository exists, whatever the reference
-	Answer   registry.Outcome // FreshAbsent: Absent or Denied, as the upstream said; Forbidden if the caller may not (local)
+	Exists   bool             // local members: the repository exists, whatever the reference and whoever asks
+	Answer   registry.Outcome // FreshAbsent: Absent or Denied, as the upstream said; Forbidden if it exists and the caller may not (local)
 	Age      time.Duration    // Fresh, Stale: since the upstream confirmed it
 	FreshFor time.Duration    // Fresh: how much longer; negative = for ever
 	Digest   oci.Digest       // Fresh, Stale

@@ -1,0 +1,147 @@
+package virtual_test
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/weir-registry/weir/internal/oci"
+	"github.com/weir-registry/weir/internal/registry"
+	"github.com/weir-registry/weir/internal/registry/virtual"
+)
+
+func TestClaims(t *testing.T) {
+	private, public := newFake(), newFake().has("payments/api", "1").has("library/payments", "1")
+	owner := remote("private", private)
+	owner.Claims = []oci.Pattern{pat("payments/*")}
+	for name, member := range map[string]virtual.MemberConfig{
+		"on":                owner,
+		"off":               {Name: "private", Member: private, Claims: owner.Claims},
+		"off and not built": {Name: "private", Claims: owner.Claims},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := registryOf(hub("hub", public), member)
+			_, err := pull(t, r, t.Context(), "payments/api", "1")
+			wantCode(t, err, oci.CodeManifestUnknown)
+			_, err = pull(t, r, virtual.WithNS(t.Context(), "docker.io"), "payments/api", "1")
+			wantCode(t, err, oci.CodeManifestUnknown)
+			if _, err = pull(t, r, t.Context(), "docker.io/payments/api", "1"); err == nil {
+				t.Error("host in path got around the claim")
+			}
+			if len(public.asked) != 0 {
+				t.Errorf("a private name travelled on: %v", public.asked)
+			}
+			wantServed(t, r, "payments", "1", "hub") // the Hub's library/payments is another name
+			public.asked = nil
+		})
+	}
+}
+
+func TestExistingRepositoryIsClaimed(t *testing.T) {
+	mine, public := newFake().has("app", "1"), newFake().has("library/app", "2")
+	r := registryOf(hub("hub", public), local("mine", mine))
+	wantServed(t, r, "app", "1", "mine")
+	_, err := pull(t, r, t.Context(), "app", "2")
+	wantCode(t, err, oci.CodeManifestUnknown)
+	if len(public.asked) != 0 {
+		t.Error("a private name travelled on")
+	}
+	mine.peekErr = errors.New("disk")
+	_, err = pull(t, r, t.Context(), "app", "2")
+	wantCode(t, err, oci.CodeUnavailable)
+	if len(public.asked) != 0 {
+		t.Error("a name travelled on although its owner could not be told")
+	}
+}
+
+// TestForbiddenLooksLikeNobody compares, to the byte, the answer for a forbidden name and for one that does not exist.
+func TestForbiddenLooksLikeNobody(t *testing.T) {
+	for name, opt := range map[string]virtual.Options{
+		"plain":              {},
+		"denied by tag":      {Rules: []virtual.Rule{deny("*:1")}},
+		"allowed by tag":     {Rules: []virtual.Rule{allow("*:1")}},
+		"digest first":       {Rules: []virtual.Rule{allow("*:1")}, AllowDigestFirst: true},
+		"denied altogether":  {Rules: []virtual.Rule{deny("*")}},
+		"another repository": {Rules: []virtual.Rule{allow("other/*")}},
+	} {
+		for _, ref := range []string{"1", digest(1).String()} {
+			for _, enabled := range []bool{true, false} {
+				ask := func(exists bool) *oci.Error {
+					mine := newFake()
+					if exists {
+						mine.has("app", "1", digest(1).String()).admit("app", digest(1), "1")
+						mine.forbidden["app"] = true
+					}
+					opt := opt
+					opt.Members = []virtual.MemberConfig{local("mine", mine), hub("hub", newFake())}
+					opt.Members[0].Enabled = enabled
+					_, err := pull(t, build(opt), t.Context(), "app", ref)
+					e, ok := errors.AsType[*oci.Error](err)
+					if !ok {
+						t.Fatalf("error %v", err)
+					}
+					return e
+				}
+				got, want := ask(true), ask(false)
+				if got.Code != want.Code || got.Message != want.Message || got.Detail != nil != (want.Detail != nil) {
+					t.Errorf("%s, %s: %v, but for nobody's name %v", name, ref, got, want)
+				}
+			}
+		}
+	}
+}
+
+func TestNarrowing(t *testing.T) {
+	dockerhub, ghcr, mine := newFake().has("library/alpine", "1").has("org/img", "1"), newFake().has("org/img", "1").has("alpine", "1"), newFake()
+	mine.has("quay.io/team/tool", "1").has("team.app/web", "1")
+	g := remote("ghcr", ghcr)
+	g.Hosts = []string{"GHCR.io"}
+	r := registryOf(hub("hub", dockerhub), g, local("mine", mine))
+	for _, c := range []struct{ ns, repository, served string }{
+		{"", "alpine", "hub"},
+		{"docker.io", "alpine", "hub"},
+		{"index.docker.io", "library/alpine", "hub"},
+		{"registry-1.docker.io:443", "alpine", "hub"},
+		{"ghcr.io", "alpine", "ghcr"},
+		{"ghcr.io", "org/img", "ghcr"},
+		{"", "ghcr.io/org/img", "ghcr"},
+		{"ghcr.io", "ghcr.io/org/img", "ghcr"},
+		{"", "docker.io/alpine", "hub"},
+		{"", "quay.io/team/tool", "mine"}, // nobody serves quay.io, but a local member has the name
+		{"", "team.app/web", "mine"},
+		{"docker.io", "ghcr.io/org/img", ""},
+		{"quay.io", "alpine", ""},
+		{"", "quay.io/org/img", ""},
+		{"", "123.dkr.ecr.eu-west-1.amazonaws.com/org/img", ""},
+		{"", "ghcr.io", ""},
+	} {
+		dockerhub.asked = nil
+		got, err := pull(t, r, virtual.WithNS(t.Context(), c.ns), c.repository, "1")
+		if got != c.served || (err == nil) != (c.served != "") {
+			t.Errorf("ns=%s %s: served by %q, %v; want %q", c.ns, c.repository, got, err, c.served)
+		}
+		if c.served == "" && len(dockerhub.asked) > 0 && c.repository != "ghcr.io" {
+			t.Errorf("ns=%s %s: the Hub was asked %v", c.ns, c.repository, dockerhub.asked)
+		}
+	}
+	_, err := pull(t, r, virtual.WithNS(t.Context(), "quay.io"), "alpine", "1")
+	wantCode(t, err, oci.CodeNameUnknown)
+}
+
+func TestTurnedOff(t *testing.T) {
+	off := remote("a", newFake().has("app", "1"))
+	off.Enabled = false
+	_, err := pull(t, registryOf(off), t.Context(), "app", "1")
+	wantCode(t, err, oci.CodeNameUnknown)
+	wantServed(t, registryOf(off, remote("b", newFake().has("app", "1"))), "app", "1", "b")
+}
+
+func TestReferrersOfNobody(t *testing.T) {
+	list, err := registryOf(remote("a", newFake())).Referrers(t.Context(), "app", digest(1), "")
+	if err != nil || list == nil || len(list.Manifests) != 0 {
+		t.Errorf("%v, %v", list, err)
+	}
+	down := newFake()
+	down.fault = registry.Unknown
+	_, err = registryOf(remote("a", down)).Referrers(t.Context(), "app", digest(1), "")
+	wantCode(t, err, oci.CodeUnavailable)
+}
