@@ -34,7 +34,8 @@ const (
 
 // feed is this replica's side of the changes table.
 type feed struct {
-	cursor  int64        // only the poller
+	polling sync.Mutex
+	cursor  int64        // guarded by polling
 	current atomic.Int64 // micros: all changes up to then are delivered
 
 	mu        sync.Mutex
@@ -121,6 +122,8 @@ func (f *feed) keep(ctx context.Context, e engine, log *slog.Logger) {
 }
 
 func (f *feed) poll(ctx context.Context, e engine) error {
+	f.polling.Lock()
+	defer f.polling.Unlock()
 	silent := time.Since(time.UnixMicro(f.current.Load()))
 	changes, next, current, err := e.changesAfter(ctx, f.cursor)
 	if err != nil {

@@ -176,7 +176,7 @@ func (t *turn) close() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.conn != nil {
-		_, err := t.conn.ExecContext(context.Background(), "PRAGMA optimize")
+		_, err := t.conn.ExecContext(context.Background(), "PRAGMA main.optimize")
 		err = errors.Join(err, t.queries.Close(), t.conn.Close())
 		t.conn, t.queries = nil, nil
 		return errors.Join(err, t.db.Close())

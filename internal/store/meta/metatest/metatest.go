@@ -2,7 +2,10 @@
 package metatest
 
 import (
+	"context"
+	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 
 	"github.com/weir-registry/weir/internal/store/meta"
@@ -29,7 +32,46 @@ func Options(t testing.TB, engine string) meta.Options {
 	if engine == meta.PostgreSQL {
 		return meta.Options{Engine: engine, DSN: newPostgres(t), MaxConns: 8}
 	}
-	return meta.Options{Engine: engine, Path: filepath.Join(t.TempDir(), "weir.db")}
+	return meta.Options{Engine: engine, Path: newSQLite(t)}
+}
+
+// migrated holds the files of an empty SQLite database with the current schema: copying them is much faster than
+// migrating for each test.
+var migrated = sync.OnceValues(func() (map[string][]byte, error) {
+	dir, err := os.MkdirTemp("", "weir-sqlite-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	db, err := meta.Open(context.Background(), meta.Options{Path: filepath.Join(dir, "weir.db")})
+	if err != nil {
+		return nil, err
+	}
+	if err := db.Close(); err != nil {
+		return nil, err
+	}
+	files := map[string][]byte{}
+	for _, name := range []string{"weir.db", "telemetry.db"} {
+		if files[name], err = os.ReadFile(filepath.Join(dir, name)); err != nil {
+			return nil, err
+		}
+	}
+	return files, nil
+})
+
+func newSQLite(t testing.TB) string {
+	t.Helper()
+	files, err := migrated()
+	if err != nil {
+		t.Fatalf("make a SQLite database: %v", err)
+	}
+	dir := t.TempDir()
+	for name, content := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return filepath.Join(dir, "weir.db")
 }
 
 // Reopen opens the database that Options named; it is closed when the test ends.

@@ -174,6 +174,33 @@ func (q *Queries) CountAdmins(ctx context.Context) (int64, error) {
 	return count, err
 }
 
+const countTokenName = `-- name: CountTokenName :one
+SELECT count(*) FROM tokens WHERE user_id = $1 AND name = $2
+`
+
+type CountTokenNameParams struct {
+	UserID int64
+	Name   string
+}
+
+func (q *Queries) CountTokenName(ctx context.Context, arg CountTokenNameParams) (int64, error) {
+	row := q.queryRow(ctx, q.countTokenNameStmt, countTokenName, arg.UserID, arg.Name)
+	var count int64
+	err := row.Scan(&count)
+	return count, err
+}
+
+const countUser = `-- name: CountUser :one
+SELECT count(*) FROM users WHERE id = $1
+`
+
+func (q *Queries) CountUser(ctx context.Context, id int64) (int64, error) {
+	row := q.queryRow(ctx, q.countUserStmt, countUser, id)
+	var count int64
+	err := row.Scan(&count)
+	return count, err
+}
+
 const deleteGrant = `-- name: DeleteGrant :execrows
 DELETE FROM grants WHERE user_id = $1 AND group_id = $2 AND path = $3
 `

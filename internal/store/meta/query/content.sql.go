@@ -448,6 +448,21 @@ func (q *Queries) DeleteLinkCandidates(ctx context.Context, arg DeleteLinkCandid
 	return err
 }
 
+const deleteList = `-- name: DeleteList :exec
+DELETE FROM cached_lists WHERE repository_id = $1 AND kind = $2 AND subject = $3
+`
+
+type DeleteListParams struct {
+	RepositoryID int64
+	Kind         string
+	Subject      []byte
+}
+
+func (q *Queries) DeleteList(ctx context.Context, arg DeleteListParams) error {
+	_, err := q.exec(ctx, q.deleteListStmt, deleteList, arg.RepositoryID, arg.Kind, arg.Subject)
+	return err
+}
+
 const deleteManifest = `-- name: DeleteManifest :execrows
 DELETE FROM manifests WHERE repository_id = $1 AND digest = $2
 `
@@ -1583,6 +1598,23 @@ func (q *Queries) ListTagsOf(ctx context.Context, arg ListTagsOfParams) ([]strin
 		return nil, err
 	}
 	return items, nil
+}
+
+const moveBlob = `-- name: MoveBlob :execrows
+UPDATE blobs SET storage_key = $1 WHERE digest = $2
+`
+
+type MoveBlobParams struct {
+	StorageKey string
+	Digest     []byte
+}
+
+func (q *Queries) MoveBlob(ctx context.Context, arg MoveBlobParams) (int64, error) {
+	result, err := q.exec(ctx, q.moveBlobStmt, moveBlob, arg.StorageKey, arg.Digest)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
 }
 
 const postponeCandidate = `-- name: PostponeCandidate :execrows

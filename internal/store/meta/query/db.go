@@ -96,8 +96,14 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.countRegistryUseStmt, err = db.PrepareContext(ctx, countRegistryUse); err != nil {
 		return nil, fmt.Errorf("error preparing query CountRegistryUse: %w", err)
 	}
+	if q.countTokenNameStmt, err = db.PrepareContext(ctx, countTokenName); err != nil {
+		return nil, fmt.Errorf("error preparing query CountTokenName: %w", err)
+	}
 	if q.countUpstreamUseStmt, err = db.PrepareContext(ctx, countUpstreamUse); err != nil {
 		return nil, fmt.Errorf("error preparing query CountUpstreamUse: %w", err)
+	}
+	if q.countUserStmt, err = db.PrepareContext(ctx, countUser); err != nil {
+		return nil, fmt.Errorf("error preparing query CountUser: %w", err)
 	}
 	if q.deleteAdmissionsStmt, err = db.PrepareContext(ctx, deleteAdmissions); err != nil {
 		return nil, fmt.Errorf("error preparing query DeleteAdmissions: %w", err)
@@ -306,6 +312,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.listAdmissionsStmt, err = db.PrepareContext(ctx, listAdmissions); err != nil {
 		return nil, fmt.Errorf("error preparing query ListAdmissions: %w", err)
 	}
+	if q.listBlobPageStmt, err = db.PrepareContext(ctx, listBlobPage); err != nil {
+		return nil, fmt.Errorf("error preparing query ListBlobPage: %w", err)
+	}
 	if q.listChildrenStmt, err = db.PrepareContext(ctx, listChildren); err != nil {
 		return nil, fmt.Errorf("error preparing query ListChildren: %w", err)
 	}
@@ -341,6 +350,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	}
 	if q.listJobsStmt, err = db.PrepareContext(ctx, listJobs); err != nil {
 		return nil, fmt.Errorf("error preparing query ListJobs: %w", err)
+	}
+	if q.listLinkingRepositoriesStmt, err = db.PrepareContext(ctx, listLinkingRepositories); err != nil {
+		return nil, fmt.Errorf("error preparing query ListLinkingRepositories: %w", err)
 	}
 	if q.listMembersStmt, err = db.PrepareContext(ctx, listMembers); err != nil {
 		return nil, fmt.Errorf("error preparing query ListMembers: %w", err)
@@ -617,9 +629,19 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing countRegistryUseStmt: %w", cerr)
 		}
 	}
+	if q.countTokenNameStmt != nil {
+		if cerr := q.countTokenNameStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing countTokenNameStmt: %w", cerr)
+		}
+	}
 	if q.countUpstreamUseStmt != nil {
 		if cerr := q.countUpstreamUseStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing countUpstreamUseStmt: %w", cerr)
+		}
+	}
+	if q.countUserStmt != nil {
+		if cerr := q.countUserStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing countUserStmt: %w", cerr)
 		}
 	}
 	if q.deleteAdmissionsStmt != nil {
@@ -967,6 +989,11 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing listAdmissionsStmt: %w", cerr)
 		}
 	}
+	if q.listBlobPageStmt != nil {
+		if cerr := q.listBlobPageStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing listBlobPageStmt: %w", cerr)
+		}
+	}
 	if q.listChildrenStmt != nil {
 		if cerr := q.listChildrenStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing listChildrenStmt: %w", cerr)
@@ -1025,6 +1052,11 @@ func (q *Queries) Close() error {
 	if q.listJobsStmt != nil {
 		if cerr := q.listJobsStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing listJobsStmt: %w", cerr)
+		}
+	}
+	if q.listLinkingRepositoriesStmt != nil {
+		if cerr := q.listLinkingRepositoriesStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing listLinkingRepositoriesStmt: %w", cerr)
 		}
 	}
 	if q.listMembersStmt != nil {
@@ -1314,325 +1346,333 @@ func (q *Queries) queryRow(ctx context.Context, stmt *sql.Stmt, query string, ar
 }
 
 type Queries struct {
-	db                         DBTX
-	tx                         *sql.Tx
-	accessGrantsStmt           *sql.Stmt
-	accessGroupsStmt           *sql.Stmt
-	accessSigningKeysStmt      *sql.Stmt
-	accessUserByNameStmt       *sql.Stmt
-	accessUsersStmt            *sql.Stmt
-	addPullsStmt               *sql.Stmt
-	admitStmt                  *sql.Stmt
-	admittedViaStmt            *sql.Stmt
-	beatReplicaStmt            *sql.Stmt
-	blobIsLinkedStmt           *sql.Stmt
-	bumpGenerationStmt         *sql.Stmt
-	checkDoomedStmt            *sql.Stmt
-	checkLinksStmt             *sql.Stmt
-	checkManifestPageStmt      *sql.Stmt
-	checkReferencesStmt        *sql.Stmt
-	checkTagsStmt              *sql.Stmt
-	checkUnlinkedStmt          *sql.Stmt
-	claimJobStmt               *sql.Stmt
-	configIsNamedStmt          *sql.Stmt
-	confirmTagStmt             *sql.Stmt
-	countAdminsStmt            *sql.Stmt
-	countCredentialUseStmt     *sql.Stmt
-	countGroupContentStmt      *sql.Stmt
-	countRegistryUseStmt       *sql.Stmt
-	countUpstreamUseStmt       *sql.Stmt
-	deleteAdmissionsStmt       *sql.Stmt
-	deleteBlobStmt             *sql.Stmt
-	deleteCandidateStmt        *sql.Stmt
-	deleteCredentialStmt       *sql.Stmt
-	deleteDoomedKeyStmt        *sql.Stmt
-	deleteGrantStmt            *sql.Stmt
-	deleteGroupStmt            *sql.Stmt
-	deleteHostBindingStmt      *sql.Stmt
-	deleteHostedPrefixStmt     *sql.Stmt
-	deleteLinkStmt             *sql.Stmt
-	deleteLinkCandidatesStmt   *sql.Stmt
-	deleteListStmt             *sql.Stmt
-	deleteManifestStmt         *sql.Stmt
-	deleteMembersStmt          *sql.Stmt
-	deletePullsStmt            *sql.Stmt
-	deleteRegistryStmt         *sql.Stmt
-	deleteRegistryRulesStmt    *sql.Stmt
-	deleteSigningKeysStmt      *sql.Stmt
-	deleteStaleUploadStmt      *sql.Stmt
-	deleteTagStmt              *sql.Stmt
-	deleteUploadStmt           *sql.Stmt
-	deleteUpstreamStmt         *sql.Stmt
-	deleteUpstreamRulesStmt    *sql.Stmt
-	deleteUserStmt             *sql.Stmt
-	deleteUserGrantsStmt       *sql.Stmt
-	deleteUserTokensStmt       *sql.Stmt
-	ensureJobStmt              *sql.Stmt
-	failJobStmt                *sql.Stmt
-	findCachedBlobStmt         *sql.Stmt
-	findRepositoryStmt         *sql.Stmt
-	finishJobStmt              *sql.Stmt
-	getBlobStmt                *sql.Stmt
-	getGroupStmt               *sql.Stmt
-	getGroupByNameStmt         *sql.Stmt
-	getLinkStmt                *sql.Stmt
-	getLinkedBlobStmt          *sql.Stmt
-	getListStmt                *sql.Stmt
-	getManifestStmt            *sql.Stmt
-	getPullsStmt               *sql.Stmt
-	getReferenceStmt           *sql.Stmt
-	getRepositoryStmt          *sql.Stmt
-	getSettingStmt             *sql.Stmt
-	getTagStmt                 *sql.Stmt
-	getUploadStmt              *sql.Stmt
-	insertBlobStmt             *sql.Stmt
-	insertChangeStmt           *sql.Stmt
-	insertCredentialStmt       *sql.Stmt
-	insertDoomedKeyStmt        *sql.Stmt
-	insertEventStmt            *sql.Stmt
-	insertGroupStmt            *sql.Stmt
-	insertManifestStmt         *sql.Stmt
-	insertMemberStmt           *sql.Stmt
-	insertReferenceStmt        *sql.Stmt
-	insertRegistryStmt         *sql.Stmt
-	insertReplicaStmt          *sql.Stmt
-	insertRepositoryStmt       *sql.Stmt
-	insertRuleStmt             *sql.Stmt
-	insertSettingStmt          *sql.Stmt
-	insertSigningKeyStmt       *sql.Stmt
-	insertTagHistoryStmt       *sql.Stmt
-	insertTokenStmt            *sql.Stmt
-	insertUploadStmt           *sql.Stmt
-	insertUpstreamStmt         *sql.Stmt
-	insertUserStmt             *sql.Stmt
-	isReferencedStmt           *sql.Stmt
-	isTaggedStmt               *sql.Stmt
-	keyIsDoomedStmt            *sql.Stmt
-	linkBlobStmt               *sql.Stmt
-	listAdmissionsStmt         *sql.Stmt
-	listChildrenStmt           *sql.Stmt
-	listColdManifestsStmt      *sql.Stmt
-	listCredentialsStmt        *sql.Stmt
-	listDoomedKeysStmt         *sql.Stmt
-	listDueCandidatesStmt      *sql.Stmt
-	listDueJobsStmt            *sql.Stmt
-	listEventsStmt             *sql.Stmt
-	listGroupsStmt             *sql.Stmt
-	listHostBindingsStmt       *sql.Stmt
-	listHostedPrefixesStmt     *sql.Stmt
-	listHostedRepositoriesStmt *sql.Stmt
-	listJobsStmt               *sql.Stmt
-	listMembersStmt            *sql.Stmt
-	listMissingBlobsStmt       *sql.Stmt
-	listMissingManifestsStmt   *sql.Stmt
-	listOutdatedManifestsStmt  *sql.Stmt
-	listReferrerDigestsStmt    *sql.Stmt
-	listReferrersStmt          *sql.Stmt
-	listReferrersOfTypeStmt    *sql.Stmt
-	listRegistriesStmt         *sql.Stmt
-	listReplicasStmt           *sql.Stmt
-	listRulesStmt              *sql.Stmt
-	listStaleUploadsStmt       *sql.Stmt
-	listTagHistoryStmt         *sql.Stmt
-	listTagsStmt               *sql.Stmt
-	listTagsOfStmt             *sql.Stmt
-	listUpstreamsStmt          *sql.Stmt
-	moveBlobStmt               *sql.Stmt
-	postponeCandidateStmt      *sql.Stmt
-	putCandidateStmt           *sql.Stmt
-	putGrantStmt               *sql.Stmt
-	putJobStmt                 *sql.Stmt
-	putListStmt                *sql.Stmt
-	putSettingStmt             *sql.Stmt
-	releaseJobStmt             *sql.Stmt
-	releaseReplicaStmt         *sql.Stmt
-	releaseTokenNameStmt       *sql.Stmt
-	renewJobStmt               *sql.Stmt
-	repeatJobStmt              *sql.Stmt
-	retireSigningKeysStmt      *sql.Stmt
-	revokeTokenStmt            *sql.Stmt
-	sampleAdmissionsStmt       *sql.Stmt
-	saveUploadStmt             *sql.Stmt
-	setImageInfoStmt           *sql.Stmt
-	stageIsOwnedStmt           *sql.Stmt
-	statManifestStmt           *sql.Stmt
-	sumCachedBytesStmt         *sql.Stmt
-	takeReplicaStmt            *sql.Stmt
-	tokenByHashStmt            *sql.Stmt
-	tokenByIDStmt              *sql.Stmt
-	trimChangesStmt            *sql.Stmt
-	updateCredentialStmt       *sql.Stmt
-	updateGroupStmt            *sql.Stmt
-	updateRegistryStmt         *sql.Stmt
-	updateUpstreamStmt         *sql.Stmt
-	updateUserDisabledStmt     *sql.Stmt
-	updateUserPasswordStmt     *sql.Stmt
-	upsertHostBindingStmt      *sql.Stmt
-	upsertHostedPrefixStmt     *sql.Stmt
-	upsertTagStmt              *sql.Stmt
-	useTokenStmt               *sql.Stmt
-	userTokensStmt             *sql.Stmt
+	db                          DBTX
+	tx                          *sql.Tx
+	accessGrantsStmt            *sql.Stmt
+	accessGroupsStmt            *sql.Stmt
+	accessSigningKeysStmt       *sql.Stmt
+	accessUserByNameStmt        *sql.Stmt
+	accessUsersStmt             *sql.Stmt
+	addPullsStmt                *sql.Stmt
+	admitStmt                   *sql.Stmt
+	admittedViaStmt             *sql.Stmt
+	beatReplicaStmt             *sql.Stmt
+	blobIsLinkedStmt            *sql.Stmt
+	bumpGenerationStmt          *sql.Stmt
+	checkDoomedStmt             *sql.Stmt
+	checkLinksStmt              *sql.Stmt
+	checkManifestPageStmt       *sql.Stmt
+	checkReferencesStmt         *sql.Stmt
+	checkTagsStmt               *sql.Stmt
+	checkUnlinkedStmt           *sql.Stmt
+	claimJobStmt                *sql.Stmt
+	configIsNamedStmt           *sql.Stmt
+	confirmTagStmt              *sql.Stmt
+	countAdminsStmt             *sql.Stmt
+	countCredentialUseStmt      *sql.Stmt
+	countGroupContentStmt       *sql.Stmt
+	countRegistryUseStmt        *sql.Stmt
+	countTokenNameStmt          *sql.Stmt
+	countUpstreamUseStmt        *sql.Stmt
+	countUserStmt               *sql.Stmt
+	deleteAdmissionsStmt        *sql.Stmt
+	deleteBlobStmt              *sql.Stmt
+	deleteCandidateStmt         *sql.Stmt
+	deleteCredentialStmt        *sql.Stmt
+	deleteDoomedKeyStmt         *sql.Stmt
+	deleteGrantStmt             *sql.Stmt
+	deleteGroupStmt             *sql.Stmt
+	deleteHostBindingStmt       *sql.Stmt
+	deleteHostedPrefixStmt      *sql.Stmt
+	deleteLinkStmt              *sql.Stmt
+	deleteLinkCandidatesStmt    *sql.Stmt
+	deleteListStmt              *sql.Stmt
+	deleteManifestStmt          *sql.Stmt
+	deleteMembersStmt           *sql.Stmt
+	deletePullsStmt             *sql.Stmt
+	deleteRegistryStmt          *sql.Stmt
+	deleteRegistryRulesStmt     *sql.Stmt
+	deleteSigningKeysStmt       *sql.Stmt
+	deleteStaleUploadStmt       *sql.Stmt
+	deleteTagStmt               *sql.Stmt
+	deleteUploadStmt            *sql.Stmt
+	deleteUpstreamStmt          *sql.Stmt
+	deleteUpstreamRulesStmt     *sql.Stmt
+	deleteUserStmt              *sql.Stmt
+	deleteUserGrantsStmt        *sql.Stmt
+	deleteUserTokensStmt        *sql.Stmt
+	ensureJobStmt               *sql.Stmt
+	failJobStmt                 *sql.Stmt
+	findCachedBlobStmt          *sql.Stmt
+	findRepositoryStmt          *sql.Stmt
+	finishJobStmt               *sql.Stmt
+	getBlobStmt                 *sql.Stmt
+	getGroupStmt                *sql.Stmt
+	getGroupByNameStmt          *sql.Stmt
+	getLinkStmt                 *sql.Stmt
+	getLinkedBlobStmt           *sql.Stmt
+	getListStmt                 *sql.Stmt
+	getManifestStmt             *sql.Stmt
+	getPullsStmt                *sql.Stmt
+	getReferenceStmt            *sql.Stmt
+	getRepositoryStmt           *sql.Stmt
+	getSettingStmt              *sql.Stmt
+	getTagStmt                  *sql.Stmt
+	getUploadStmt               *sql.Stmt
+	insertBlobStmt              *sql.Stmt
+	insertChangeStmt            *sql.Stmt
+	insertCredentialStmt        *sql.Stmt
+	insertDoomedKeyStmt         *sql.Stmt
+	insertEventStmt             *sql.Stmt
+	insertGroupStmt             *sql.Stmt
+	insertManifestStmt          *sql.Stmt
+	insertMemberStmt            *sql.Stmt
+	insertReferenceStmt         *sql.Stmt
+	insertRegistryStmt          *sql.Stmt
+	insertReplicaStmt           *sql.Stmt
+	insertRepositoryStmt        *sql.Stmt
+	insertRuleStmt              *sql.Stmt
+	insertSettingStmt           *sql.Stmt
+	insertSigningKeyStmt        *sql.Stmt
+	insertTagHistoryStmt        *sql.Stmt
+	insertTokenStmt             *sql.Stmt
+	insertUploadStmt            *sql.Stmt
+	insertUpstreamStmt          *sql.Stmt
+	insertUserStmt              *sql.Stmt
+	isReferencedStmt            *sql.Stmt
+	isTaggedStmt                *sql.Stmt
+	keyIsDoomedStmt             *sql.Stmt
+	linkBlobStmt                *sql.Stmt
+	listAdmissionsStmt          *sql.Stmt
+	listBlobPageStmt            *sql.Stmt
+	listChildrenStmt            *sql.Stmt
+	listColdManifestsStmt       *sql.Stmt
+	listCredentialsStmt         *sql.Stmt
+	listDoomedKeysStmt          *sql.Stmt
+	listDueCandidatesStmt       *sql.Stmt
+	listDueJobsStmt             *sql.Stmt
+	listEventsStmt              *sql.Stmt
+	listGroupsStmt              *sql.Stmt
+	listHostBindingsStmt        *sql.Stmt
+	listHostedPrefixesStmt      *sql.Stmt
+	listHostedRepositoriesStmt  *sql.Stmt
+	listJobsStmt                *sql.Stmt
+	listLinkingRepositoriesStmt *sql.Stmt
+	listMembersStmt             *sql.Stmt
+	listMissingBlobsStmt        *sql.Stmt
+	listMissingManifestsStmt    *sql.Stmt
+	listOutdatedManifestsStmt   *sql.Stmt
+	listReferrerDigestsStmt     *sql.Stmt
+	listReferrersStmt           *sql.Stmt
+	listReferrersOfTypeStmt     *sql.Stmt
+	listRegistriesStmt          *sql.Stmt
+	listReplicasStmt            *sql.Stmt
+	listRulesStmt               *sql.Stmt
+	listStaleUploadsStmt        *sql.Stmt
+	listTagHistoryStmt          *sql.Stmt
+	listTagsStmt                *sql.Stmt
+	listTagsOfStmt              *sql.Stmt
+	listUpstreamsStmt           *sql.Stmt
+	moveBlobStmt                *sql.Stmt
+	postponeCandidateStmt       *sql.Stmt
+	putCandidateStmt            *sql.Stmt
+	putGrantStmt                *sql.Stmt
+	putJobStmt                  *sql.Stmt
+	putListStmt                 *sql.Stmt
+	putSettingStmt              *sql.Stmt
+	releaseJobStmt              *sql.Stmt
+	releaseReplicaStmt          *sql.Stmt
+	releaseTokenNameStmt        *sql.Stmt
+	renewJobStmt                *sql.Stmt
+	repeatJobStmt               *sql.Stmt
+	retireSigningKeysStmt       *sql.Stmt
+	revokeTokenStmt             *sql.Stmt
+	sampleAdmissionsStmt        *sql.Stmt
+	saveUploadStmt              *sql.Stmt
+	setImageInfoStmt            *sql.Stmt
+	stageIsOwnedStmt            *sql.Stmt
+	statManifestStmt            *sql.Stmt
+	sumCachedBytesStmt          *sql.Stmt
+	takeReplicaStmt             *sql.Stmt
+	tokenByHashStmt             *sql.Stmt
+	tokenByIDStmt               *sql.Stmt
+	trimChangesStmt             *sql.Stmt
+	updateCredentialStmt        *sql.Stmt
+	updateGroupStmt             *sql.Stmt
+	updateRegistryStmt          *sql.Stmt
+	updateUpstreamStmt          *sql.Stmt
+	updateUserDisabledStmt      *sql.Stmt
+	updateUserPasswordStmt      *sql.Stmt
+	upsertHostBindingStmt       *sql.Stmt
+	upsertHostedPrefixStmt      *sql.Stmt
+	upsertTagStmt               *sql.Stmt
+	useTokenStmt                *sql.Stmt
+	userTokensStmt              *sql.Stmt
 }
 
 func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 	return &Queries{
-		db:                         tx,
-		tx:                         tx,
-		accessGrantsStmt:           q.accessGrantsStmt,
-		accessGroupsStmt:           q.accessGroupsStmt,
-		accessSigningKeysStmt:      q.accessSigningKeysStmt,
-		accessUserByNameStmt:       q.accessUserByNameStmt,
-		accessUsersStmt:            q.accessUsersStmt,
-		addPullsStmt:               q.addPullsStmt,
-		admitStmt:                  q.admitStmt,
-		admittedViaStmt:            q.admittedViaStmt,
-		beatReplicaStmt:            q.beatReplicaStmt,
-		blobIsLinkedStmt:           q.blobIsLinkedStmt,
-		bumpGenerationStmt:         q.bumpGenerationStmt,
-		checkDoomedStmt:            q.checkDoomedStmt,
-		checkLinksStmt:             q.checkLinksStmt,
-		checkManifestPageStmt:      q.checkManifestPageStmt,
-		checkReferencesStmt:        q.checkReferencesStmt,
-		checkTagsStmt:              q.checkTagsStmt,
-		checkUnlinkedStmt:          q.checkUnlinkedStmt,
-		claimJobStmt:               q.claimJobStmt,
-		configIsNamedStmt:          q.configIsNamedStmt,
-		confirmTagStmt:             q.confirmTagStmt,
-		countAdminsStmt:            q.countAdminsStmt,
-		countCredentialUseStmt:     q.countCredentialUseStmt,
-		countGroupContentStmt:      q.countGroupContentStmt,
-		countRegistryUseStmt:       q.countRegistryUseStmt,
-		countUpstreamUseStmt:       q.countUpstreamUseStmt,
-		deleteAdmissionsStmt:       q.deleteAdmissionsStmt,
-		deleteBlobStmt:             q.deleteBlobStmt,
-		deleteCandidateStmt:        q.deleteCandidateStmt,
-		deleteCredentialStmt:       q.deleteCredentialStmt,
-		deleteDoomedKeyStmt:        q.deleteDoomedKeyStmt,
-		deleteGrantStmt:            q.deleteGrantStmt,
-		deleteGroupStmt:            q.deleteGroupStmt,
-		deleteHostBindingStmt:      q.deleteHostBindingStmt,
-		deleteHostedPrefixStmt:     q.deleteHostedPrefixStmt,
-		deleteLinkStmt:             q.deleteLinkStmt,
-		deleteLinkCandidatesStmt:   q.deleteLinkCandidatesStmt,
-		deleteListStmt:             q.deleteListStmt,
-		deleteManifestStmt:         q.deleteManifestStmt,
-		deleteMembersStmt:          q.deleteMembersStmt,
-		deletePullsStmt:            q.deletePullsStmt,
-		deleteRegistryStmt:         q.deleteRegistryStmt,
-		deleteRegistryRulesStmt:    q.deleteRegistryRulesStmt,
-		deleteSigningKeysStmt:      q.deleteSigningKeysStmt,
-		deleteStaleUploadStmt:      q.deleteStaleUploadStmt,
-		deleteTagStmt:              q.deleteTagStmt,
-		deleteUploadStmt:           q.deleteUploadStmt,
-		deleteUpstreamStmt:         q.deleteUpstreamStmt,
-		deleteUpstreamRulesStmt:    q.deleteUpstreamRulesStmt,
-		deleteUserStmt:             q.deleteUserStmt,
-		deleteUserGrantsStmt:       q.deleteUserGrantsStmt,
-		deleteUserTokensStmt:       q.deleteUserTokensStmt,
-		ensureJobStmt:              q.ensureJobStmt,
-		failJobStmt:                q.failJobStmt,
-		findCachedBlobStmt:         q.findCachedBlobStmt,
-		findRepositoryStmt:         q.findRepositoryStmt,
-		finishJobStmt:              q.finishJobStmt,
-		getBlobStmt:                q.getBlobStmt,
-		getGroupStmt:               q.getGroupStmt,
-		getGroupByNameStmt:         q.getGroupByNameStmt,
-		getLinkStmt:                q.getLinkStmt,
-		getLinkedBlobStmt:          q.getLinkedBlobStmt,
-		getListStmt:                q.getListStmt,
-		getManifestStmt:            q.getManifestStmt,
-		getPullsStmt:               q.getPullsStmt,
-		getReferenceStmt:           q.getReferenceStmt,
-		getRepositoryStmt:          q.getRepositoryStmt,
-		getSettingStmt:             q.getSettingStmt,
-		getTagStmt:                 q.getTagStmt,
-		getUploadStmt:              q.getUploadStmt,
-		insertBlobStmt:             q.insertBlobStmt,
-		insertChangeStmt:           q.insertChangeStmt,
-		insertCredentialStmt:       q.insertCredentialStmt,
-		insertDoomedKeyStmt:        q.insertDoomedKeyStmt,
-		insertEventStmt:            q.insertEventStmt,
-		insertGroupStmt:            q.insertGroupStmt,
-		insertManifestStmt:         q.insertManifestStmt,
-		insertMemberStmt:           q.insertMemberStmt,
-		insertReferenceStmt:        q.insertReferenceStmt,
-		insertRegistryStmt:         q.insertRegistryStmt,
-		insertReplicaStmt:          q.insertReplicaStmt,
-		insertRepositoryStmt:       q.insertRepositoryStmt,
-		insertRuleStmt:             q.insertRuleStmt,
-		insertSettingStmt:          q.insertSettingStmt,
-		insertSigningKeyStmt:       q.insertSigningKeyStmt,
-		insertTagHistoryStmt:       q.insertTagHistoryStmt,
-		insertTokenStmt:            q.insertTokenStmt,
-		insertUploadStmt:           q.insertUploadStmt,
-		insertUpstreamStmt:         q.insertUpstreamStmt,
-		insertUserStmt:             q.insertUserStmt,
-		isReferencedStmt:           q.isReferencedStmt,
-		isTaggedStmt:               q.isTaggedStmt,
-		keyIsDoomedStmt:            q.keyIsDoomedStmt,
-		linkBlobStmt:               q.linkBlobStmt,
-		listAdmissionsStmt:         q.listAdmissionsStmt,
-		listChildrenStmt:           q.listChildrenStmt,
-		listColdManifestsStmt:      q.listColdManifestsStmt,
-		listCredentialsStmt:        q.listCredentialsStmt,
-		listDoomedKeysStmt:         q.listDoomedKeysStmt,
-		listDueCandidatesStmt:      q.listDueCandidatesStmt,
-		listDueJobsStmt:            q.listDueJobsStmt,
-		listEventsStmt:             q.listEventsStmt,
-		listGroupsStmt:             q.listGroupsStmt,
-		listHostBindingsStmt:       q.listHostBindingsStmt,
-		listHostedPrefixesStmt:     q.listHostedPrefixesStmt,
-		listHostedRepositoriesStmt: q.listHostedRepositoriesStmt,
-		listJobsStmt:               q.listJobsStmt,
-		listMembersStmt:            q.listMembersStmt,
-		listMissingBlobsStmt:       q.listMissingBlobsStmt,
-		listMissingManifestsStmt:   q.listMissingManifestsStmt,
-		listOutdatedManifestsStmt:  q.listOutdatedManifestsStmt,
-		listReferrerDigestsStmt:    q.listReferrerDigestsStmt,
-		listReferrersStmt:          q.listReferrersStmt,
-		listReferrersOfTypeStmt:    q.listReferrersOfTypeStmt,
-		listRegistriesStmt:         q.listRegistriesStmt,
-		listReplicasStmt:           q.listReplicasStmt,
-		listRulesStmt:              q.listRulesStmt,
-		listStaleUploadsStmt:       q.listStaleUploadsStmt,
-		listTagHistoryStmt:         q.listTagHistoryStmt,
-		listTagsStmt:               q.listTagsStmt,
-		listTagsOfStmt:             q.listTagsOfStmt,
-		listUpstreamsStmt:          q.listUpstreamsStmt,
-		moveBlobStmt:               q.moveBlobStmt,
-		postponeCandidateStmt:      q.postponeCandidateStmt,
-		putCandidateStmt:           q.putCandidateStmt,
-		putGrantStmt:               q.putGrantStmt,
-		putJobStmt:                 q.putJobStmt,
-		putListStmt:                q.putListStmt,
-		putSettingStmt:             q.putSettingStmt,
-		releaseJobStmt:             q.releaseJobStmt,
-		releaseReplicaStmt:         q.releaseReplicaStmt,
-		releaseTokenNameStmt:       q.releaseTokenNameStmt,
-		renewJobStmt:               q.renewJobStmt,
-		repeatJobStmt:              q.repeatJobStmt,
-		retireSigningKeysStmt:      q.retireSigningKeysStmt,
-		revokeTokenStmt:            q.revokeTokenStmt,
-		sampleAdmissionsStmt:       q.sampleAdmissionsStmt,
-		saveUploadStmt:             q.saveUploadStmt,
-		setImageInfoStmt:           q.setImageInfoStmt,
-		stageIsOwnedStmt:           q.stageIsOwnedStmt,
-		statManifestStmt:           q.statManifestStmt,
-		sumCachedBytesStmt:         q.sumCachedBytesStmt,
-		takeReplicaStmt:            q.takeReplicaStmt,
-		tokenByHashStmt:            q.tokenByHashStmt,
-		tokenByIDStmt:              q.tokenByIDStmt,
-		trimChangesStmt:            q.trimChangesStmt,
-		updateCredentialStmt:       q.updateCredentialStmt,
-		updateGroupStmt:            q.updateGroupStmt,
-		updateRegistryStmt:         q.updateRegistryStmt,
-		updateUpstreamStmt:         q.updateUpstreamStmt,
-		updateUserDisabledStmt:     q.updateUserDisabledStmt,
-		updateUserPasswordStmt:     q.updateUserPasswordStmt,
-		upsertHostBindingStmt:      q.upsertHostBindingStmt,
-		upsertHostedPrefixStmt:     q.upsertHostedPrefixStmt,
-		upsertTagStmt:              q.upsertTagStmt,
-		useTokenStmt:               q.useTokenStmt,
-		userTokensStmt:             q.userTokensStmt,
+		db:                          tx,
+		tx:                          tx,
+		accessGrantsStmt:            q.accessGrantsStmt,
+		accessGroupsStmt:            q.accessGroupsStmt,
+		accessSigningKeysStmt:       q.accessSigningKeysStmt,
+		accessUserByNameStmt:        q.accessUserByNameStmt,
+		accessUsersStmt:             q.accessUsersStmt,
+		addPullsStmt:                q.addPullsStmt,
+		admitStmt:                   q.admitStmt,
+		admittedViaStmt:             q.admittedViaStmt,
+		beatReplicaStmt:             q.beatReplicaStmt,
+		blobIsLinkedStmt:            q.blobIsLinkedStmt,
+		bumpGenerationStmt:          q.bumpGenerationStmt,
+		checkDoomedStmt:             q.checkDoomedStmt,
+		checkLinksStmt:              q.checkLinksStmt,
+		checkManifestPageStmt:       q.checkManifestPageStmt,
+		checkReferencesStmt:         q.checkReferencesStmt,
+		checkTagsStmt:               q.checkTagsStmt,
+		checkUnlinkedStmt:           q.checkUnlinkedStmt,
+		claimJobStmt:                q.claimJobStmt,
+		configIsNamedStmt:           q.configIsNamedStmt,
+		confirmTagStmt:              q.confirmTagStmt,
+		countAdminsStmt:             q.countAdminsStmt,
+		countCredentialUseStmt:      q.countCredentialUseStmt,
+		countGroupContentStmt:       q.countGroupContentStmt,
+		countRegistryUseStmt:        q.countRegistryUseStmt,
+		countTokenNameStmt:          q.countTokenNameStmt,
+		countUpstreamUseStmt:        q.countUpstreamUseStmt,
+		countUserStmt:               q.countUserStmt,
+		deleteAdmissionsStmt:        q.deleteAdmissionsStmt,
+		deleteBlobStmt:              q.deleteBlobStmt,
+		deleteCandidateStmt:         q.deleteCandidateStmt,
+		deleteCredentialStmt:        q.deleteCredentialStmt,
+		deleteDoomedKeyStmt:         q.deleteDoomedKeyStmt,
+		deleteGrantStmt:             q.deleteGrantStmt,
+		deleteGroupStmt:             q.deleteGroupStmt,
+		deleteHostBindingStmt:       q.deleteHostBindingStmt,
+		deleteHostedPrefixStmt:      q.deleteHostedPrefixStmt,
+		deleteLinkStmt:              q.deleteLinkStmt,
+		deleteLinkCandidatesStmt:    q.deleteLinkCandidatesStmt,
+		deleteListStmt:              q.deleteListStmt,
+		deleteManifestStmt:          q.deleteManifestStmt,
+		deleteMembersStmt:           q.deleteMembersStmt,
+		deletePullsStmt:             q.deletePullsStmt,
+		deleteRegistryStmt:          q.deleteRegistryStmt,
+		deleteRegistryRulesStmt:     q.deleteRegistryRulesStmt,
+		deleteSigningKeysStmt:       q.deleteSigningKeysStmt,
+		deleteStaleUploadStmt:       q.deleteStaleUploadStmt,
+		deleteTagStmt:               q.deleteTagStmt,
+		deleteUploadStmt:            q.deleteUploadStmt,
+		deleteUpstreamStmt:          q.deleteUpstreamStmt,
+		deleteUpstreamRulesStmt:     q.deleteUpstreamRulesStmt,
+		deleteUserStmt:              q.deleteUserStmt,
+		deleteUserGrantsStmt:        q.deleteUserGrantsStmt,
+		deleteUserTokensStmt:        q.deleteUserTokensStmt,
+		ensureJobStmt:               q.ensureJobStmt,
+		failJobStmt:                 q.failJobStmt,
+		findCachedBlobStmt:          q.findCachedBlobStmt,
+		findRepositoryStmt:          q.findRepositoryStmt,
+		finishJobStmt:               q.finishJobStmt,
+		getBlobStmt:                 q.getBlobStmt,
+		getGroupStmt:                q.getGroupStmt,
+		getGroupByNameStmt:          q.getGroupByNameStmt,
+		getLinkStmt:                 q.getLinkStmt,
+		getLinkedBlobStmt:           q.getLinkedBlobStmt,
+		getListStmt:                 q.getListStmt,
+		getManifestStmt:             q.getManifestStmt,
+		getPullsStmt:                q.getPullsStmt,
+		getReferenceStmt:            q.getReferenceStmt,
+		getRepositoryStmt:           q.getRepositoryStmt,
+		getSettingStmt:              q.getSettingStmt,
+		getTagStmt:                  q.getTagStmt,
+		getUploadStmt:               q.getUploadStmt,
+		insertBlobStmt:              q.insertBlobStmt,
+		insertChangeStmt:            q.insertChangeStmt,
+		insertCredentialStmt:        q.insertCredentialStmt,
+		insertDoomedKeyStmt:         q.insertDoomedKeyStmt,
+		insertEventStmt:             q.insertEventStmt,
+		insertGroupStmt:             q.insertGroupStmt,
+		insertManifestStmt:          q.insertManifestStmt,
+		insertMemberStmt:            q.insertMemberStmt,
+		insertReferenceStmt:         q.insertReferenceStmt,
+		insertRegistryStmt:          q.insertRegistryStmt,
+		insertReplicaStmt:           q.insertReplicaStmt,
+		insertRepositoryStmt:        q.insertRepositoryStmt,
+		insertRuleStmt:              q.insertRuleStmt,
+		insertSettingStmt:           q.insertSettingStmt,
+		insertSigningKeyStmt:        q.insertSigningKeyStmt,
+		insertTagHistoryStmt:        q.insertTagHistoryStmt,
+		insertTokenStmt:             q.insertTokenStmt,
+		insertUploadStmt:            q.insertUploadStmt,
+		insertUpstreamStmt:          q.insertUpstreamStmt,
+		insertUserStmt:              q.insertUserStmt,
+		isReferencedStmt:            q.isReferencedStmt,
+		isTaggedStmt:                q.isTaggedStmt,
+		keyIsDoomedStmt:             q.keyIsDoomedStmt,
+		linkBlobStmt:                q.linkBlobStmt,
+		listAdmissionsStmt:          q.listAdmissionsStmt,
+		listBlobPageStmt:            q.listBlobPageStmt,
+		listChildrenStmt:            q.listChildrenStmt,
+		listColdManifestsStmt:       q.listColdManifestsStmt,
+		listCredentialsStmt:         q.listCredentialsStmt,
+		listDoomedKeysStmt:          q.listDoomedKeysStmt,
+		listDueCandidatesStmt:       q.listDueCandidatesStmt,
+		listDueJobsStmt:             q.listDueJobsStmt,
+		listEventsStmt:              q.listEventsStmt,
+		listGroupsStmt:              q.listGroupsStmt,
+		listHostBindingsStmt:        q.listHostBindingsStmt,
+		listHostedPrefixesStmt:      q.listHostedPrefixesStmt,
+		listHostedRepositoriesStmt:  q.listHostedRepositoriesStmt,
+		listJobsStmt:                q.listJobsStmt,
+		listLinkingRepositoriesStmt: q.listLinkingRepositoriesStmt,
+		listMembersStmt:             q.listMembersStmt,
+		listMissingBlobsStmt:        q.listMissingBlobsStmt,
+		listMissingManifestsStmt:    q.listMissingManifestsStmt,
+		listOutdatedManifestsStmt:   q.listOutdatedManifestsStmt,
+		listReferrerDigestsStmt:     q.listReferrerDigestsStmt,
+		listReferrersStmt:           q.listReferrersStmt,
+		listReferrersOfTypeStmt:     q.listReferrersOfTypeStmt,
+		listRegistriesStmt:          q.listRegistriesStmt,
+		listReplicasStmt:            q.listReplicasStmt,
+		listRulesStmt:               q.listRulesStmt,
+		listStaleUploadsStmt:        q.listStaleUploadsStmt,
+		listTagHistoryStmt:          q.listTagHistoryStmt,
+		listTagsStmt:                q.listTagsStmt,
+		listTagsOfStmt:              q.listTagsOfStmt,
+		listUpstreamsStmt:           q.listUpstreamsStmt,
+		moveBlobStmt:                q.moveBlobStmt,
+		postponeCandidateStmt:       q.postponeCandidateStmt,
+		putCandidateStmt:            q.putCandidateStmt,
+		putGrantStmt:                q.putGrantStmt,
+		putJobStmt:                  q.putJobStmt,
+		putListStmt:                 q.putListStmt,
+		putSettingStmt:              q.putSettingStmt,
+		releaseJobStmt:              q.releaseJobStmt,
+		releaseReplicaStmt:          q.releaseReplicaStmt,
+		releaseTokenNameStmt:        q.releaseTokenNameStmt,
+		renewJobStmt:                q.renewJobStmt,
+		repeatJobStmt:               q.repeatJobStmt,
+		retireSigningKeysStmt:       q.retireSigningKeysStmt,
+		revokeTokenStmt:             q.revokeTokenStmt,
+		sampleAdmissionsStmt:        q.sampleAdmissionsStmt,
+		saveUploadStmt:              q.saveUploadStmt,
+		setImageInfoStmt:            q.setImageInfoStmt,
+		stageIsOwnedStmt:            q.stageIsOwnedStmt,
+		statManifestStmt:            q.statManifestStmt,
+		sumCachedBytesStmt:          q.sumCachedBytesStmt,
+		takeReplicaStmt:             q.takeReplicaStmt,
+		tokenByHashStmt:             q.tokenByHashStmt,
+		tokenByIDStmt:               q.tokenByIDStmt,
+		trimChangesStmt:             q.trimChangesStmt,
+		updateCredentialStmt:        q.updateCredentialStmt,
+		updateGroupStmt:             q.updateGroupStmt,
+		updateRegistryStmt:          q.updateRegistryStmt,
+		updateUpstreamStmt:          q.updateUpstreamStmt,
+		updateUserDisabledStmt:      q.updateUserDisabledStmt,
+		updateUserPasswordStmt:      q.updateUserPasswordStmt,
+		upsertHostBindingStmt:       q.upsertHostBindingStmt,
+		upsertHostedPrefixStmt:      q.upsertHostedPrefixStmt,
+		upsertTagStmt:               q.upsertTagStmt,
+		useTokenStmt:                q.useTokenStmt,
+		userTokensStmt:              q.userTokensStmt,
 	}
 }

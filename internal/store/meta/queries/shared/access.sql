@@ -74,3 +74,9 @@ UPDATE signing_keys SET retired_at = $1 WHERE retired_at = 0 AND id <> $2;
 
 -- name: DeleteSigningKeys :exec
 DELETE FROM signing_keys WHERE retired_at <> 0 AND retired_at < $1;
+
+-- name: CountUser :one
+SELECT count(*) FROM users WHERE id = $1;
+
+-- name: CountTokenName :one
+SELECT count(*) FROM tokens WHERE user_id = $1 AND name = $2;

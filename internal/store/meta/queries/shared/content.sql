@@ -31,6 +31,9 @@ SELECT * FROM blobs WHERE digest = @digest;
 INSERT INTO blobs (digest, size, storage_key, created_at) VALUES (@digest, @size, @storage_key, @created_at)
 ON CONFLICT (digest) DO NOTHING;
 
+-- name: MoveBlob :execrows
+UPDATE blobs SET storage_key = @storage_key WHERE digest = @digest;
+
 -- name: DeleteBlob :execrows
 DELETE FROM blobs WHERE digest = @digest;
 
@@ -204,6 +207,9 @@ SELECT payload, checked_at FROM cached_lists WHERE repository_id = @repository_i
 INSERT INTO cached_lists (repository_id, kind, subject, payload, checked_at)
 VALUES (@repository_id, @kind, @subject, @payload, @checked_at)
 ON CONFLICT (repository_id, kind, subject) DO UPDATE SET payload = excluded.payload, checked_at = excluded.checked_at;
+
+-- name: DeleteList :exec
+DELETE FROM cached_lists WHERE repository_id = @repository_id AND kind = @kind AND subject = @subject;
 
 -- Candidates and doomed keys.
 
