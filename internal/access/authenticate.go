@@ -1,0 +1,253 @@
+package access
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/maypok86/otter/v2"
+
+	"github.com/weir-registry/weir/internal/oci"
+	"github.com/weir-registry/weir/internal/store/meta/query"
+)
+
+// Credentials is what a request brings.
+type Credentials struct {
+	Authorization string     // the header, as it came
+	Address       netip.Addr // of the client
+	// Mirror: the door is a mirror, to which daemons send the logins they have for somebody else. What does not log in here
+	// is ignored then, and the request goes on as anonymous.
+	Mirror bool
+}
+
+// wrongLogin is the answer to a wrong password and to an unknown user alike.
+const wrongLogin = "wrong user name or password"
+
+// Authenticate returns who a request comes from. Accepted are Basic with a password, Basic with a personal token as the
+// password (and any user name), and Bearer with a token of the token endpoint or a personal token. No credentials at all are
+// Nobody. Errors: UNAUTHORIZED, which needs a challenge; TOOMANYREQUESTS; UNAVAILABLE.
+func (d *Directory) Authenticate(ctx context.Context, c Credentials) (Principal, error) {
+	scheme, value, _ := strings.Cut(strings.TrimSpace(c.Authorization), " ")
+	value = strings.TrimSpace(value)
+	var p Principal
+	var err error
+	method := "bearer"
+	switch {
+	case scheme == "":
+		return Nobody(), nil
+	case strings.EqualFold(scheme, "Basic"):
+		name, password, ok := parseBasic(value)
+		if !ok {
+			p, err = Principal{}, refusedLogin("the Authorization header is not a Basic login")
+			break
+		}
+		return d.Login(ctx, name, password, c)
+	case strings.EqualFold(scheme, "Bearer") && strings.HasPrefix(value, tokenPrefix):
+		method = "token"
+		p, err = d.withToken(ctx, value, c)
+	case strings.EqualFold(scheme, "Bearer"):
+		p, err = d.fromBearer(ctx, value, typeAccess)
+	default:
+		err = refusedLogin("the Authorization header must be Basic or Bearer")
+	}
+	return d.outcome(method, p, err, c)
+}
+
+// Login checks a user name with a password or a personal token. An empty pair is Nobody. Errors as Authenticate.
+func (d *Directory) Login(ctx context.Context, name, password string, c Credentials) (Principal, error) {
+	if name == "" && password == "" {
+		return Nobody(), nil
+	}
+	if strings.HasPrefix(password, tokenPrefix) && name != "" {
+		p, err := d.withToken(ctx, password, c)
+		return d.outcome("token", p, err, c)
+	}
+	p, err := d.withPassword(ctx, name, password, c)
+	return d.outcome("password", p, err, c)
+}
+
+// outcome counts, and lets foreign credentials pass as nobody at a mirror.
+func (d *Directory) outcome(method string, p Principal, err error, c Credentials) (Principal, error) {
+	code := oci.ErrorCode(err)
+	switch {
+	case err == nil:
+		d.metrics.Login(method, "ok")
+		return p, nil
+	case c.Mirror && (code == oci.CodeUnauthorized || code == oci.CodeTooManyRequests):
+		d.metrics.Login(method, "foreign")
+		return Nobody(), nil
+	case code == oci.CodeTooManyRequests:
+		d.metrics.Login(method, "limited")
+	case code == oci.CodeUnauthorized:
+		d.metrics.Login(method, "refused")
+	}
+	return Principal{}, err
+}
+
+// logins remembers passwords that were right a moment ago, and limits wrong ones. Docker sends the password with each
+// token request; hashing it each time would cost more than the pull.
+type logins struct {
+	key       [32]byte                     // of this process: the cache is of no use to anybody else
+	recent    *otter.Cache[[32]byte, bool] // digest of user, stored hash and password → right or wrong
+	addresses *limiter
+	names     *limiter
+}
+
+func newLogins(perMinute int) logins {
+	if perMinute <= 0 {
+		perMinute = 10
+	}
+	l := logins{addresses: newLimiter(perMinute), names: newLimiter(3 * perMinute)}
+	_, _ = rand.Read(l.key[:])
+	l.recent = otter.Must(&otter.Options[[32]byte, bool]{
+		MaximumSize: 10_000, ExpiryCalculator: otter.ExpiryWriting[[32]byte, bool](time.Minute),
+	})
+	return l
+}
+
+// digest covers the stored hash, so that a change of password makes what was remembered useless.
+func (l *logins) digest(parts ...string) [32]byte {
+	mac := hmac.New(sha256.New, l.key[:])
+	for _, p := range parts {
+		_ = binary.Write(mac, binary.BigEndian, uint64(len(p)))
+		mac.Write([]byte(p))
+	}
+	return [32]byte(mac.Sum(nil))
+}
+
+// limit pays for one attempt by an address, and on a name unless that is empty; refund gives it back. Mirrors see foreign
+// logins all day, which must not use up what real logins from the same address may fail.
+func (l *logins) limit(name string, c Credentials, now time.Time) (refund func(), err error) {
+	address := addressKey(c.Address)
+	if c.Mirror {
+		address = "mirror " + address
+	}
+	first, wait := l.addresses.take(address, now)
+	if wait > 0 {
+		return nil, limited429(wait)
+	}
+	if name == "" {
+		return first, nil
+	}
+	second, wait := l.names.take(name, now)
+	if wait > 0 {
+		return nil, limited429(wait)
+	}
+	return func() { first(); second() }, nil
+}
+
+func limited429(wait time.Duration) error {
+	return oci.NewError(oci.CodeTooManyRequests, "too many failed logins; wait before the next one").WithRetryAfter(wait)
+}
+
+func (d *Directory) withPassword(ctx context.Context, name, password string, c Credentials) (Principal, error) {
+	s, err := d.current(ctx)
+	if err != nil {
+		return Principal{}, err
+	}
+	if len(name) > maxName || len(password) > maxPassword {
+		return Principal{}, refusedLogin(wrongLogin)
+	}
+	u := s.byName[name]
+	stored := ""
+	if u != nil {
+		stored = u.hash
+	}
+	digest := d.logins.digest(name, stored, password)
+	right, known := d.logins.recent.GetIfPresent(digest)
+	if !known || (!right && !c.Mirror) {
+		if right, err = d.checkPassword(ctx, name, password, stored, c); err != nil {
+			return Principal{}, err
+		}
+		d.logins.recent.Set(digest, right)
+	}
+	if !right || u == nil || u.disabled {
+		return Principal{}, refusedLogin(wrongLogin)
+	}
+	return Principal{ID: u.id, Name: u.name, Kind: User}, nil
+}
+
+// checkPassword takes the same time whether or not the user exists.
+func (d *Directory) checkPassword(ctx context.Context, name, password, stored string, c Credentials) (bool, error) {
+	if c.Mirror && stored == "" {
+		name = "" // somebody else's user
+	}
+	refund, err := d.logins.limit(name, c, d.now())
+	if err != nil {
+		return false, err
+	}
+	right, err := d.hasher.verify(ctx, password, stored)
+	if err != nil || right {
+		refund()
+	}
+	return right, err
+}
+
+func (d *Directory) withToken(ctx context.Context, text string, c Credentials) (Principal, error) {
+	if len(text) != tokenLength {
+		return Principal{}, refused("the token is not complete")
+	}
+	hash := sha256.Sum256([]byte(text))
+	refund := func() {}
+	if _, cached := d.tokens.byHash.GetIfPresent(hash); !cached {
+		var err error
+		if refund, err = d.logins.limit("", c, d.now()); err != nil {
+			return Principal{}, err
+		}
+	}
+	row, err := d.tokenByHash(ctx, hash)
+	if errors.Is(err, ErrNotFound) {
+		return Principal{}, refused("no such token")
+	}
+	refund()
+	if err != nil {
+		return Principal{}, err
+	}
+	return d.tokenUser(ctx, row)
+}
+
+func (d *Directory) tokenUser(ctx context.Context, row query.Token) (Principal, error) {
+	if err := d.tokenAlive(row); err != nil {
+		return Principal{}, err
+	}
+	s, err := d.current(ctx)
+	if err != nil {
+		return Principal{}, err
+	}
+	u := s.users[row.UserID]
+	if u == nil || u.disabled {
+		return Principal{}, refused(fmt.Sprintf("the account of token %s is disabled", row.Name))
+	}
+	d.used.note(row.ID, d.now())
+	return Principal{ID: u.id, Name: u.name, Kind: User, TokenID: row.ID, Token: row.Name, Ceiling: decodeCeiling(row.Scope)}, nil
+}
+
+func (d *Directory) tokenAlive(row query.Token) error {
+	switch {
+	case row.RevokedAt != 0:
+		return refused(fmt.Sprintf("token %s was revoked; create another with `weir token create`", row.Name))
+	case row.ExpiresAt != 0 && d.now().UnixMicro() >= row.ExpiresAt:
+		return refused(fmt.Sprintf("token %s expired at %s; create another with `weir token create`",
+			row.Name, fromMicros(row.ExpiresAt).Format(time.RFC3339)))
+	}
+	return nil
+}
+
+// parseBasic reads the value of a Basic header (RFC 7617).
+func parseBasic(value string) (name, password string, ok bool) {
+	b, err := base64.StdEncoding.DecodeString(value)
+	if err != nil {
+		return "", "", false
+	}
+	return strings.Cut(string(b), ":")
+}
+
+func refusedLogin(message string) error { return oci.NewError(oci.CodeUnauthorized, message) }

@@ -1,0 +1,123 @@
+package access
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/weir-registry/weir/internal/oci"
+	"github.com/weir-registry/weir/internal/store/meta"
+	"github.com/weir-registry/weir/internal/store/meta/query"
+)
+
+// Grant is a role for a user at the instance, a group or a path below it.
+type Grant struct {
+	UserID  int64
+	User    string
+	GroupID int64  // 0 = the instance
+	Group   string // empty = the instance
+	Path    string // below the group; empty = all of it
+	Role    Role
+}
+
+// Grants lists the grants of a group, or of the instance (group 0), by user and path.
+func (d *Directory) Grants(ctx context.Context, group int64) ([]Grant, error) {
+	s, err := d.current(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var out []Grant
+	for _, u := range s.users {
+		for _, g := range u.grants {
+			if g.group == group {
+				out = append(out, Grant{u.id, u.name, group, s.names[group], g.path, g.role})
+			}
+		}
+	}
+	slices.SortFunc(out, func(a, b Grant) int {
+		if c := strings.Compare(a.User, b.User); c != 0 {
+			return c
+		}
+		return strings.Compare(a.Path, b.Path)
+	})
+	return out, nil
+}
+
+// PutGrant gives the user a role, instead of the one it had at exactly this place. Only UserID, GroupID, Path and Role are
+// read. ErrRole, ErrPath, ErrNotFound (user or group), ErrLastAdmin.
+func (d *Directory) PutGrant(ctx context.Context, by Actor, g Grant) error {
+	if err := g.check(); err != nil {
+		return err
+	}
+	return d.write(ctx, keyDirectory, func(ctx context.Context, tx *meta.Tx) error {
+		admins, err := lockAdmins(ctx, tx)
+		if err != nil {
+			return err
+		}
+		if err := targets(ctx, tx, g); err != nil {
+			return err
+		}
+		err = tx.PutGrant(ctx, query.PutGrantParams{ID: tx.ID(), UserID: g.UserID, GroupID: g.GroupID, Path: g.Path, Role: string(g.Role)})
+		if err != nil {
+			return fmt.Errorf("put grant: %w", err)
+		}
+		return errors.Join(grantEvent(ctx, tx, by, "grant.put", g), keepAdmin(ctx, tx, admins))
+	})
+}
+
+// DeleteGrant takes the role at exactly this place away. ErrNotFound, ErrLastAdmin.
+func (d *Directory) DeleteGrant(ctx context.Context, by Actor, g Grant) error {
+	return d.write(ctx, keyDirectory, func(ctx context.Context, tx *meta.Tx) error {
+		admins, err := lockAdmins(ctx, tx)
+		if err != nil {
+			return err
+		}
+		n, err := tx.DeleteGrant(ctx, query.DeleteGrantParams{UserID: g.UserID, GroupID: g.GroupID, Path: g.Path})
+		if err != nil {
+			return fmt.Errorf("delete grant: %w", err)
+		}
+		if n == 0 {
+			return fmt.Errorf("grant: %w", ErrNotFound)
+		}
+		return errors.Join(grantEvent(ctx, tx, by, "grant.deleted", g), keepAdmin(ctx, tx, admins))
+	})
+}
+
+func (g Grant) check() error {
+	switch {
+	case g.Role.rank() == 0, (g.Role == Admin) && g.GroupID != 0:
+		return fmt.Errorf("%q: %w", g.Role, ErrRole)
+	case g.Path != "" && (g.GroupID == 0 || !oci.ValidRepository(g.Path)):
+		return fmt.Errorf("%q: %w", g.Path, ErrPath)
+	}
+	return nil
+}
+
+func targets(ctx context.Context, tx *meta.Tx, g Grant) error {
+	n, err := tx.CountUser(ctx, g.UserID)
+	if err != nil {
+		return fmt.Errorf("user %d: %w", g.UserID, err)
+	}
+	if n == 0 {
+		return fmt.Errorf("user %d: %w", g.UserID, ErrNotFound)
+	}
+	if g.GroupID == 0 {
+		return nil
+	}
+	if _, err := tx.GetGroup(ctx, g.GroupID); errors.Is(err, sql.ErrNoRows) {
+		return fmt.Errorf("group %d: %w", g.GroupID, ErrNotFound)
+	} else if err != nil {
+		return fmt.Errorf("group %d: %w", g.GroupID, err)
+	}
+	return nil
+}
+
+func grantEvent(ctx context.Context, tx *meta.Tx, by Actor, kind string, g Grant) error {
+	return tx.Event(ctx, meta.Event{
+		GroupID: g.GroupID, Kind: kind, ActorID: by.ID, Subject: fmt.Sprintf("user %d", g.UserID), RequestID: by.RequestID,
+		Detail: map[string]string{"path": g.Path, "role": string(g.Role)},
+	})
+}

@@ -1,0 +1,71 @@
+package access
+
+import (
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/maypok86/otter/v2"
+)
+
+// limiter bounds failures per key with GCRA: a key may fail burst times at once and rate times a minute in the long run.
+// Attempts while the key is blocked double what its next failures cost, up to 32 times.
+type limiter struct {
+	interval time.Duration
+	burst    int
+	keys     *otter.Cache[string, *gauge]
+}
+
+// gauge is one key's state.
+type gauge struct {
+	mu    sync.Mutex
+	tat   time.Time // GCRA's theoretical arrival time: when all that was taken is paid off
+	level uint      // of the backoff
+}
+
+const (
+	maxLevel    = 5
+	limiterKeys = 100_000 // about 20 MB; an attacker with more addresses than that has won something else already
+)
+
+func newLimiter(perMinute int) *limiter {
+	return &limiter{
+		interval: time.Minute / time.Duration(perMinute), burst: perMinute,
+		keys: otter.Must(&otter.Options[string, *gauge]{
+			MaximumSize:      limiterKeys,
+			ExpiryCalculator: otter.ExpiryAccessing[string, *gauge](15 * time.Minute),
+		}),
+	}
+}
+
+// take pays for one attempt in advance. It returns how to give the payment back after a success, or how long to wait.
+func (l *limiter) take(key string, now time.Time) (refund func(), wait time.Duration) {
+	g, _ := l.keys.ComputeIfAbsent(key, func() (*gauge, bool) { return &gauge{}, false })
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !g.tat.After(now) {
+		g.tat, g.level = now, 0
+	}
+	if wait := g.tat.Sub(now) - time.Duration(l.burst-1)*l.interval; wait > 0 {
+		g.level = min(g.level+1, maxLevel)
+		return nil, wait
+	}
+	cost := l.interval << g.level
+	g.tat = g.tat.Add(cost)
+	return func() {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		g.tat = g.tat.Add(-cost)
+	}, 0
+}
+
+// addressKey groups the addresses of one IPv6 network of 64 bits, which one client has all of.
+func addressKey(a netip.Addr) string {
+	a = a.Unmap()
+	if a.Is6() {
+		if p, err := a.WithZone("").Prefix(64); err == nil {
+			return p.String()
+		}
+	}
+	return a.String()
+}

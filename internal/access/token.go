@@ -1,0 +1,196 @@
+package access
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"database/sql"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/maypok86/otter/v2"
+
+	"github.com/weir-registry/weir/internal/oci"
+	"github.com/weir-registry/weir/internal/store/meta"
+	"github.com/weir-registry/weir/internal/store/meta/query"
+)
+
+// A personal token is "weir_" and 256 random bits in hexadecimal. Only its SHA-256 is kept: with that much randomness a
+// slow hash would protect nothing more.
+const (
+	tokenPrefix = "weir_"
+	tokenLength = len(tokenPrefix) + 64
+)
+
+// Token is a personal token as its owner sees it.
+type Token struct {
+	ID         int64
+	Name       string
+	Ceiling    *Ceiling // nil = everything the user may
+	CreatedAt  time.Time
+	ExpiresAt  time.Time // zero = never
+	LastUsedAt time.Time // zero = never; exact to a few minutes
+	RevokedAt  time.Time // zero = not
+}
+
+// CreateToken makes a token for a user and returns its text, which nobody can see again. A zero expires is never; the name
+// of a revoked token can be used again. ErrName, ErrExpiry, ErrCeiling, ErrNotFound, ErrExists.
+func (d *Directory) CreateToken(ctx context.Context, by Actor, userID int64, name string, expires time.Time, c *Ceiling) (text string, t Token, err error) {
+	if name == "" || len(name) > maxName || strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+		return "", Token{}, fmt.Errorf("token name: want 1 to %d printable bytes: %w", maxName, ErrName)
+	}
+	now := d.now()
+	if !expires.IsZero() && !expires.After(now) {
+		return "", Token{}, ErrExpiry
+	}
+	scope, err := c.encode()
+	if err != nil {
+		return "", Token{}, err
+	}
+	var secret [32]byte
+	_, _ = rand.Read(secret[:])
+	text = tokenPrefix + hex.EncodeToString(secret[:])
+	hash := sha256.Sum256([]byte(text))
+	p := query.InsertTokenParams{UserID: userID, Name: name, Hash: hash[:], Scope: scope, CreatedAt: now.UnixMicro()}
+	if !expires.IsZero() {
+		p.ExpiresAt = expires.UnixMicro()
+	}
+	err = d.write(ctx, keyTokens, func(ctx context.Context, tx *meta.Tx) error {
+		p.ID = tx.ID()
+		return insertToken(ctx, tx, by, p)
+	})
+	if err != nil {
+		return "", Token{}, fmt.Errorf("create token %q: %w", name, err)
+	}
+	return text, Token{ID: p.ID, Name: name, Ceiling: c, CreatedAt: fromMicros(p.CreatedAt), ExpiresAt: fromMicros(p.ExpiresAt)}, nil
+}
+
+func insertToken(ctx context.Context, tx *meta.Tx, by Actor, p query.InsertTokenParams) error {
+	if err := targets(ctx, tx, Grant{UserID: p.UserID}); err != nil {
+		return err
+	}
+	if err := tx.ReleaseTokenName(ctx, query.ReleaseTokenNameParams{UserID: p.UserID, Name: p.Name}); err != nil {
+		return err
+	}
+	n, err := tx.CountTokenName(ctx, query.CountTokenNameParams{UserID: p.UserID, Name: p.Name})
+	if err != nil {
+		return err
+	}
+	if n > 0 {
+		return ErrExists
+	}
+	if err := tx.InsertToken(ctx, p); err != nil {
+		return err
+	}
+	return tx.Event(ctx, meta.Event{
+		Kind: "token.created", ActorID: by.ID, Subject: fmt.Sprintf("user %d", p.UserID), RequestID: by.RequestID,
+		Detail: map[string]any{"token": fmt.Sprint(p.ID), "name": p.Name, "expires_at": p.ExpiresAt},
+	})
+}
+
+// Tokens lists the tokens of a user, revoked and expired ones included, oldest first.
+func (d *Directory) Tokens(ctx context.Context, userID int64) ([]Token, error) {
+	rows, err := d.db.Read().UserTokens(ctx, userID)
+	if err != nil {
+		return nil, fmt.Errorf("list tokens of user %d: %w", userID, err)
+	}
+	out := make([]Token, len(rows))
+	for i, r := range rows {
+		out[i] = Token{
+			ID: r.ID, Name: r.Name, Ceiling: decodeCeiling(r.Scope), CreatedAt: fromMicros(r.CreatedAt),
+			ExpiresAt: fromMicros(r.ExpiresAt), LastUsedAt: fromMicros(r.LastUsedAt), RevokedAt: fromMicros(r.RevokedAt),
+		}
+	}
+	return out, nil
+}
+
+// RevokeToken ends a token of a user, and the bearer tokens that it gave. ErrNotFound, also when it was revoked before.
+func (d *Directory) RevokeToken(ctx context.Context, by Actor, userID, tokenID int64) error {
+	return d.write(ctx, keyTokens, func(ctx context.Context, tx *meta.Tx) error {
+		n, err := tx.RevokeToken(ctx, query.RevokeTokenParams{RevokedAt: d.now().UnixMicro(), ID: tokenID, UserID: userID})
+		if err != nil {
+			return fmt.Errorf("revoke token %d: %w", tokenID, err)
+		}
+		if n == 0 {
+			return fmt.Errorf("token %d: %w", tokenID, ErrNotFound)
+		}
+		return tx.Event(ctx, meta.Event{
+			Kind: "token.revoked", ActorID: by.ID, Subject: fmt.Sprintf("user %d", userID), RequestID: by.RequestID,
+			Detail: map[string]any{"token": fmt.Sprint(tokenID)},
+		})
+	})
+}
+
+// tokenCache keeps token rows until one of them changes, and a minute at most.
+type tokenCache struct {
+	mu         *sync.Mutex
+	generation *int64 // grows with drop
+	byHash     *otter.Cache[[32]byte, query.Token]
+	byID       *otter.Cache[int64, query.Token]
+}
+
+func newTokenCache() tokenCache {
+	return tokenCache{
+		mu: &sync.Mutex{}, generation: new(int64),
+		byHash: otter.Must(&otter.Options[[32]byte, query.Token]{MaximumSize: 10_000, ExpiryCalculator: otter.ExpiryWriting[[32]byte, query.Token](time.Minute)}),
+		byID:   otter.Must(&otter.Options[int64, query.Token]{MaximumSize: 10_000, ExpiryCalculator: otter.ExpiryWriting[int64, query.Token](time.Minute)}),
+	}
+}
+
+func (c tokenCache) drop() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	*c.generation++
+	c.byHash.InvalidateAll()
+	c.byID.InvalidateAll()
+}
+
+func (c tokenCache) begin() int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return *c.generation
+}
+
+// keep stores a row unless something was dropped since it began to be read: the row may be the old one.
+func (c tokenCache) keep(began int64, row query.Token) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if began == *c.generation {
+		c.byHash.Set([32]byte(row.Hash), row)
+		c.byID.Set(row.ID, row)
+	}
+}
+
+func (d *Directory) tokenByHash(ctx context.Context, hash [32]byte) (query.Token, error) {
+	if row, ok := d.tokens.byHash.GetIfPresent(hash); ok && d.db.Behind() <= maxBehind {
+		return row, nil
+	}
+	began := d.tokens.begin()
+	row, err := d.db.Read().TokenByHash(ctx, hash[:])
+	return d.tokenRead(began, row, err)
+}
+
+func (d *Directory) tokenByID(ctx context.Context, id int64) (query.Token, error) {
+	if row, ok := d.tokens.byID.GetIfPresent(id); ok && d.db.Behind() <= maxBehind {
+		return row, nil
+	}
+	began := d.tokens.begin()
+	row, err := d.db.Read().TokenByID(ctx, id)
+	return d.tokenRead(began, row, err)
+}
+
+func (d *Directory) tokenRead(began int64, row query.Token, err error) (query.Token, error) {
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return row, ErrNotFound
+	case err != nil:
+		return row, oci.NewError(oci.CodeUnavailable, "tokens cannot be read right now; try again soon").
+			WithRetryAfter(5 * time.Second).WithCause(err)
+	}
+	d.tokens.keep(began, row)
+	return row, nil
+}

@@ -1,0 +1,227 @@
+package access
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/weir-registry/weir/internal/store/meta"
+	"github.com/weir-registry/weir/internal/store/meta/query"
+)
+
+// Account is a user as others see it.
+type Account struct {
+	ID          int64
+	Name        string
+	Disabled    bool
+	HasPassword bool
+}
+
+// Actor is who makes a change, for the audit trail.
+type Actor struct {
+	ID        int64
+	RequestID string
+}
+
+// Accounts lists every user by name.
+func (d *Directory) Accounts(ctx context.Context) ([]Account, error) {
+	s, err := d.current(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]Account, 0, len(s.users))
+	for _, u := range s.users {
+		out = append(out, u.account())
+	}
+	slices.SortFunc(out, func(a, b Account) int { return strings.Compare(a.Name, b.Name) })
+	return out, nil
+}
+
+// Account returns a user by name; ErrNotFound.
+func (d *Directory) Account(ctx context.Context, name string) (Account, error) {
+	s, err := d.current(ctx)
+	if err != nil {
+		return Account{}, err
+	}
+	u := s.byName[name]
+	if u == nil {
+		return Account{}, fmt.Errorf("user %q: %w", name, ErrNotFound)
+	}
+	return u.account(), nil
+}
+
+// As returns the principal of a user, for explain on somebody's behalf; ErrNotFound. The empty name is nobody.
+func (d *Directory) As(ctx context.Context, name string) (Principal, error) {
+	if name == "" || name == string(Anonymous) {
+		return Nobody(), nil
+	}
+	a, err := d.Account(ctx, name)
+	if err != nil {
+		return Principal{}, err
+	}
+	return Principal{ID: a.ID, Name: a.Name, Kind: User}, nil
+}
+
+func (u *user) account() Account {
+	return Account{ID: u.id, Name: u.name, Disabled: u.disabled, HasPassword: u.hash != ""}
+}
+
+// CreateUser adds a user. Without a password it can only log in with tokens that somebody makes for it. ErrName,
+// ErrPassword, ErrExists.
+func (d *Directory) CreateUser(ctx context.Context, by Actor, name, password string) (Account, error) {
+	if !validName(name) {
+		return Account{}, fmt.Errorf("user %q: %w", name, ErrName)
+	}
+	hash, err := d.hashPassword(ctx, password, true)
+	if err != nil {
+		return Account{}, fmt.Errorf("user %q: %w", name, err)
+	}
+	var id int64
+	err = d.write(ctx, keyDirectory, func(ctx context.Context, tx *meta.Tx) error {
+		id = tx.ID()
+		return d.insertUser(ctx, tx, by, id, name, hash)
+	})
+	if err != nil {
+		return Account{}, fmt.Errorf("create user %q: %w", name, err)
+	}
+	return Account{ID: id, Name: name, HasPassword: hash != ""}, nil
+}
+
+func (d *Directory) insertUser(ctx context.Context, tx *meta.Tx, by Actor, id int64, name, hash string) error {
+	switch _, err := tx.AccessUserByName(ctx, name); {
+	case err == nil:
+		return ErrExists
+	case !errors.Is(err, sql.ErrNoRows):
+		return err
+	}
+	now := d.now().UnixMicro()
+	err := tx.InsertUser(ctx, query.InsertUserParams{ID: id, Name: name, PasswordHash: hash, CreatedAt: now, UpdatedAt: now})
+	if err != nil {
+		return err
+	}
+	return tx.Event(ctx, meta.Event{Kind: "user.created", ActorID: by.ID, Subject: name, RequestID: by.RequestID})
+}
+
+// SetPassword changes a user's password. Bearer and refresh tokens that the old one gave end with it. ErrPassword, ErrNotFound.
+func (d *Directory) SetPassword(ctx context.Context, by Actor, userID int64, password string) error {
+	hash, err := d.hashPassword(ctx, password, false)
+	if err != nil {
+		return err
+	}
+	return d.write(ctx, keyDirectory, func(ctx context.Context, tx *meta.Tx) error {
+		n, err := tx.UpdateUserPassword(ctx, query.UpdateUserPasswordParams{PasswordHash: hash, UpdatedAt: d.now().UnixMicro(), ID: userID})
+		return changedUser(ctx, tx, by, userID, "user.password", n, err)
+	})
+}
+
+// SetDisabled locks a user out, tokens included, or lets it in again. ErrNotFound, ErrLastAdmin.
+func (d *Directory) SetDisabled(ctx context.Context, by Actor, userID int64, disabled bool) error {
+	kind := "user.enabled"
+	if disabled {
+		kind = "user.disabled"
+	}
+	return d.write(ctx, keyDirectory, func(ctx context.Context, tx *meta.Tx) error {
+		admins, err := lockAdmins(ctx, tx)
+		if err != nil {
+			return err
+		}
+		n, err := tx.UpdateUserDisabled(ctx, query.UpdateUserDisabledParams{Disabled: disabled, UpdatedAt: d.now().UnixMicro(), ID: userID})
+		return errors.Join(changedUser(ctx, tx, by, userID, kind, n, err), keepAdmin(ctx, tx, admins))
+	})
+}
+
+// DeleteUser removes a user with its grants and tokens. ErrNotFound, ErrLastAdmin.
+func (d *Directory) DeleteUser(ctx context.Context, by Actor, userID int64) error {
+	return d.write(ctx, keyEverything, func(ctx context.Context, tx *meta.Tx) error {
+		admins, err := lockAdmins(ctx, tx)
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(tx.DeleteUserGrants(ctx, userID), tx.DeleteUserTokens(ctx, userID)); err != nil {
+			return err
+		}
+		n, err := tx.DeleteUser(ctx, userID)
+		return errors.Join(changedUser(ctx, tx, by, userID, "user.deleted", n, err), keepAdmin(ctx, tx, admins))
+	})
+}
+
+func changedUser(ctx context.Context, tx *meta.Tx, by Actor, userID int64, kind string, rows int64, err error) error {
+	if err != nil {
+		return err
+	}
+	if rows == 0 {
+		return fmt.Errorf("user %d: %w", userID, ErrNotFound)
+	}
+	return tx.Event(ctx, meta.Event{Kind: kind, ActorID: by.ID, Subject: fmt.Sprintf("user %d", userID), RequestID: by.RequestID})
+}
+
+// lockAdmins counts the administrators, and makes changes that may remove one follow each other: two of them must not each
+// count the other.
+func lockAdmins(ctx context.Context, tx *meta.Tx) (int64, error) {
+	err := tx.PutSetting(ctx, query.PutSettingParams{Name: "access.administrators", Value: "locked by changes of administrators"})
+	if err != nil {
+		return 0, err
+	}
+	return tx.CountAdmins(ctx)
+}
+
+func keepAdmin(ctx context.Context, tx *meta.Tx, before int64) error {
+	n, err := tx.CountAdmins(ctx)
+	if err == nil && n == 0 && before > 0 {
+		err = ErrLastAdmin
+	}
+	return err
+}
+
+// write is one transaction with its row in the change feed.
+func (d *Directory) write(ctx context.Context, key string, fn func(context.Context, *meta.Tx) error) error {
+	return d.db.Write(ctx, func(ctx context.Context, tx *meta.Tx) error {
+		if err := fn(ctx, tx); err != nil {
+			return err
+		}
+		return tx.Change(ctx, 0, changeKind, key)
+	})
+}
+
+func (d *Directory) hashPassword(ctx context.Context, password string, optional bool) (string, error) {
+	if password == "" && optional {
+		return "", nil
+	}
+	if password == "" || len(password) > maxPassword || strings.HasPrefix(password, tokenPrefix) {
+		return "", ErrPassword
+	}
+	return d.hasher.hash(ctx, password)
+}
+
+const (
+	maxPassword = 1024
+	maxName     = 128
+)
+
+// validName keeps ":" out, which ends the name in Basic logins, and everything that would need quoting somewhere.
+func validName(s string) bool {
+	if s == "" || len(s) > maxName || s == string(Anonymous) {
+		return false
+	}
+	for i := range len(s) {
+		c := s[i]
+		switch {
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9':
+		case i > 0 && strings.IndexByte("._@+-", c) >= 0:
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+func fromMicros(us int64) time.Time {
+	if us == 0 {
+		return time.Time{}
+	}
+	return time.UnixMicro(us).UTC()
+}
