@@ -1,0 +1,130 @@
+package cache
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/weir-registry/weir/internal/registry"
+)
+
+// flightKey names a question to an upstream.
+type flightKey struct {
+	upstream, epoch int64
+	repository      string
+	what            string // kind and reference
+}
+
+// flights asks each question once at a time: whoever asks meanwhile shares the answer. The zero value is ready.
+type flights[V any] struct {
+	mu   sync.Mutex
+	open map[flightKey]*flight[V]
+}
+
+// flight is a question under way.
+type flight[V any] struct {
+	done   chan struct{}
+	began  time.Time
+	result V
+}
+
+// start returns the flight for key, begun now unless one is open. f runs in a goroutine of the engine, so that the one who
+// asked may leave.
+func (fs *flights[V]) start(ctx context.Context, e *Fills, key flightKey, f func(context.Context) V) *flight[V] {
+	fs.mu.Lock()
+	if fl, ok := fs.open[key]; ok {
+		fs.mu.Unlock()
+		return fl
+	}
+	fl := &flight[V]{done: make(chan struct{}), began: time.Now()}
+	if fs.open == nil {
+		fs.open = map[flightKey]*flight[V]{}
+	}
+	fs.open[key] = fl
+	fs.mu.Unlock()
+	carry := func(ctx context.Context) {
+		fl.result = f(ctx)
+		fs.mu.Lock()
+		delete(fs.open, key)
+		fs.mu.Unlock()
+		close(fl.done)
+	}
+	if !e.spawn(ctx, carry) {
+		carry(ctx) // closing: the request itself is the owner
+	}
+	return fl
+}
+
+// wait returns the result; false when ctx ended first, or when the flight, whoever began it, has taken longer than patience
+// (0 = as long as it takes). The time counts as spent on upstreams.
+func (fl *flight[V]) wait(ctx context.Context, patience time.Duration) (V, bool) {
+	began := time.Now()
+	defer func() {
+		registry.TraceFrom(ctx).Update(func(v *registry.TraceValues) { v.UpstreamTime += time.Since(began) })
+	}()
+	var tooLong <-chan time.Time
+	if patience > 0 {
+		timer := time.NewTimer(patience - began.Sub(fl.began))
+		defer timer.Stop()
+		tooLong = timer.C
+	}
+	select {
+	case <-fl.done:
+		return fl.result, true
+	case <-tooLong:
+	case <-ctx.Done():
+	}
+	var none V
+	return none, false
+}
+
+// failure remembers a check that gave nothing, so that the next requests do not wait for the same again.
+type failure struct {
+	count  int
+	until  time.Time // no check before
+	answer *registry.OutcomeError
+}
+
+const (
+	backoffMin  = time.Second
+	backoffMax  = 30 * time.Second
+	backoffKeep = time.Minute // how long the count is remembered after until
+)
+
+// failed notes a check without a result; its pauses grow from a second to half a minute.
+func (e *Fills) failedCheck(key flightKey, answer *registry.OutcomeError) {
+	now := e.options.Now()
+	last, _ := e.failures.get(key, now)
+	pause := min(backoffMin<<min(last.count, 5), backoffMax)
+	pause = max(pause, min(answer.RetryAfter, 5*time.Minute))
+	f := failure{count: last.count + 1, until: now.Add(pause), answer: answer}
+	e.failures.put(key, f, now, f.until.Add(backoffKeep))
+}
+
+// resting reports a check that failed a moment ago.
+func (e *Fills) resting(key flightKey) (*registry.OutcomeError, bool) {
+	now := e.options.Now()
+	f, ok := e.failures.get(key, now)
+	return f.answer, ok && now.Before(f.until)
+}
+
+// refusalKey names an answer that is remembered. The generation makes every change of configuration forget it.
+type refusalKey struct {
+	flightKey
+	generation int64
+}
+
+// refusal is an upstream's "absent" or "denied".
+type refusal struct {
+	outcome registry.Outcome
+	status  int
+	reason  string
+}
+
+// timed counts the time until the returned function is called as spent on upstreams.
+func timed(ctx context.Context, now func() time.Time) func() {
+	began := now()
+	return func() {
+		registry.TraceFrom(ctx).Update(func(v *registry.TraceValues) { v.UpstreamTime += now().Sub(began) })
+	}
+}

@@ -1,0 +1,103 @@
+package cache
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/weir-registry/weir/internal/oci"
+	"github.com/weir-registry/weir/internal/store/meta"
+)
+
+// Words of a freshness beside durations.
+const (
+	FreshForever = "forever" // never ask again
+	FreshAlways  = "always"  // ask on every request
+)
+
+// DefaultFreshness is used where an upstream does not say.
+const DefaultFreshness = 24 * time.Hour
+
+const forever time.Duration = math.MaxInt64
+
+// Freshness says how long a cached reference of an upstream may be served without asking again. The zero value asks on
+// every request; build one with ParseFreshness.
+type Freshness struct {
+	def     time.Duration
+	classes []freshnessClass
+}
+
+type freshnessClass struct {
+	pattern oci.Pattern
+	fresh   time.Duration
+}
+
+// ParseFreshness checks f. Durations are Go's ("90s", "24h") or whole days ("7d"); an empty default is DefaultFreshness.
+func ParseFreshness(f meta.Freshness) (Freshness, error) {
+	out := Freshness{def: DefaultFreshness}
+	var err error
+	if f.Default != "" {
+		if out.def, err = parseFreshFor(f.Default); err != nil {
+			return Freshness{}, fmt.Errorf("freshness default: %w", err)
+		}
+	}
+	for i, c := range f.Classes {
+		p, err := oci.ParsePattern(c.Pattern)
+		if err != nil {
+			return Freshness{}, fmt.Errorf("freshness class %d, pattern %q: %w", i+1, c.Pattern, err)
+		}
+		d, err := parseFreshFor(c.For)
+		if err != nil {
+			return Freshness{}, fmt.Errorf("freshness class %d: %w", i+1, err)
+		}
+		out.classes = append(out.classes, freshnessClass{p, d})
+	}
+	return out, nil
+}
+
+func parseFreshFor(s string) (time.Duration, error) {
+	switch s {
+	case FreshForever:
+		return forever, nil
+	case FreshAlways:
+		return 0, nil
+	}
+	d, err := time.ParseDuration(s)
+	if days, ok := strings.CutSuffix(s, "d"); ok {
+		var n int
+		if n, err = strconv.Atoi(days); err == nil && n > 36500 {
+			return 0, fmt.Errorf("%q is longer than a hundred years: say %q", s, FreshForever)
+		}
+		d = time.Duration(n) * 24 * time.Hour
+	}
+	if err != nil || d < 0 {
+		return 0, fmt.Errorf(`%q is not a duration like "10m", "24h" or "7d", nor %q or %q`, s, FreshForever, FreshAlways)
+	}
+	return d, nil
+}
+
+// tag is the freshness of a tag: of the first class that matches, else the default.
+func (f Freshness) tag(repository, tag string) time.Duration {
+	for _, c := range f.classes {
+		if c.pattern.Match(repository, tag) {
+			return c.fresh
+		}
+	}
+	return f.def
+}
+
+// list is the freshness of a repository's tag list and referrers.
+func (f Freshness) list() time.Duration { return f.def }
+
+// age returns how old a reference confirmed at checked is, and how much longer it is fresh: not above zero when it is
+// stale, except that -1 together with fresh = true means for ever.
+func age(checked, now time.Time, freshFor time.Duration) (age, left time.Duration, fresh bool) {
+	age = max(0, now.Sub(checked))
+	if freshFor == forever {
+		return age, -1, true
+	}
+	left = freshFor - age
+	return age, left, left > 0
+}

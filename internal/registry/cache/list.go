@@ -1,0 +1,210 @@
+package cache
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+	"time"
+
+	"github.com/weir-registry/weir/internal/oci"
+	"github.com/weir-registry/weir/internal/registry"
+	"github.com/weir-registry/weir/internal/registry/virtual"
+)
+
+// Kinds of cached list.
+const (
+	listTags      = "tags"      // payload: a JSON array of names, sorted
+	listReferrers = "referrers" // payload: a JSON array of descriptors, of every artifact type
+)
+
+// maxTags bounds the tag list that is taken from an upstream; further names are left out.
+const maxTags = 500_000
+
+// heldList is an upstream's list as it was confirmed.
+type heldList struct {
+	payload []byte
+	checked time.Time
+}
+
+// listResult is what an upstream said about a list.
+type listResult struct {
+	err     *registry.OutcomeError // nil: the upstream has it
+	payload []byte
+}
+
+func (r *Registry) heldList(ctx context.Context, repository int64, kind string, subject oci.Digest) (heldList, bool, error) {
+	payload, checked, err := r.Store.List(ctx, repository, kind, subject)
+	return found(heldList{payload, checked}, err)
+}
+
+// askTags answers one page of the tag list.
+func (r *Registry) askTags(ctx context.Context, q virtual.Query) virtual.Answer {
+	a, payload := r.askList(ctx, q, listTags, r.fetchTags)
+	if a.Outcome != registry.Found {
+		return a
+	}
+	var tags []string
+	if err := json.Unmarshal(payload, &tags); err != nil {
+		return virtual.Failed(err)
+	}
+	a.Tags = page(tags, q.Page)
+	return a
+}
+
+// page cuts one page out of a sorted list.
+func page(tags []string, p registry.Page) *registry.TagList {
+	from, exact := 0, false
+	if p.Last != "" {
+		if from, exact = slices.BinarySearch(tags, p.Last); exact {
+			from++
+		}
+	}
+	rest := tags[from:]
+	if p.N > 0 && len(rest) > p.N {
+		return &registry.TagList{Tags: rest[:p.N], More: true}
+	}
+	return &registry.TagList{Tags: rest}
+}
+
+// fetchTags gets the whole list, page by page.
+func (r *Registry) fetchTags(ctx context.Context, q virtual.Query) (any, error) {
+	tags := []string{}
+	for p := (registry.Page{}); ; {
+		l, err := r.Remote.Tags(ctx, q.Repository, p)
+		if err != nil {
+			return nil, err
+		}
+		tags = append(tags, l.Tags...)
+		if !l.More || len(l.Tags) == 0 || len(tags) >= maxTags {
+			break
+		}
+		last := l.Tags[len(l.Tags)-1]
+		if last == p.Last {
+			break // an upstream that repeats its page
+		}
+		p.Last = last
+	}
+	slices.Sort(tags)
+	return slices.Compact(tags), nil
+}
+
+// askReferrers answers with the referrers of a digest.
+func (r *Registry) askReferrers(ctx context.Context, q virtual.Query) virtual.Answer {
+	a, payload := r.askList(ctx, q, listReferrers, r.fetchReferrers)
+	if a.Outcome != registry.Found {
+		return a
+	}
+	all := []oci.Descriptor{}
+	if err := json.Unmarshal(payload, &all); err != nil {
+		return virtual.Failed(err)
+	}
+	if q.ArtifactType != "" {
+		all = slices.DeleteFunc(all, func(d oci.Descriptor) bool { return d.ArtifactType != q.ArtifactType })
+	}
+	a.Referrers = &registry.ReferrerList{Manifests: all}
+	return a
+}
+
+func (r *Registry) fetchReferrers(ctx context.Context, q virtual.Query) (any, error) {
+	l, err := r.Remote.Referrers(ctx, q.Repository, q.Reference.Digest, "")
+	if err != nil {
+		return nil, err
+	}
+	return append([]oci.Descriptor{}, l.Manifests...), nil // empty is an answer too, and kept as []
+}
+
+type fetchList func(ctx context.Context, q virtual.Query) (any, error)
+
+// askList answers with a list's payload: fresh from the store, else from the upstream, else stale from the store.
+func (r *Registry) askList(ctx context.Context, q virtual.Query, kind string, fetch fetchList) (virtual.Answer, []byte) {
+	var h heldList
+	id, ok, err := r.repository(ctx, q.Repository)
+	if ok {
+		h, ok, err = r.heldList(ctx, id, kind, q.Reference.Digest)
+	}
+	if err != nil {
+		return virtual.Failed(err), nil
+	}
+	key := r.flight(q.Repository, what(q))
+	if !ok {
+		if f, refused := r.refused(key); refused && !q.Refresh {
+			return f.answer(), nil
+		}
+		return r.coldList(ctx, q, key, kind, fetch)
+	}
+	if f, refused := r.refused(key); refused && r.RefuseDeleted && f.outcome == registry.Absent && !q.Refresh {
+		return f.answer(), nil
+	}
+	old, _, fresh := age(h.checked, r.Now(), r.Freshness.list())
+	hit := virtual.Answer{Outcome: registry.Found, Cache: registry.CacheHit, Age: old}
+	if fresh && !q.Refresh {
+		return hit, h.payload
+	}
+	hit.Cache = registry.CacheStale
+	if why, resting := r.Fills.resting(key); resting && !q.Refresh && !(r.RefuseDeleted && why.Outcome == registry.Absent) {
+		explain(&hit, why)
+		return hit, h.payload
+	}
+	res, answered := r.listFlight(ctx, q, key, kind, fetch).wait(ctx, r.listPatience(q))
+	switch {
+	case !answered:
+		explain(&hit, errStillAsking)
+		return hit, h.payload
+	case res.err == nil:
+		return virtual.Answer{Outcome: registry.Found, Cache: registry.CacheMiss}, res.payload
+	case res.err.Outcome == registry.Absent && r.RefuseDeleted:
+		return virtual.Failed(res.err), nil
+	}
+	explain(&hit, res.err)
+	return hit, h.payload
+}
+
+func (r *Registry) listPatience(q virtual.Query) time.Duration {
+	if q.Refresh || r.Freshness.list() == 0 {
+		return 0
+	}
+	return r.RevalidateWait
+}
+
+func (r *Registry) coldList(ctx context.Context, q virtual.Query, key flightKey, kind string, fetch fetchList) (virtual.Answer, []byte) {
+	res, ok := r.listFlight(ctx, q, key, kind, fetch).wait(ctx, 0)
+	switch {
+	case !ok:
+		return virtual.Failed(context.Cause(ctx)), nil
+	case res.err != nil:
+		return virtual.Failed(res.err), nil
+	}
+	return virtual.Answer{Outcome: registry.Found, Cache: registry.CacheMiss}, res.payload
+}
+
+// listFlight fetches a list, for everybody who asks meanwhile; only a probe keeps nothing of it.
+func (r *Registry) listFlight(ctx context.Context, q virtual.Query, key flightKey, kind string, fetch fetchList) *flight[listResult] {
+	probe := q.Mode == virtual.ModeProbe
+	flight := key
+	if probe {
+		flight.what = "probe " + flight.what
+	}
+	return r.Fills.lists.start(ctx, r.Fills, flight, func(ctx context.Context) listResult {
+		list, err := fetch(ctx, q)
+		if err != nil {
+			o := registry.AsOutcome(err)
+			if !probe {
+				r.refuse(key, o)
+				r.Fills.failedCheck(key, o)
+			}
+			return listResult{err: o}
+		}
+		payload, err := json.Marshal(list)
+		if err != nil {
+			return listResult{err: registry.AsOutcome(err)}
+		}
+		if !probe {
+			r.Fills.failures.drop(key)
+			r.forgetRefusal(key)
+			if err := r.Store.PutList(ctx, r.key(q.Repository), kind, q.Reference.Digest, payload, r.Now()); err != nil {
+				r.Log.Warn("a list passes through uncached", "repository", q.Repository, "kind", kind, "error", err)
+			}
+		}
+		return listResult{payload: payload}
+	})
+}
