@@ -1,13 +1,20 @@
 package store
 
-import "context"
+import (
+	"context"
+	"fmt"
+	"strconv"
+
+	"github.com/weir-registry/weir/internal/oci"
+	"github.com/weir-registry/weir/internal/store/meta/query"
+)
 
 // Problem is something that must not be.
 type Problem struct {
 	Kind    string // one of the Problem… constants, or a kind of the caller that compares rows with bytes
-	Subject string // what it is about: <repository id>@<digest>, <repository id>:<tag> or a key
+	Subject string // what it is about: <repository id>@<digest>, <repository id>:<tag>, a digest or a key
 	Detail  string
-	Warning bool // can be the result of a request: an index whose child somebody deleted by digest
+	Warning bool // can be the result of a request: an index whose child somebody deleted by digest, or pushed without
 }
 
 // Kinds of problem that CheckRows reports.
@@ -18,8 +25,100 @@ const (
 	ProblemBlob     = "reference-to-no-blob"  // hosted manifest, config or layer not linked
 	ProblemManifest = "reference-to-no-child" // hosted index, child not in the repository
 	ProblemDoomed   = "doomed-key-in-use"     // a key to be deleted is a blob's key
+	ProblemUnlinked = "blob-without-link"     // no repository links it and no review is due: its bytes would stay for ever
 )
 
-// CheckRows reads every row of the store and reports what breaks its promises. It changes nothing and may run while the
-// server serves; what changes under it is not reported wrongly, since each finding is confirmed in one query.
-func (s *Store) CheckRows(ctx context.Context, report func(Problem)) error { panic("unwritten") }
+// maxProblems bounds how many problems of one kind are reported: a broken database would otherwise fill the memory.
+const maxProblems = 1000
+
+// CheckRows reads every row of the store and reports what breaks its promises, at most 1000 problems of each kind. It changes
+// nothing and may run while the server serves: each finding comes from one query, so from one state of the rows.
+func (s *Store) CheckRows(ctx context.Context, report func(Problem)) error {
+	for _, check := range []func(context.Context, func(Problem)) error{
+		s.checkTags, s.checkLinks, s.checkReferences, s.checkKeys, s.checkPayloads,
+	} {
+		if err := check(ctx, report); err != nil {
+			return fmt.Errorf("check rows: %w", err)
+		}
+	}
+	return nil
+}
+
+func (s *Store) checkTags(ctx context.Context, report func(Problem)) error {
+	rows, err := s.db.Read().CheckTags(ctx, maxProblems)
+	for _, row := range rows {
+		report(Problem{
+			Kind: ProblemTag, Subject: strconv.FormatInt(row.RepositoryID, 10) + ":" + row.Name,
+			Detail: "there is no manifest " + digestText(row.Digest),
+		})
+	}
+	return err
+}
+
+func (s *Store) checkLinks(ctx context.Context, report func(Problem)) error {
+	links, err := s.db.Read().CheckLinks(ctx, maxProblems)
+	if err != nil {
+		return err
+	}
+	for _, row := range links {
+		report(Problem{Kind: ProblemLink, Subject: at(row.RepositoryID, row.Digest), Detail: "there is no such blob"})
+	}
+	unlinked, err := s.db.Read().CheckUnlinked(ctx, maxProblems)
+	for _, digest := range unlinked {
+		report(Problem{Kind: ProblemUnlinked, Subject: digestText(digest), Detail: "no repository links it and no review is due"})
+	}
+	return err
+}
+
+func (s *Store) checkReferences(ctx context.Context, report func(Problem)) error {
+	rows, err := s.db.Read().CheckReferences(ctx, maxProblems)
+	for _, row := range rows {
+		p := Problem{Kind: ProblemBlob, Subject: at(row.RepositoryID, row.Parent), Detail: row.Kind + " " + digestText(row.Child)}
+		if row.Kind == refManifest {
+			p.Kind, p.Warning = ProblemManifest, true
+		}
+		report(p)
+	}
+	return err
+}
+
+func (s *Store) checkKeys(ctx context.Context, report func(Problem)) error {
+	keys, err := s.db.Read().CheckDoomed(ctx, maxProblems)
+	for _, key := range keys {
+		report(Problem{Kind: ProblemDoomed, Subject: key, Detail: "it would be deleted although a blob's row names it"})
+	}
+	return err
+}
+
+func (s *Store) checkPayloads(ctx context.Context, report func(Problem)) error {
+	after := query.CheckManifestPageParams{AfterDigest: []byte{}, N: 16} // a payload may have 4 MiB
+	for {
+		rows, err := s.db.Read().CheckManifestPage(ctx, after)
+		if err != nil || len(rows) == 0 {
+			return err
+		}
+		for _, row := range rows {
+			if detail := payloadFault(row); detail != "" {
+				report(Problem{Kind: ProblemPayload, Subject: at(row.RepositoryID, row.Digest), Detail: detail})
+			}
+			after.AfterRepository, after.AfterDigest = row.RepositoryID, row.Digest
+		}
+	}
+}
+
+func payloadFault(row query.CheckManifestPageRow) string {
+	want, err := oci.DigestFromBytes(row.Digest)
+	switch {
+	case err != nil:
+		return "the row's digest is malformed"
+	case oci.DigestOf(want.Algorithm(), row.Payload) != want:
+		return "the payload has digest " + string(oci.DigestOf(want.Algorithm(), row.Payload))
+	case int64(len(row.Payload)) != row.Size:
+		return fmt.Sprintf("the payload has %d bytes, the row says %d", len(row.Payload), row.Size)
+	}
+	return ""
+}
+
+func at(repository int64, digest []byte) string {
+	return strconv.FormatInt(repository, 10) + "@" + digestText(digest)
+}

@@ -2,9 +2,15 @@ package store
 
 import (
 	"context"
+	"database/sql"
+	"errors"
+	"fmt"
 	"time"
 
 	"github.com/weir-registry/weir/internal/oci"
+	"github.com/weir-registry/weir/internal/store/blob"
+	"github.com/weir-registry/weir/internal/store/meta"
+	"github.com/weir-registry/weir/internal/store/meta/query"
 )
 
 // CandidateKind says what a Candidate is.
@@ -32,22 +38,35 @@ type DoomedKey struct {
 	CreatedAt time.Time
 }
 
-// Evictable is a cached manifest that the byte budget may take, with when it was last wanted.
-type Evictable struct {
-	Repository int64
-	Digest     oci.Digest
-	LastPulled time.Time // or when it was stored, if nobody has pulled it since
-}
-
 // ClaimCandidates returns up to n candidates whose time has come, the longest due first. It takes no lease: the job that
 // collects has one, and every review decides again from the rows.
 func (s *Store) ClaimCandidates(ctx context.Context, now time.Time, n int) ([]Candidate, error) {
-	panic("unwritten")
+	rows, err := s.db.Read().ListDueCandidates(ctx, query.ListDueCandidatesParams{Now: micros(now), N: page(n)})
+	if err != nil {
+		return nil, fmt.Errorf("list candidates: %w", err)
+	}
+	list := make([]Candidate, 0, len(rows))
+	for _, row := range rows {
+		list = append(list, Candidate{
+			Kind: CandidateKind(row.Kind), Repository: row.RepositoryID, Digest: oci.Digest(digestText(row.Digest)),
+			ReviewAfter: fromMicros(row.ReviewAfter), Attempts: int(row.Attempts),
+		})
+	}
+	return list, nil
 }
 
 // Postpone puts a candidate off until until and counts the attempt.
 func (s *Store) Postpone(ctx context.Context, c Candidate, until time.Time) error {
-	panic("unwritten")
+	err := s.db.Write(ctx, func(ctx context.Context, tx *meta.Tx) error {
+		_, err := tx.PostponeCandidate(ctx, query.PostponeCandidateParams{
+			ReviewAfter: micros(until), Kind: string(c.Kind), RepositoryID: c.Repository, Digest: oci.DigestBytes(c.Digest),
+		})
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("postpone %s %s: %w", c.Kind, c.Digest, err)
+	}
+	return nil
 }
 
 // ReviewManifest removes the manifest if nothing needs it, writes candidates for what it alone needed, and forgets the
@@ -57,49 +76,91 @@ func (s *Store) Postpone(ctx context.Context, c Candidate, until time.Time) erro
 // without a subject is always kept: untagged content of people goes by their retention policy. A cached one goes when it has
 // not been pulled for the grace period, unless a client asked for it by digest: then only the byte budget may evict it.
 func (s *Store) ReviewManifest(ctx context.Context, repository int64, digest oci.Digest) (collected bool, err error) {
-	panic("unwritten")
+	pulled, err := s.lastPulled(ctx, repository, digest)
+	if err == nil {
+		err = s.review(ctx, CandidateManifest, repository, digest, func(ctx context.Context, c *change, d []byte) (err error) {
+			collected, err = s.reviewManifest(ctx, c, d, pulled)
+			return err
+		})
+	}
+	if err != nil {
+		return false, fmt.Errorf("review manifest %s: %w", digest, err)
+	}
+	if collected {
+		s.forgetPulls(ctx, repository, digest)
+	}
+	return collected, nil
 }
 
 // ReviewLink removes the repository's link to a blob that no manifest there refers to and that is older than the grace
 // period, and forgets the candidate. A younger one is put off.
 func (s *Store) ReviewLink(ctx context.Context, repository int64, digest oci.Digest) (collected bool, err error) {
-	panic("unwritten")
+	err = s.review(ctx, CandidateLink, repository, digest, func(ctx context.Context, c *change, d []byte) (err error) {
+		collected, err = s.reviewLink(ctx, c, d)
+		return err
+	})
+	if err != nil {
+		return false, fmt.Errorf("review the link of blob %s: %w", digest, err)
+	}
+	return collected, nil
 }
 
 // ReviewBlob removes the blob's row if no repository links it and forgets the candidate. key is the object that may now be
 // deleted; it is also written to the doomed keys in the same transaction, until ForgetDoomed.
 func (s *Store) ReviewBlob(ctx context.Context, digest oci.Digest) (key string, collected bool, err error) {
-	panic("unwritten")
+	d := oci.DigestBytes(digest)
+	err = s.db.Write(ctx, func(ctx context.Context, tx *meta.Tx) (err error) {
+		key, collected, err = s.reviewBlob(ctx, tx, d)
+		return err
+	})
+	if err != nil {
+		return "", false, fmt.Errorf("review blob %s: %w", digest, err)
+	}
+	return key, collected, nil
 }
 
 // DoomedKeys lists up to n doomed keys, oldest first.
-func (s *Store) DoomedKeys(ctx context.Context, n int) ([]DoomedKey, error) { panic("unwritten") }
+func (s *Store) DoomedKeys(ctx context.Context, n int) ([]DoomedKey, error) {
+	rows, err := s.db.Read().ListDoomedKeys(ctx, page(n))
+	if err != nil {
+		return nil, fmt.Errorf("list doomed keys: %w", err)
+	}
+	list := make([]DoomedKey, 0, len(rows))
+	for _, row := range rows {
+		list = append(list, DoomedKey{Key: row.StorageKey, CreatedAt: fromMicros(row.CreatedAt)})
+	}
+	return list, nil
+}
 
 // ForgetDoomed is called after the bytes of key were deleted.
-func (s *Store) ForgetDoomed(ctx context.Context, key string) error { panic("unwritten") }
+func (s *Store) ForgetDoomed(ctx context.Context, key string) error {
+	err := s.db.Write(ctx, func(ctx context.Context, tx *meta.Tx) error {
+		_, err := tx.DeleteDoomedKey(ctx, key)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("forget doomed key %s: %w", key, err)
+	}
+	return nil
+}
 
 // HasKey reports whether a blob's row or a doomed key names the object. An object older than the grace period that nothing
 // names is garbage of a crash.
-func (s *Store) HasKey(ctx context.Context, key string) (bool, error) { panic("unwritten") }
-
-// CachedBytes is the size of the blobs that cached repositories link, each counted once.
-func (s *Store) CachedBytes(ctx context.Context) (int64, error) { panic("unwritten") }
-
-// EvictionCandidates returns up to n cached manifests, least recently pulled first.
-func (s *Store) EvictionCandidates(ctx context.Context, n int) ([]Evictable, error) {
-	panic("unwritten")
+func (s *Store) HasKey(ctx context.Context, key string) (bool, error) {
+	digest, _, err := blob.ParseKey(key)
+	if err != nil {
+		return false, nil //nolint:nilerr // no row can name what is no key
+	}
+	row, err := s.db.Read().GetBlob(ctx, oci.DigestBytes(digest))
+	if err == nil && row.StorageKey == key {
+		return true, nil
+	}
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return false, fmt.Errorf("find who owns %s: %w", key, err)
+	}
+	doomed, err := s.db.Read().KeyIsDoomed(ctx, key)
+	if err != nil {
+		return false, fmt.Errorf("find who owns %s: %w", key, err)
+	}
+	return doomed, nil
 }
-
-// EvictManifest removes a cached manifest with its tags and the links that nothing else in its repository needs. What that
-// orphans can be collected at once. ErrNotFound.
-func (s *Store) EvictManifest(ctx context.Context, repository int64, digest oci.Digest) error {
-	panic("unwritten")
-}
-
-// ExpireUploads ends up to 1000 upload sessions that nobody has touched since olderThan and returns how many it ended.
-func (s *Store) ExpireUploads(ctx context.Context, olderThan time.Time) (int, error) {
-	panic("unwritten")
-}
-
-// HasStage reports whether an upload session owns the stage. Stages nobody owns are garbage of a crash, or a fill's.
-func (s *Store) HasStage(ctx context.Context, id string) (bool, error) { panic("unwritten") }

@@ -1,3 +1,81 @@
 package store
 
-type state struct{}
+import (
+	"cmp"
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/weir-registry/weir/internal/store/blob"
+	"github.com/weir-registry/weir/internal/store/meta"
+)
+
+// Options adjust a Store. The zero value is what a server uses.
+type Options struct {
+	// Grace is how long content that nothing refers to is kept, so that a push under way finds what it has uploaded.
+	// Default 24 h; negative = none.
+	Grace time.Duration
+
+	// Memory bounds what is held of tags, manifests, links and repository ids, in bytes. Default 64 MiB.
+	Memory int64
+
+	Log *slog.Logger
+	Now func() time.Time // default time.Now
+}
+
+const (
+	defaultGrace  = 24 * time.Hour
+	defaultMemory = 64 << 20
+
+	// maxBehind is how far this replica's view of the change feed may lag before memory is not trusted any more.
+	maxBehind = 5 * time.Second
+)
+
+// Store is the door. Build one with New and Close it.
+type Store struct {
+	db    *meta.DB
+	blobs blob.Store
+	log   *slog.Logger
+	grace time.Duration
+	now   func() time.Time
+
+	ids      *memory[RepositoryKey]
+	content  *memory[itemKey]
+	deferred *deferred
+	sessions sessions
+
+	stop context.CancelFunc
+	wait sync.WaitGroup
+}
+
+// New returns a Store over rows and bytes that belong together. The caller closes db and blobs after the Store.
+func New(db *meta.DB, blobs blob.Store, o Options) *Store {
+	s := &Store{
+		db: db, blobs: blobs, log: cmp.Or(o.Log, slog.New(slog.DiscardHandler)),
+		grace: max(0, cmp.Or(o.Grace, defaultGrace)), now: o.Now,
+	}
+	if s.now == nil {
+		s.now = time.Now
+	}
+	limit := cmp.Or(o.Memory, defaultMemory)
+	trusted := func() bool { return db.Behind() <= maxBehind }
+	s.ids = newMemory(limit/16, weighRepository, trusted)
+	s.content = newMemory(limit-limit/16, weighItem, trusted)
+	s.deferred = newDeferred(db, s.now, s.log)
+
+	var ctx context.Context
+	ctx, s.stop = context.WithCancel(context.Background())
+	db.Follow(ctx, s.forget)
+	s.wait.Go(func() { s.deferred.keep(ctx) })
+	return s
+}
+
+// Close writes what was deferred and ends the store's goroutines. No other call may be running.
+func (s *Store) Close() error {
+	s.stop()
+	s.wait.Wait()
+	s.ids.close()
+	s.content.close()
+	return nil
+}
