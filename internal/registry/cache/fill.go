@@ -250,7 +250,9 @@ func (e *Fills) flowing(id Identity) (size int64, ok bool) {
 func (e *Fills) forget(t *transfer) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	delete(e.transfers, t.fill.Identity)
+	if e.transfers[t.fill.Identity] == t {
+		delete(e.transfers, t.fill.Identity)
+	}
 }
 
 // openStored serves content from the store.

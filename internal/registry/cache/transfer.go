@@ -198,7 +198,9 @@ func (t *transfer) conclude(ctx context.Context, err error) string {
 	return "failed"
 }
 
+// fail tells everyone who joined. From then on whoever asks begins anew.
 func (t *transfer) fail(err error) {
+	t.engine.forget(t)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.phase, t.err = failed, err
@@ -217,6 +219,7 @@ func (t *transfer) detach(err error) {
 	}
 	t.dropSidecar()
 	t.log.Warn("content passes through uncached", "reason", t.reason, "error", err)
+	t.engine.forget(t)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.phase = detached
