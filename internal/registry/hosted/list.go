@@ -3,6 +3,7 @@ package hosted
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -46,6 +47,9 @@ func (r *Registry) Repositories(ctx context.Context, page registry.Page) (*regis
 // Referrers implements registry.Lister.
 func (r *Registry) Referrers(ctx context.Context, repository string, digest oci.Digest, artifactType string) (*registry.ReferrerList, error) {
 	id, err := r.id(ctx, repository)
+	if errors.Is(err, errName) {
+		return &registry.ReferrerList{}, nil // what does not exist has none
+	}
 	if err != nil {
 		return nil, err
 	}
