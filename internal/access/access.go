@@ -6,7 +6,10 @@
 // that exist from names that do not, and no error or log line holds a credential. All types are safe for concurrent use.
 package access
 
-import "errors"
+import (
+	"context"
+	"errors"
+)
 
 // Errors of changes.
 var (
@@ -113,4 +116,19 @@ func (a Action) needs() (least Role, ok bool) {
 		return Admin, true
 	}
 	return "", false
+}
+
+type principalKey struct{}
+
+// WithPrincipal returns a context that carries the principal of a request.
+func WithPrincipal(ctx context.Context, p Principal) context.Context {
+	return context.WithValue(ctx, principalKey{}, p)
+}
+
+// PrincipalFrom returns the principal of a request; Nobody when none was put there.
+func PrincipalFrom(ctx context.Context) Principal {
+	if p, ok := ctx.Value(principalKey{}).(Principal); ok {
+		return p
+	}
+	return Nobody()
 }
