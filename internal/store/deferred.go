@@ -23,7 +23,7 @@ const (
 
 // deferred gathers the writes that a hit must not wait for: pulls and confirmations of tags. keep writes them in batches.
 type deferred struct {
-	db   *meta.DB
+	db   database
 	now  func() time.Time
 	log  *slog.Logger
 	full chan struct{} // has an element when a flush should not wait for the ticker
@@ -50,7 +50,7 @@ type confirm struct {
 	at     time.Time
 }
 
-func newDeferred(db *meta.DB, now func() time.Time, log *slog.Logger) *deferred {
+func newDeferred(db database, now func() time.Time, log *slog.Logger) *deferred {
 	return &deferred{
 		db: db, now: now, log: log, full: make(chan struct{}, 1),
 		pulls: make(map[pullKey]pull), confirms: make(map[itemKey]confirm),

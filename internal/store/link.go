@@ -107,7 +107,7 @@ func (s *Store) lostKey(ctx context.Context, digest oci.Digest) (string, error) 
 		return "", err
 	}
 	if _, err = s.blobs.Stat(ctx, row.StorageKey); errors.Is(err, blob.ErrNotFound) {
-		s.log.Error("the bytes of a blob were lost; they are replaced", "digest", digest, "key", row.StorageKey)
+		s.log.Warn("the bytes of a blob were lost; new ones take their place", "digest", digest, "key", row.StorageKey)
 		return row.StorageKey, nil
 	}
 	return "", err

@@ -9,6 +9,7 @@ import (
 
 	"github.com/weir-registry/weir/internal/store/blob"
 	"github.com/weir-registry/weir/internal/store/meta"
+	"github.com/weir-registry/weir/internal/store/meta/query"
 )
 
 // Options adjust a Store. The zero value is what a server uses.
@@ -32,9 +33,18 @@ const (
 	maxBehind = 5 * time.Second
 )
 
+// database is what the store needs of *meta.DB.
+type database interface {
+	Read() *query.Queries
+	Write(ctx context.Context, fn func(ctx context.Context, tx *meta.Tx) error) error
+	WriteTelemetry(ctx context.Context, fn func(ctx context.Context, q *query.Queries) error) error
+	Follow(ctx context.Context, fn func(meta.Change))
+	Behind() time.Duration
+}
+
 // Store is the door. Build one with New and Close it.
 type Store struct {
-	db    *meta.DB
+	db    database
 	blobs blob.Store
 	log   *slog.Logger
 	grace time.Duration
@@ -49,8 +59,10 @@ type Store struct {
 	wait sync.WaitGroup
 }
 
-// New returns a Store over rows and bytes that belong together. The caller closes db and blobs after the Store.
-func New(db *meta.DB, blobs blob.Store, o Options) *Store {
+// New returns a Store over rows and bytes that belong together. The caller closes db after the Store.
+func New(db *meta.DB, blobs blob.Store, o Options) *Store { return newStore(db, blobs, o) }
+
+func newStore(db database, blobs blob.Store, o Options) *Store {
 	s := &Store{
 		db: db, blobs: blobs, log: cmp.Or(o.Log, slog.New(slog.DiscardHandler)),
 		grace: max(0, cmp.Or(o.Grace, defaultGrace)), now: o.Now,

@@ -1761,7 +1761,7 @@ func (q *Queries) SetImageInfo(ctx context.Context, arg SetImageInfoParams) (int
 }
 
 const statManifest = `-- name: StatManifest :one
-SELECT digest, media_type, artifact_type, size, subject, config_digest, platform, created_at FROM manifests
+SELECT digest, media_type, artifact_type, size, subject, config_digest, platform, image_created, labels, created_at FROM manifests
 WHERE repository_id = $1 AND digest = $2
 `
 
@@ -1778,6 +1778,8 @@ type StatManifestRow struct {
 	Subject      []byte
 	ConfigDigest []byte
 	Platform     string
+	ImageCreated int64
+	Labels       string
 	CreatedAt    int64
 }
 
@@ -1792,6 +1794,8 @@ func (q *Queries) StatManifest(ctx context.Context, arg StatManifestParams) (Sta
 		&i.Subject,
 		&i.ConfigDigest,
 		&i.Platform,
+		&i.ImageCreated,
+		&i.Labels,
 		&i.CreatedAt,
 	)
 	return i, err

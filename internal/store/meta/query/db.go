@@ -237,6 +237,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.getUploadStmt, err = db.PrepareContext(ctx, getUpload); err != nil {
 		return nil, fmt.Errorf("error preparing query GetUpload: %w", err)
 	}
+	if q.hostedRepositoryBelowStmt, err = db.PrepareContext(ctx, hostedRepositoryBelow); err != nil {
+		return nil, fmt.Errorf("error preparing query HostedRepositoryBelow: %w", err)
+	}
 	if q.insertBlobStmt, err = db.PrepareContext(ctx, insertBlob); err != nil {
 		return nil, fmt.Errorf("error preparing query InsertBlob: %w", err)
 	}
@@ -864,6 +867,11 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing getUploadStmt: %w", cerr)
 		}
 	}
+	if q.hostedRepositoryBelowStmt != nil {
+		if cerr := q.hostedRepositoryBelowStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing hostedRepositoryBelowStmt: %w", cerr)
+		}
+	}
 	if q.insertBlobStmt != nil {
 		if cerr := q.insertBlobStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing insertBlobStmt: %w", cerr)
@@ -1419,6 +1427,7 @@ type Queries struct {
 	getSettingStmt              *sql.Stmt
 	getTagStmt                  *sql.Stmt
 	getUploadStmt               *sql.Stmt
+	hostedRepositoryBelowStmt   *sql.Stmt
 	insertBlobStmt              *sql.Stmt
 	insertChangeStmt            *sql.Stmt
 	insertCredentialStmt        *sql.Stmt
@@ -1585,6 +1594,7 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		getSettingStmt:              q.getSettingStmt,
 		getTagStmt:                  q.getTagStmt,
 		getUploadStmt:               q.getUploadStmt,
+		hostedRepositoryBelowStmt:   q.hostedRepositoryBelowStmt,
 		insertBlobStmt:              q.insertBlobStmt,
 		insertChangeStmt:            q.insertChangeStmt,
 		insertCredentialStmt:        q.insertCredentialStmt,

@@ -240,6 +240,29 @@ func (q *Queries) GetGroupByName(ctx context.Context, name string) (Group, error
 	return i, err
 }
 
+const hostedRepositoryBelow = `-- name: HostedRepositoryBelow :one
+SELECT name FROM repositories WHERE group_id = $1 AND upstream_id = 0 AND (name = $2 OR (name > $3 AND name < $4)) ORDER BY name LIMIT 1
+`
+
+type HostedRepositoryBelowParams struct {
+	GroupID int64
+	Name    string
+	Name_2  string
+	Name_3  string
+}
+
+func (q *Queries) HostedRepositoryBelow(ctx context.Context, arg HostedRepositoryBelowParams) (string, error) {
+	row := q.queryRow(ctx, q.hostedRepositoryBelowStmt, hostedRepositoryBelow,
+		arg.GroupID,
+		arg.Name,
+		arg.Name_2,
+		arg.Name_3,
+	)
+	var name string
+	err := row.Scan(&name)
+	return name, err
+}
+
 const insertCredential = `-- name: InsertCredential :exec
 INSERT INTO credentials (id, group_id, name, kind, username, secret, fingerprint, hosts, version, created_at, updated_at)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)

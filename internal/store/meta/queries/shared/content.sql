@@ -66,7 +66,7 @@ SELECT EXISTS (SELECT 1 FROM blob_links WHERE digest = @digest);
 SELECT digest, media_type, payload, created_at FROM manifests WHERE repository_id = @repository_id AND digest = @digest;
 
 -- name: StatManifest :one
-SELECT digest, media_type, artifact_type, size, subject, config_digest, platform, created_at FROM manifests
+SELECT digest, media_type, artifact_type, size, subject, config_digest, platform, image_created, labels, created_at FROM manifests
 WHERE repository_id = @repository_id AND digest = @digest;
 
 -- name: InsertManifest :execrows
