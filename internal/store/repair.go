@@ -7,7 +7,6 @@ import (
 	"fmt"
 
 	"github.com/weir-registry/weir/internal/oci"
-	"github.com/weir-registry/weir/internal/store/meta"
 	"github.com/weir-registry/weir/internal/store/meta/query"
 )
 
@@ -47,28 +46,43 @@ func (s *Store) IsCurrent(ctx context.Context, b Blob) (bool, error) {
 // repairBatch is how many links of a lost blob are looked up at once.
 const repairBatch = 100
 
-// DropLost removes every link to a blob whose bytes are lost, and has the blob collected: then caches fetch it again, and a push
-// of it sends the bytes again instead of finding them here. Nothing happens once the blob's row names other bytes.
+// DropLost removes a blob whose bytes are lost, with every link to it: then caches fetch it again, and a push of it sends the
+// bytes again instead of finding them here. Nothing happens once the blob's row names other bytes.
 func (s *Store) DropLost(ctx context.Context, b Blob) error {
-	digest := oci.DigestBytes(b.Digest)
 	for {
-		repositories, err := s.db.Read().ListLinkingRepositories(ctx, query.ListLinkingRepositoriesParams{Digest: digest, N: repairBatch})
+		unlinked, err := s.unlinkLost(ctx, b)
+		if errors.Is(err, errReplaced) {
+			return nil
+		}
 		if err != nil {
 			return fmt.Errorf("drop lost blob %s: %w", b.Digest, err)
 		}
-		for _, repository := range repositories {
-			err := s.change(ctx, repository, func(ctx context.Context, c *change) error { return c.dropLost(ctx, digest, b.Key) })
-			if errors.Is(err, errReplaced) {
-				return nil
-			}
-			if err != nil {
-				return fmt.Errorf("drop lost blob %s: %w", b.Digest, err)
-			}
+		if unlinked > 0 {
+			continue
 		}
-		if len(repositories) == 0 {
-			return s.reviewLost(ctx, digest)
+		if _, collected, err := s.ReviewBlob(ctx, b.Digest); err != nil || collected {
+			return err
+		}
+		if current, err := s.IsCurrent(ctx, b); err != nil || !current { // else somebody has linked it meanwhile
+			return err
 		}
 	}
+}
+
+// unlinkLost removes some of the links.
+func (s *Store) unlinkLost(ctx context.Context, b Blob) (n int, err error) {
+	digest := oci.DigestBytes(b.Digest)
+	repositories, err := s.db.Read().ListLinkingRepositories(ctx, query.ListLinkingRepositoriesParams{Digest: digest, N: repairBatch})
+	if err != nil {
+		return 0, err
+	}
+	for _, repository := range repositories {
+		err := s.change(ctx, repository, func(ctx context.Context, c *change) error { return c.dropLost(ctx, digest, b.Key) })
+		if err != nil {
+			return 0, err
+		}
+	}
+	return len(repositories), nil
 }
 
 // errReplaced says that a blob's row names other bytes by now.
@@ -84,11 +98,4 @@ func (c *change) dropLost(ctx context.Context, digest []byte, key string) error 
 	}
 	_, err = c.unlink(ctx, digest, c.now)
 	return err
-}
-
-// reviewLost has the collector look at a blob that had no link in the first place.
-func (s *Store) reviewLost(ctx context.Context, digest []byte) error {
-	return s.db.Write(ctx, func(ctx context.Context, tx *meta.Tx) error {
-		return tx.PutCandidate(ctx, query.PutCandidateParams{Kind: string(CandidateBlob), Digest: digest, ReviewAfter: micros(s.now())})
-	})
 }
