@@ -150,7 +150,7 @@ func TestLateLoadsAreDropped(t *testing.T) {
 func TestReadersNeverGoBack(t *testing.T) {
 	run(t, Options{}, func(t *testing.T, s *Store) {
 		ctx, stop := context.WithCancel(t.Context())
-		const moves = 40
+		const moves = 20
 		order := map[string]int{}
 		images := make([]image, moves)
 		for i := range images {
@@ -159,7 +159,7 @@ func TestReadersNeverGoBack(t *testing.T) {
 		}
 		id := mustPush(t, s, acme, images[0], "1")
 		var wg sync.WaitGroup
-		for range 4 {
+		for range 2 {
 			wg.Go(func() {
 				last := 0
 				for ctx.Err() == nil {

@@ -29,8 +29,8 @@ type Store interface {
 	// Stage begins a new stage. id is chosen by the driver.
 	Stage(ctx context.Context) (Stage, error)
 
-	// ResumeStage continues a stage from its id and the state last saved, possibly on another replica. Bytes after the
-	// state's size, written by a request that died, are dropped. ErrNotFound when the stage is gone, or when a crash of the
+	// ResumeStage continues a stage from its id and the state last saved or the one before it (the caller may have died
+	// between Save and keeping its result), possibly on another replica. Bytes after the state's size, written by a request that died, are dropped. ErrNotFound when the stage is gone, or when a crash of the
 	// machine has taken bytes that were never saved with it.
 	ResumeStage(ctx context.Context, id string, state []byte) (Stage, error)
 

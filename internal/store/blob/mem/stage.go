@@ -14,15 +14,33 @@ import (
 	"github.com/weir-registry/weir/internal/store/blob"
 )
 
-// multipart is what the "service" keeps of a stage: full parts by number, and the tails that Save wrote beside them.
+// multipart is what the "service" keeps of a stage: full parts by number, and the tails that the last two Saves wrote beside
+// them, each under a name of its own: a Save whose state was lost must not spoil the one before it.
 type multipart struct {
 	parts    [][]byte
-	tail     []byte
+	tails    []savedTail
 	modified time.Time
 }
 
+type savedTail struct {
+	name  int
+	bytes []byte
+}
+
+func (m *multipart) tail(name int) []byte {
+	for _, t := range m.tails {
+		if t.name == name {
+			return t.bytes
+		}
+	}
+	return nil
+}
+
 func (m *multipart) size() int64 {
-	n := int64(len(m.tail))
+	n := int64(0)
+	for _, t := range m.tails {
+		n += int64(len(t.bytes))
+	}
 	for _, p := range m.parts {
 		n += int64(len(p))
 	}
@@ -35,16 +53,18 @@ type stage struct {
 	id    string
 	parts int    // sent
 	tail  []byte // not yet a part
+	saves int    // name of the tail that the next Save writes
 	size  int64
 	ended bool
 }
 
 var _ blob.Stage = (*stage)(nil)
 
-// stageState is what Save returns, as JSON: how many parts count, and how many bytes lie beside them.
+// stageState is what Save returns, as JSON: how many parts count, and how many bytes lie beside them under which name.
 type stageState struct {
 	Parts int `json:"parts"`
 	Tail  int `json:"tail"`
+	Name  int `json:"name"`
 }
 
 // Stage implements blob.Store.
@@ -74,14 +94,15 @@ func (s *Store) ResumeStage(ctx context.Context, id string, state []byte) (blob.
 	if err := json.Unmarshal(state, &saved); err != nil || saved.Parts < 0 || saved.Tail < 0 {
 		return nil, fmt.Errorf("resume stage %s: its saved state is unreadable", id)
 	}
-	if saved.Parts > len(m.parts) || saved.Tail > len(m.tail) {
+	tail := m.tail(saved.Name)
+	if saved.Parts > len(m.parts) || saved.Tail != len(tail) {
 		return nil, fmt.Errorf("resume stage %s: parts are missing: %w", id, blob.ErrNotFound)
 	}
 	before := m.size()
 	m.parts = m.parts[:saved.Parts]
 	s.used += m.size() - before
 	return &stage{
-		store: s, id: id, parts: saved.Parts, tail: slices.Clone(m.tail[:saved.Tail]),
+		store: s, id: id, parts: saved.Parts, tail: slices.Clone(tail), saves: saved.Name + 1,
 		size: int64(saved.Parts)*int64(s.options.PartSize) + int64(saved.Tail),
 	}, nil
 }
@@ -127,7 +148,7 @@ func (st *stage) sendFull(ctx context.Context) error {
 		return nil
 	}
 	return st.send(ctx, "part", func(m *multipart) {
-		m.parts = append(m.parts[:st.parts], st.tail) // the saved tail stays: an older state may still be resumed
+		m.parts = append(m.parts[:st.parts], st.tail) // the saved tails stay: an older state may still be resumed
 		st.parts++
 		st.tail = nil
 	})
@@ -161,12 +182,13 @@ func (st *stage) send(ctx context.Context, operation string, change func(*multip
 // Save implements blob.Stage.
 func (st *stage) Save(ctx context.Context) ([]byte, error) {
 	if err := st.send(ctx, "save", func(m *multipart) {
-		m.parts = m.parts[:st.parts]
-		m.tail = slices.Clone(st.tail)
+		m.tails = slices.DeleteFunc(m.tails, func(t savedTail) bool { return t.name != st.saves-1 })
+		m.tails = append(m.tails, savedTail{st.saves, slices.Clone(st.tail)})
 	}); err != nil {
 		return nil, err
 	}
-	return json.Marshal(stageState{Parts: st.parts, Tail: len(st.tail)})
+	st.saves++
+	return json.Marshal(stageState{Parts: st.parts, Tail: len(st.tail), Name: st.saves - 1})
 }
 
 // Commit implements blob.Stage.
@@ -177,7 +199,7 @@ func (st *stage) Commit(ctx context.Context, digest oci.Digest) (string, error) 
 	}
 	err = st.send(ctx, "commit", func(m *multipart) {
 		m.parts = append(m.parts[:st.parts], st.tail)
-		m.tail = nil
+		m.tails = nil
 		st.store.objects[key] = &object{parts: m.parts, size: st.size, modified: st.store.options.Now()}
 		delete(st.store.stages, st.id)
 	})
