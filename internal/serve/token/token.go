@@ -1,0 +1,116 @@
+// Package token is the login of registry clients: Docker's token endpoint (GET and POST /token), the challenge that sends
+// clients to it, and the gate that reads what they bring back. The other doors of package serve ask the Gate.
+//
+// Scopes are names as the client writes them at its door, so they are resolved like the request they are for; the token that
+// goes out holds full paths. A scope that may not be granted is left out, which is how the protocol says no (Docker Registry
+// token authentication specification).
+package token
+
+import (
+	"context"
+	"net/http"
+	"net/netip"
+
+	"github.com/weir-registry/weir/internal/access"
+	"github.com/weir-registry/weir/internal/registry"
+	"github.com/weir-registry/weir/internal/serve"
+)
+
+// Doors knows where host names lead. Package registry/namespace has the answers.
+type Doors interface {
+	// Door tells what is known of a host, lower case and with port if it has one.
+	Door(ctx context.Context, host string, client netip.Addr) (Door, error)
+	// Place turns a repository name, as a client at host writes it, into the path that grants cover. It must not depend on
+	// whether anything exists there. An empty path is a name that leads nowhere.
+	Place(ctx context.Context, host, name string) (Place, error)
+}
+
+// Door is a host name.
+type Door struct {
+	Bound  bool // an operator has bound it to a prefix
+	Mirror bool // as a mirror: logins meant for somebody else are ignored
+}
+
+// Place is where a name leads.
+type Place struct {
+	Path   string // "<group>/<…>"
+	Public bool   // anybody may pull there
+}
+
+// Access is what the Gate needs of access.Directory.
+type Access interface {
+	Authenticate(ctx context.Context, c access.Credentials) (access.Principal, error)
+	Login(ctx context.Context, name, password string, c access.Credentials) (access.Principal, error)
+	Refresh(ctx context.Context, text string) (access.Principal, error)
+	Check(ctx context.Context, p access.Principal, r access.Request) (access.Decision, error)
+	IssueBearer(ctx context.Context, p access.Principal, scopes []access.Scope) (access.Issued, error)
+	IssueRefresh(ctx context.Context, p access.Principal) (access.Issued, error)
+}
+
+// Options configure a Gate.
+type Options struct {
+	Access       Access
+	Doors        Doors
+	ExternalURLs []string // configured, the preferred one first
+	Listen       string   // address of the listener
+}
+
+// Gate authenticates and authorises requests, and answers /token.
+type Gate struct {
+	access Access
+	doors  Doors
+	realms realms
+}
+
+// New returns a Gate. Mount its Serve at "/token" through serve.Front.Handle("token", …).
+func New(o Options) *Gate {
+	return &Gate{access: o.Access, doors: o.Doors, realms: newRealms(o.ExternalURLs, o.Listen)}
+}
+
+// Authenticate finds out who sends r. No credentials are nobody, without an error. The context carries the principal for
+// Authorize and for guards below. Errors: UNAUTHORIZED, TOOMANYREQUESTS, UNAVAILABLE.
+func (g *Gate) Authenticate(r *http.Request) (context.Context, registry.Caller, error) {
+	p, err := g.principal(r)
+	if err != nil {
+		return r.Context(), registry.Caller{}, err
+	}
+	caller := registry.Caller{PrincipalID: p.ID, Principal: p.Name}
+	if info := serve.FromContext(r.Context()); info != nil {
+		caller.Address, caller.RequestID = info.Client.String(), info.ID
+	}
+	return access.WithPrincipal(r.Context(), p), caller, nil
+}
+
+func (g *Gate) principal(r *http.Request) (access.Principal, error) {
+	header := r.Header.Get("Authorization")
+	if header == "" {
+		return access.Nobody(), nil
+	}
+	host, client := origin(r)
+	door, err := g.doors.Door(r.Context(), host, client)
+	if err != nil {
+		return access.Principal{}, err
+	}
+	return g.access.Authenticate(r.Context(), access.Credentials{Authorization: header, Address: client, Mirror: door.Mirror})
+}
+
+// Authorize returns nil if the request's principal may, else UNAUTHORIZED, which needs a challenge, or DENIED. It knows
+// nothing of what exists.
+func (g *Gate) Authorize(ctx context.Context, request access.Request) error {
+	d, err := g.access.Check(ctx, access.PrincipalFrom(ctx), request)
+	if err != nil {
+		return err
+	}
+	return d.Err()
+}
+
+// origin is the host as the client sees it, and its address.
+func origin(r *http.Request) (host string, client netip.Addr) {
+	if info := serve.FromContext(r.Context()); info != nil {
+		return lowerHost(info.Host), info.Client
+	}
+	if peer, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
+		client = peer.Addr().Unmap()
+	}
+	return lowerHost(r.Host), client
+}
