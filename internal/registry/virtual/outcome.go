@@ -66,10 +66,11 @@ func (w *walk) conclude(ctx context.Context) (Result, error) {
 	return ResultNotFound, w.notFound(ctx)
 }
 
+// unknowns counts the members that may have the content and count.
 func (w *walk) unknowns() int {
 	n := 0
 	for i := range w.steps {
-		if w.unknown(i) {
+		if i <= w.limit && w.unknown(i) {
 			n++
 		}
 	}
@@ -139,7 +140,7 @@ func (w *walk) unavailable(ctx context.Context) (Result, error) {
 	var tried []string
 	for i := range w.steps {
 		a := w.steps[i].answer
-		if a == nil {
+		if a == nil || i > w.limit {
 			continue
 		}
 		if w.unknown(i) {
