@@ -19,7 +19,7 @@ import (
 // run runs a check and returns the kinds of what it found, sorted.
 func run(t *testing.T, f *worktest.Fixture, o check.Options) ([]string, check.Summary) {
 	t.Helper()
-	o.Log, o.Now = worktest.Log, f.Clock.Now
+	o.Log, o.Now = worktest.Log(), f.Clock.Now
 	var kinds []string
 	sum, err := check.New(f.Store, f.Blobs, o).Run(t.Context(), func(found check.Finding) {
 		if found.Advice == "" || found.Subject == "" || found.Detail == "" {

@@ -151,13 +151,10 @@ func (c *Collector) review(ctx context.Context, candidate store.Candidate) error
 	case store.CandidateBlob:
 		key, collected, err = c.store.ReviewBlob(ctx, candidate.Digest)
 	default:
-		err = errors.New("unknown kind of candidate: written by a newer version?")
+		err = fmt.Errorf("review %s %s: unknown kind of candidate, written by a newer version?", candidate.Kind, candidate.Digest)
 	}
-	if err != nil {
-		return fmt.Errorf("review %s %s: %w", candidate.Kind, candidate.Digest, err)
-	}
-	if !collected {
-		return nil
+	if err != nil || !collected {
+		return err
 	}
 	if key == "" {
 		c.o.Metrics.Collected(string(candidate.Kind), 1, 0)

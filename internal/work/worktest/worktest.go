@@ -31,7 +31,7 @@ var (
 )
 
 // Log is a logger for jobs under test.
-var Log = slog.New(slog.DiscardHandler) //nolint:gochecknoglobals // stateless
+func Log() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 // Fixture is a store under test.
 type Fixture struct {
@@ -58,6 +58,12 @@ func Run(t *testing.T, o store.Options, wrap func(blob.Store) blob.Store, fn fun
 		}
 		fn(t, newFixture(t, db, blobs, o))
 	})
+}
+
+// WithCapacity is a fixture whose bytes are in a memory of bounded size.
+func WithCapacity(t *testing.T, db *meta.DB, capacity int64) *Fixture {
+	t.Helper()
+	return newFixture(t, db, mem.New(mem.Options{Capacity: capacity}), store.Options{})
 }
 
 func newFixture(t *testing.T, db *meta.DB, blobs blob.Store, o store.Options) *Fixture {
@@ -150,7 +156,7 @@ func Commit(ctx context.Context, s *store.Store, key store.RepositoryKey, conten
 	if err != nil {
 		return err
 	}
-	defer stage.Close() //nolint:errcheck // what matters was committed
+	defer stage.Close()
 	if _, err := stage.Append(ctx, 0, bytes.NewReader(content)); err != nil {
 		return errors.Join(err, stage.Drop(ctx))
 	}

@@ -2,6 +2,7 @@ package blobtest
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"slices"
 	"strings"
@@ -177,7 +178,7 @@ func testReadAt(t *testing.T, s blob.Store) {
 	buffer := make([]byte, 10_000)
 	for len(got) < len(content) {
 		n, err := st.ReadAt(buffer, int64(len(got)))
-		if err != nil && err != io.EOF { //nolint:errorlint // io.ReaderAt promises io.EOF itself
+		if err != nil && !errors.Is(err, io.EOF) {
 			t.Errorf("ReadAt: %v", err)
 			break
 		}
@@ -187,7 +188,7 @@ func testReadAt(t *testing.T, s blob.Store) {
 		t.Fatalf("Append: %v", err)
 	}
 	wantBytes(t, "what ReadAt saw", got, content)
-	if n, err := st.ReadAt(buffer, int64(len(content))-5); n != 5 || err != io.EOF { //nolint:errorlint // as above
+	if n, err := st.ReadAt(buffer, int64(len(content))-5); n != 5 || !errors.Is(err, io.EOF) {
 		t.Errorf("ReadAt over the end = %d, %v", n, err)
 	}
 	commit(t, st, content)

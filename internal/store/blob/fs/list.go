@@ -101,7 +101,7 @@ func (s *Store) Stages(ctx context.Context) iter.Seq2[blob.StageInfo, error] {
 		defer func() { _ = f.Close() }()
 		for {
 			entries, err := f.ReadDir(stageBatch)
-			if !yieldStages(ctx, entries, yield) || err == io.EOF { //nolint:errorlint // ReadDir promises io.EOF itself
+			if !yieldStages(ctx, entries, yield) || err == io.EOF {
 				return
 			}
 			if err != nil {

@@ -9,7 +9,6 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"sync"
 	"sync/atomic"
 
 	"github.com/weir-registry/weir/internal/oci"
@@ -89,9 +88,6 @@ func truncate(f *os.File, size int64) error {
 func (st *stage) ID() string  { return st.id }
 func (st *stage) Size() int64 { return st.size.Load() }
 
-// buffers holds copy buffers: large enough that system calls do not dominate, small enough for thousands of uploads.
-var buffers = sync.Pool{New: func() any { b := make([]byte, 128<<10); return &b }}
-
 // Append writes each piece as it is read, so that readers of the stage get it at once.
 func (st *stage) Append(ctx context.Context, offset int64, r io.Reader) (int64, error) {
 	if err := st.usable(ctx); err != nil {
@@ -100,8 +96,8 @@ func (st *stage) Append(ctx context.Context, offset int64, r io.Reader) (int64, 
 	if offset != st.Size() {
 		return 0, fmt.Errorf("append at %d to stage %s of %d bytes: %w", offset, st.id, st.Size(), blob.ErrOffset)
 	}
-	buffer := buffers.Get().(*[]byte)
-	defer buffers.Put(buffer)
+	buffer := st.store.buffer()
+	defer st.store.buffers.Put(buffer)
 	for {
 		n, readErr := r.Read(*buffer)
 		written, err := st.file.WriteAt((*buffer)[:n], st.Size())
@@ -109,7 +105,7 @@ func (st *stage) Append(ctx context.Context, offset int64, r io.Reader) (int64, 
 		switch {
 		case err != nil:
 			return st.Size() - offset, translate("append to stage", st.id, err)
-		case readErr == io.EOF: //nolint:errorlint // io.Reader promises io.EOF itself
+		case readErr == io.EOF:
 			return st.Size() - offset, nil
 		case readErr != nil:
 			return st.Size() - offset, readErr

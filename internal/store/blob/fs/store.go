@@ -27,7 +27,9 @@ type Store struct {
 	root string
 
 	mu      sync.Mutex
-	folders map[string]bool // folders of objects known to be durable, relative to root
+	folders map[string]bool // folders of objects known to be durable
+
+	buffers sync.Pool // of *[]byte
 }
 
 var _ blob.Store = (*Store)(nil)
@@ -123,6 +125,17 @@ func (s *Store) objectPath(key string) (string, error) {
 		return "", err
 	}
 	return filepath.Join(s.root, filepath.FromSlash(key)), nil
+}
+
+// bufferSize is large enough that system calls do not dominate, and small enough for thousands of uploads at once.
+const bufferSize = 128 << 10
+
+func (s *Store) buffer() *[]byte {
+	if b, ok := s.buffers.Get().(*[]byte); ok {
+		return b
+	}
+	b := make([]byte, bufferSize)
+	return &b
 }
 
 func (s *Store) stagePath(id string) string { return filepath.Join(s.root, "stage", id) }

@@ -132,7 +132,7 @@ func TestForeignFilesArePassedOver(t *testing.T) {
 func TestFolderRemoved(t *testing.T) {
 	root := t.TempDir()
 	s := open(t, root)
-	key := blobtest.Put(t, s, []byte("abc"))
+	blobtest.Put(t, s, []byte("abc"))
 	if err := os.RemoveAll(filepath.Join(root, "sha256")); err != nil {
 		t.Fatal(err)
 	}

@@ -132,7 +132,7 @@ func (st *stage) Append(ctx context.Context, offset int64, r io.Reader) (int64, 
 		st.tail = append(st.tail, buffer[:n]...)
 		st.size += int64(n)
 		switch {
-		case readErr == io.EOF: //nolint:errorlint // io.Reader promises io.EOF itself
+		case readErr == io.EOF:
 			return st.size - offset, nil
 		case readErr != nil:
 			return st.size - offset, readErr
