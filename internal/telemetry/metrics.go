@@ -18,6 +18,7 @@ type Metrics struct {
 	Cache    *Cache
 	Upstream *Upstream
 	Store    *Store
+	Work     *Work
 	Access   *Access
 
 	registry *prometheus.Registry
@@ -42,6 +43,7 @@ func NewMetrics(version string) *Metrics {
 	m.Cache = newCache(m, upstreams)
 	m.Upstream = newUpstream(m, upstreams)
 	m.Store = newStore(m)
+	m.Work = newWork(m)
 	m.Access = newAccess(m)
 	return m
 }
@@ -73,11 +75,14 @@ func (m *Metrics) gauge(name, help string, labels ...string) *prometheus.GaugeVe
 	return g
 }
 
+func (m *Metrics) gaugeFunc(name, help string, value func() float64) {
+	m.add(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value), Family{name, "gauge", help, nil})
+}
+
 // Buckets of the histograms, for scrapers without native histograms. Durations in seconds.
 var (
 	requestBuckets = []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 120, 600}
 	queryBuckets   = []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .5, 1, 5}
-	batchBuckets   = []float64{1, 2, 4, 8, 16, 32, 64, 128, 256}
 )
 
 func (m *Metrics) histogram(name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {

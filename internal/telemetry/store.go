@@ -1,6 +1,7 @@
 package telemetry
 
 import (
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -9,65 +10,60 @@ import (
 // Store is rows, bytes and their collection.
 type Store struct {
 	query      *prometheus.HistogramVec
-	queue      prometheus.Gauge
-	batch      prometheus.Observer
-	behind     prometheus.Gauge
-	blobBytes  *prometheus.CounterVec
-	candidates *prometheus.GaugeVec
 	collected  *prometheus.CounterVec
 	freed      prometheus.Counter
-	dropped    *prometheus.CounterVec
+	behind     atomic.Pointer[func() time.Duration]
 	operations *bound
 }
 
 func newStore(m *Metrics) *Store {
-	return &Store{
-		query:      m.histogram("weir_store_query_duration_seconds", "Time of a database operation; for a write, the whole transaction with its wait.", queryBuckets, "operation"),
-		queue:      m.gauge("weir_store_write_queue", "Writes waiting for the database's writer (SQLite).").WithLabelValues(),
-		batch:      m.histogram("weir_store_write_batch", "Writes committed together (SQLite).", batchBuckets).WithLabelValues(),
-		behind:     m.gauge("weir_store_change_lag_seconds", "Age of the change feed as this replica sees it.").WithLabelValues(),
-		blobBytes:  m.counter("weir_store_blob_bytes_total", "Bytes moved between the server and the blob store: read or write.", "direction"),
-		candidates: m.gauge("weir_gc_candidates", "Content that waits for the collector's decision: blob, manifest or link.", "kind"),
+	s := &Store{
+		query:      m.histogram("weir_store_query_duration_seconds", "Time of a database transaction, its wait included: write, snapshot or telemetry.", queryBuckets, "operation"),
 		collected:  m.counter("weir_gc_collected_total", "Content collected: blob, manifest or link.", "kind"),
 		freed:      m.counter("weir_gc_freed_bytes_total", "Bytes freed by the collector.").WithLabelValues(),
-		dropped:    m.counter("weir_store_dropped_total", "Batched bookkeeping dropped because its buffer was full: pull or token.", "kind"),
-		operations: newBound(300),
+		operations: newBound(50),
 	}
+	m.gaugeFunc("weir_store_change_lag_seconds", "Age of the change feed as this replica sees it.", func() float64 {
+		if behind := s.behind.Load(); behind != nil {
+			return (*behind)().Seconds()
+		}
+		return 0
+	})
+	return s
 }
 
-// Query records one database operation by its fixed name.
+// Query records one database transaction by its fixed name.
 func (s *Store) Query(operation string, took time.Duration) {
 	s.query.WithLabelValues(s.operations.of(operation)).Observe(took.Seconds())
 }
 
-// WriteQueue sets the number of waiting writes.
-func (s *Store) WriteQueue(n int) { s.queue.Set(float64(n)) }
-
-// WriteBatch records how many writes one commit carried.
-func (s *Store) WriteBatch(n int) { s.batch.Observe(float64(n)) }
-
-// Behind sets the age of the change feed.
-func (s *Store) Behind(d time.Duration) { s.behind.Set(d.Seconds()) }
-
-// BlobBytes counts bytes read from or written to the blob store.
-func (s *Store) BlobBytes(direction string, n int64) {
-	s.blobBytes.WithLabelValues(oneOf(direction, "read", "write")).Add(float64(max(0, n)))
-}
-
-// Candidates sets how much waits for the collector.
-func (s *Store) Candidates(kind string, n int64) {
-	s.candidates.WithLabelValues(knownContent(kind)).Set(float64(n))
-}
+// Follow makes behind the source of the change feed's age.
+func (s *Store) Follow(behind func() time.Duration) { s.behind.Store(&behind) }
 
 // Collected counts collected content and the bytes it freed.
 func (s *Store) Collected(kind string, n, bytes int64) {
-	s.collected.WithLabelValues(knownContent(kind)).Add(float64(max(0, n)))
+	s.collected.WithLabelValues(oneOf(kind, "blob", "manifest", "link")).Add(float64(max(0, n)))
 	s.freed.Add(float64(max(0, bytes)))
 }
 
-// Dropped counts bookkeeping that was dropped.
-func (s *Store) Dropped(kind string, n int) {
-	s.dropped.WithLabelValues(oneOf(kind, "pull", "token")).Add(float64(max(0, n)))
+// Work is the jobs that run later. It implements work.Metrics.
+type Work struct {
+	jobs  *prometheus.CounterVec
+	took  *prometheus.HistogramVec
+	kinds *bound
 }
 
-func knownContent(kind string) string { return oneOf(kind, "blob", "manifest", "link") }
+func newWork(m *Metrics) *Work {
+	return &Work{
+		jobs:  m.counter("weir_jobs_total", "Runs of background jobs, by outcome: done, failed, released (shutdown) or lost (the lease ran out).", "kind", "outcome"),
+		took:  m.histogram("weir_job_duration_seconds", "Time of one run of a background job.", requestBuckets, "kind"),
+		kinds: newBound(50),
+	}
+}
+
+// JobDone counts one run.
+func (w *Work) JobDone(kind, outcome string, took time.Duration) {
+	kind = w.kinds.of(kind)
+	w.jobs.WithLabelValues(kind, oneOf(outcome, "done", "failed", "released", "lost")).Inc()
+	w.took.WithLabelValues(kind).Observe(took.Seconds())
+}

@@ -58,12 +58,14 @@ func TestScrape(t *testing.T) {
 	m.HTTP.InFlight(1)
 	m.HTTP.Request("manifest", "GET", 200, time.Millisecond, 10)
 	m.HTTP.Request("manifest", "BREW", 799, time.Millisecond, -1)
-	m.Cache.Request("acme/hub", "blob", "hit")
+	m.Cache.Answered("acme/hub", "blob", "hit")
 	m.Cache.FillStarted("acme/hub")
-	m.Cache.FillEnded("acme/hub", "ok")
+	m.Cache.FillEnded("acme/hub", "stored", 7, 2, time.Second)
 	m.Upstream.Request("acme/hub", "GET", 0, time.Second)
 	m.Upstream.Breaker("acme/hub", "open")
 	m.Store.Collected("blob", 2, 100)
+	m.Store.Follow(func() time.Duration { return 3 * time.Second })
+	m.Work.JobDone("gc", "done", time.Second)
 	m.Access.Login("password", "refused")
 
 	w := httptest.NewRecorder()
@@ -72,7 +74,11 @@ func TestScrape(t *testing.T) {
 		`weir_build_info{version="1.2.3"} 1`,
 		`weir_http_requests_total{method="GET",route="manifest",status="200"} 1`,
 		`weir_http_requests_total{method="other",route="manifest",status="other"} 1`,
-		`weir_cache_requests_total{kind="blob",status="hit",upstream="acme/hub"} 1`,
+		`weir_cache_answers_total{kind="blob",status="hit",upstream="acme/hub"} 1`,
+		`weir_cache_fill_bytes_total{upstream="acme/hub"} 7`,
+		`weir_cache_fill_resumes_total{upstream="acme/hub"} 2`,
+		`weir_jobs_total{kind="gc",outcome="done"} 1`,
+		`weir_store_change_lag_seconds 3`,
 		`weir_cache_fills_in_flight{upstream="acme/hub"} 0`,
 		`weir_upstream_requests_total{method="GET",status="none",upstream="acme/hub"} 1`,
 		`weir_upstream_breaker_state{upstream="acme/hub"} 2`,

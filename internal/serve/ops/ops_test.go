@@ -48,15 +48,16 @@ func TestReadyReportsEachCheck(t *testing.T) {
 // A check that hangs and ignores its context neither holds up the answer nor piles up.
 func TestHangingCheck(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		release, started := make(chan struct{}), 0
-		h := New(Options{Checks: []Check{{"storage", func(context.Context) error { started++; <-release; return nil }}}})
+		var started atomic.Int32
+		release := make(chan struct{})
+		h := New(Options{Checks: []Check{{"storage", func(context.Context) error { started.Add(1); <-release; return nil }}}})
 		for range 3 {
 			if w := get(h, "/readyz"); w.Code != 503 || !strings.Contains(w.Body.String(), "no answer in time") {
 				t.Error(w.Code, w.Body)
 			}
 		}
-		if started != 1 {
-			t.Errorf("started %d times", started)
+		if n := started.Load(); n != 1 {
+			t.Errorf("started %d times", n)
 		}
 		close(release)
 		synctest.Wait()

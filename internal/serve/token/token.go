@@ -53,18 +53,33 @@ type Options struct {
 	Doors        Doors
 	ExternalURLs []string // configured, the preferred one first
 	Listen       string   // address of the listener
+	Metrics      Metrics  // nil for none
 }
+
+// Metrics counts refusals. Calls must not block.
+type Metrics interface {
+	Denied(action string)
+}
+
+type noMetrics struct{}
+
+func (noMetrics) Denied(string) {}
 
 // Gate authenticates and authorises requests, and answers /token.
 type Gate struct {
-	access Access
-	doors  Doors
-	realms realms
+	access  Access
+	doors   Doors
+	realms  realms
+	metrics Metrics
 }
 
 // New returns a Gate. Mount its Serve at "/token" through serve.Front.Handle("token", …).
 func New(o Options) *Gate {
-	return &Gate{access: o.Access, doors: o.Doors, realms: newRealms(o.ExternalURLs, o.Listen)}
+	g := &Gate{access: o.Access, doors: o.Doors, realms: newRealms(o.ExternalURLs, o.Listen), metrics: o.Metrics}
+	if g.metrics == nil {
+		g.metrics = noMetrics{}
+	}
+	return g
 }
 
 // Authenticate finds out who sends r. No credentials are nobody, without an error. The context carries the principal for
@@ -100,6 +115,9 @@ func (g *Gate) Authorize(ctx context.Context, request access.Request) error {
 	d, err := g.access.Check(ctx, access.PrincipalFrom(ctx), request)
 	if err != nil {
 		return err
+	}
+	if !d.Allowed {
+		g.metrics.Denied(string(request.Action))
 	}
 	return d.Err()
 }
