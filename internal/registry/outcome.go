@@ -40,6 +40,17 @@ func (o Outcome) String() string {
 // MarshalText makes decisions readable as JSON.
 func (o Outcome) MarshalText() ([]byte, error) { return []byte(o.String()), nil }
 
+// UnmarshalText reads what MarshalText wrote; unknown words are no answer.
+func (o *Outcome) UnmarshalText(text []byte) error {
+	for *o = Found; *o <= Forbidden; *o++ {
+		if o.String() == string(text) {
+			return nil
+		}
+	}
+	*o = 0
+	return nil
+}
+
 // OutcomeError is an upstream's answer that is not "found". Reason is safe to show to people who may see the upstream: no
 // secrets, no URLs with queries.
 type OutcomeError struct {

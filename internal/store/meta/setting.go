@@ -34,3 +34,16 @@ func (tx *Tx) InitSetting(ctx context.Context, name, value string) (string, erro
 	}
 	return tx.GetSetting(ctx, name)
 }
+
+// LockDefinitions makes changes of definitions follow each other, so that each is checked against the state it changes.
+func (tx *Tx) LockDefinitions(ctx context.Context) error {
+	const name = "lock.definitions"
+	if _, err := tx.InsertSetting(ctx, query.InsertSettingParams{Name: name}); err != nil {
+		return fmt.Errorf("lock the definitions: %w", err)
+	}
+	var value string
+	if err := tx.lock(ctx, "SELECT value FROM settings WHERE name = $1", name).Scan(&value); err != nil {
+		return fmt.Errorf("lock the definitions: %w", err)
+	}
+	return nil
+}

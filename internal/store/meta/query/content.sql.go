@@ -51,7 +51,7 @@ type AdmitParams struct {
 
 // Admissions. The walk goes up from a digest through everything that refers to it. Both engines make the rows of a
 // recursive query as they are asked for, so the unordered form ends as soon as its limit is reached, however many parents
-// would follow.
+// would follow. CROSS JOIN makes SQLite walk from "up" outwards; without it, it reads all admissions for each row of "up".
 func (q *Queries) Admit(ctx context.Context, arg AdmitParams) (int64, error) {
 	result, err := q.exec(ctx, q.admitStmt, admit,
 		arg.RepositoryID,
@@ -1013,11 +1013,11 @@ const listAdmissions = `-- name: ListAdmissions :many
 WITH RECURSIVE up (digest) AS (
     SELECT d.parent FROM manifest_references d WHERE d.repository_id = $1 AND d.child = $2
     UNION
-    SELECT r.parent FROM up JOIN manifest_references r ON r.repository_id = $1 AND r.child = up.digest
+    SELECT r.parent FROM up CROSS JOIN manifest_references r WHERE r.repository_id = $1 AND r.child = up.digest
 )
 SELECT s.tag FROM admissions s WHERE s.repository_id = $1 AND s.digest = $2 AND s.tag >= $3
 UNION
-SELECT a.tag FROM up JOIN admissions a ON a.repository_id = $1 AND a.digest = up.digest WHERE a.tag >= $3
+SELECT a.tag FROM up CROSS JOIN admissions a WHERE a.repository_id = $1 AND a.digest = up.digest AND a.tag >= $3
 ORDER BY 1 LIMIT $4
 `
 
@@ -1696,11 +1696,11 @@ const sampleAdmissions = `-- name: SampleAdmissions :many
 WITH RECURSIVE up (digest) AS (
     SELECT d.parent FROM manifest_references d WHERE d.repository_id = $1 AND d.child = $2
     UNION
-    SELECT r.parent FROM up JOIN manifest_references r ON r.repository_id = $1 AND r.child = up.digest
+    SELECT r.parent FROM up CROSS JOIN manifest_references r WHERE r.repository_id = $1 AND r.child = up.digest
 )
 SELECT s.tag FROM admissions s WHERE s.repository_id = $1 AND s.digest = $2
 UNION ALL
-SELECT a.tag FROM up JOIN admissions a ON a.repository_id = $1 AND a.digest = up.digest
+SELECT a.tag FROM up CROSS JOIN admissions a WHERE a.repository_id = $1 AND a.digest = up.digest
 LIMIT $3
 `
 

@@ -1,0 +1,138 @@
+package client
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/goccy/go-yaml"
+
+	"github.com/weir-registry/weir/internal/plan/desired"
+)
+
+// Reader reads declarations. The zero Reader uses the process's environment and standard input.
+type Reader struct {
+	LookupEnv func(string) (string, bool) // nil: os.LookupEnv
+	Stdin     io.Reader                   // for the file "-"
+}
+
+const maxReference = 1 << 20 // bytes of a file that a declaration refers to
+
+// Read reads files of YAML, each of one or several documents, and joins what they declare. Unknown and repeated fields are
+// errors with line and column. A secret may stand as text or as {env: NAME} or {file: PATH}, and is looked up here: the
+// server gets its text. PATH is relative to the file that names it.
+func (r Reader) Read(files []string) (desired.Document, error) {
+	var documents []desired.Document
+	var errs []error
+	for _, file := range files {
+		read, err := r.file(file)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", file, err))
+		}
+		documents = append(documents, read...)
+	}
+	if len(errs) > 0 {
+		return desired.Document{}, errors.Join(errs...)
+	}
+	return desired.Merge(documents...)
+}
+
+func (r Reader) file(file string) ([]desired.Document, error) {
+	var text []byte
+	var err error
+	folder := "."
+	if file == "-" {
+		text, err = io.ReadAll(r.Stdin)
+	} else {
+		text, err = os.ReadFile(file)
+		folder = filepath.Dir(file)
+	}
+	if err != nil {
+		return nil, err
+	}
+	decoder := yaml.NewDecoder(bytes.NewReader(text), yaml.Strict(),
+		yaml.CustomUnmarshaler(func(p *desired.Password, b []byte) error {
+			value, err := r.text(b, folder, true)
+			*p = desired.Password(value)
+			return err
+		}),
+		yaml.CustomUnmarshaler(func(p *desired.PEM, b []byte) error {
+			value, err := r.text(b, folder, false)
+			*p = desired.PEM(value)
+			return err
+		}),
+	)
+	var out []desired.Document
+	for {
+		var d desired.Document
+		err := decoder.Decode(&d)
+		if errors.Is(err, io.EOF) {
+			return out, nil
+		}
+		if err != nil {
+			return nil, errors.New(yaml.FormatError(err, false, false)) // without the source, which may hold a secret
+		}
+		out = append(out, d)
+	}
+}
+
+// reference is a text kept elsewhere.
+type reference struct {
+	Env  string `yaml:"env"`
+	File string `yaml:"file"`
+}
+
+// text reads a text, or what a reference leads to; secrets lose a line break at the end, as files have one.
+func (r Reader) text(b []byte, folder string, secret bool) (string, error) {
+	var plain string
+	if err := yaml.Unmarshal(b, &plain); err == nil {
+		return plain, nil
+	}
+	var ref reference
+	if err := yaml.UnmarshalWithOptions(b, &ref, yaml.Strict()); err != nil || (ref.Env == "") == (ref.File == "") {
+		return "", errors.New("want a text, {env: NAME} or {file: PATH}")
+	}
+	if ref.Env != "" {
+		lookup := r.LookupEnv
+		if lookup == nil {
+			lookup = os.LookupEnv
+		}
+		value, ok := lookup(ref.Env)
+		if !ok || value == "" {
+			return "", fmt.Errorf("the environment variable %s is not set", ref.Env)
+		}
+		return value, nil
+	}
+	path := ref.File
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(folder, path)
+	}
+	content, err := readBounded(path)
+	if err != nil {
+		return "", err
+	}
+	if secret {
+		content = strings.TrimRight(content, "\r\n")
+	}
+	return content, nil
+}
+
+func readBounded(path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	content, err := io.ReadAll(io.LimitReader(f, maxReference+1))
+	if err != nil {
+		return "", err
+	}
+	if len(content) > maxReference {
+		return "", fmt.Errorf("%s has more than %d bytes", path, maxReference)
+	}
+	return string(content), nil
+}

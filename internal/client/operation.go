@@ -1,0 +1,134 @@
+package client
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/weir-registry/weir/internal/plan/desired"
+	"github.com/weir-registry/weir/internal/registry/virtual"
+)
+
+// Applied is the answer to Apply.
+type Applied struct {
+	Applied bool   `json:"applied"`
+	Text    string `json:"text"` // the changes, for people
+}
+
+// Apply sends a declaration.
+func (c *Client) Apply(ctx context.Context, d desired.Document, prune, dryRun bool) (out Applied, err error) {
+	in := struct {
+		desired.Document
+		Prune  bool `json:"prune,omitempty"`
+		DryRun bool `json:"dry_run,omitempty"`
+	}{d, prune, dryRun}
+	err = c.Call(ctx, http.MethodPost, "/apply", in, &out)
+	return out, err
+}
+
+// Explanation is the answer to Explain.
+type Explanation struct {
+	Image    string            `json:"image"`
+	As       string            `json:"as"`
+	Allowed  bool              `json:"allowed"`
+	Access   string            `json:"access"`
+	Kind     string            `json:"kind"`
+	Status   int               `json:"status"`
+	Message  string            `json:"message,omitempty"`
+	Decision *virtual.Decision `json:"decision,omitempty"`
+}
+
+// Explain asks how a pull of image by user (empty: the caller) would be answered.
+func (c *Client) Explain(ctx context.Context, image, user string, probe bool) (out Explanation, err error) {
+	err = c.Call(ctx, http.MethodPost, "/explain", map[string]any{"image": image, "as": user, "probe": probe}, &out)
+	return out, err
+}
+
+// Refreshed is the answer to Refresh.
+type Refreshed struct {
+	References int               `json:"references"`
+	Deferred   bool              `json:"deferred,omitempty"`
+	Decision   *virtual.Decision `json:"decision,omitempty"`
+}
+
+// Kinds of what Refresh takes.
+const (
+	RefreshImage      = "image"
+	RefreshRepository = "repository"
+	RefreshUpstream   = "upstream"
+)
+
+// Refresh has cached references confirmed.
+func (c *Client) Refresh(ctx context.Context, kind, name string) (out Refreshed, err error) {
+	err = c.Call(ctx, http.MethodPost, "/refresh", map[string]string{kind: name}, &out)
+	return out, err
+}
+
+// Token is a personal token; Text is set only by CreateToken.
+type Token struct {
+	ID         string     `json:"id"`
+	Name       string     `json:"name"`
+	User       string     `json:"user"`
+	Text       string     `json:"token,omitempty"`
+	CreatedAt  time.Time  `json:"created_at"`
+	ExpiresAt  *time.Time `json:"expires_at,omitempty"`
+	LastUsedAt *time.Time `json:"last_used_at,omitempty"`
+	RevokedAt  *time.Time `json:"revoked_at,omitempty"`
+}
+
+// CreateToken makes a token for user (empty: the caller); a zero expires is never.
+func (c *Client) CreateToken(ctx context.Context, user, name string, expires time.Time) (out Token, err error) {
+	in := map[string]any{"name": name, "user": user}
+	if !expires.IsZero() {
+		in["expires_at"] = expires
+	}
+	err = c.Call(ctx, http.MethodPost, "/tokens", in, &out)
+	return out, err
+}
+
+// Tokens lists the tokens of user (empty: the caller).
+func (c *Client) Tokens(ctx context.Context, user string) ([]Token, error) {
+	var out struct{ Items []Token }
+	err := c.Call(ctx, http.MethodGet, "/tokens"+ofUser(user), nil, &out)
+	return out.Items, err
+}
+
+// RevokeToken ends a token of user (empty: the caller).
+func (c *Client) RevokeToken(ctx context.Context, user, id string) error {
+	return c.Call(ctx, http.MethodDelete, "/tokens/"+url.PathEscape(id)+ofUser(user), nil, nil)
+}
+
+func ofUser(user string) string {
+	if user == "" {
+		return ""
+	}
+	return "?" + url.Values{"user": {user}}.Encode()
+}
+
+// Group is an entry of Groups.
+type Group struct {
+	ID      string `json:"id"`
+	Name    string `json:"name"`
+	Enabled bool   `json:"enabled"`
+}
+
+// Groups lists the groups that the caller may configure.
+func (c *Client) Groups(ctx context.Context) ([]Group, error) {
+	var out struct{ Items []Group }
+	err := c.Call(ctx, http.MethodGet, "/groups", nil, &out)
+	return out.Items, err
+}
+
+// Group reads a group in the form in which it would be declared.
+func (c *Client) Group(ctx context.Context, name string) (out desired.Group, err error) {
+	err = c.Call(ctx, http.MethodGet, "/groups/"+url.PathEscape(name), nil, &out)
+	return out, err
+}
+
+// Version reads the version of the server.
+func (c *Client) Version(ctx context.Context) (string, error) {
+	var out struct{ Version string }
+	err := c.Call(ctx, http.MethodGet, "/version", nil, &out)
+	return out.Version, err
+}

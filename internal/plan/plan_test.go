@@ -1,0 +1,278 @@
+package plan_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/weir-registry/weir/internal/client"
+	"github.com/weir-registry/weir/internal/plan"
+	"github.com/weir-registry/weir/internal/plan/desired"
+	"github.com/weir-registry/weir/internal/seal"
+	"github.com/weir-registry/weir/internal/store/meta"
+	"github.com/weir-registry/weir/internal/store/meta/metatest"
+	"github.com/weir-registry/weir/internal/store/meta/query"
+)
+
+const example = "../../deploy/examples/acme.yaml"
+
+func newPlanner(t *testing.T, db *meta.DB) (*plan.Planner, *seal.Sealer) {
+	t.Helper()
+	keyset, err := seal.Generate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	sealer, err := seal.New(keyset)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &plan.Planner{DB: db, Sealer: sealer}, sealer
+}
+
+// parse reads a declaration as the command line does.
+func parse(t *testing.T, text string) desired.Document {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "declaration.yaml")
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return readFile(t, file)
+}
+
+func readFile(t *testing.T, file string) desired.Document {
+	t.Helper()
+	env := func(name string) (string, bool) { return "s3cret", name == "HUB_TOKEN" }
+	d, err := client.Reader{LookupEnv: env}.Read([]string{file})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+func apply(t *testing.T, p *plan.Planner, d desired.Document, o plan.Options) *plan.Plan {
+	t.Helper()
+	out, err := p.Apply(t.Context(), d, o)
+	if err != nil {
+		t.Fatalf("apply: %v", err)
+	}
+	return out
+}
+
+func TestExample(t *testing.T) {
+	metatest.Run(t, func(t *testing.T, db *meta.DB) {
+		p, sealer := newPlanner(t, db)
+		dry := apply(t, p, readFile(t, example), plan.Options{DryRun: true})
+		if groups, err := db.Groups(t.Context()); err != nil || len(groups) != 0 {
+			t.Fatalf("a dry run changed something: %v %v", groups, err)
+		}
+		real := apply(t, p, readFile(t, example), plan.Options{ActorID: 7, RequestID: "r"})
+		if dry.Text() != real.Text() {
+			t.Errorf("a dry run showed\n%s\nbut this happened:\n%s", dry.Text(), real.Text())
+		}
+		if strings.Contains(real.Text(), "s3cret") || !strings.Contains(real.Text(), "secret: set") {
+			t.Errorf("the secret shows, or does not show as set:\n%s", real.Text())
+		}
+		g, err := db.Group(t.Context(), "acme")
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := g.Credentials[0]
+		if secret, err := sealer.Open(plan.CredentialPlace(g.ID, c.ID, c.Version), c.Secret); err != nil || string(secret) != "s3cret" {
+			t.Errorf("sealed secret: %q %v", secret, err)
+		}
+		if again := apply(t, p, readFile(t, example), plan.Options{Prune: true}); !again.Empty() {
+			t.Errorf("applied twice, it still changes:\n%s", again.Text())
+		}
+		if after, err := db.Group(t.Context(), "acme"); err != nil || after.Generation != g.Generation {
+			t.Errorf("an empty plan raised the generation: %v", err)
+		}
+		events, err := db.Read().ListEvents(t.Context(), query.ListEventsParams{GroupID: g.ID, ID: db.ID(), Limit: 100})
+		if err != nil || len(events) != len(real.Changes) || events[0].ActorID != 7 {
+			t.Errorf("%d events for %d changes, %v", len(events), len(real.Changes), err)
+		}
+		for _, e := range events {
+			if strings.Contains(e.Detail, "s3cret") {
+				t.Errorf("the secret is in an event: %s", e.Detail)
+			}
+		}
+	})
+}
+
+// What is read out can be declared, and then changes nothing.
+func TestDescribeIsADeclaration(t *testing.T) {
+	db := metatest.Open(t, meta.SQLite)
+	p, _ := newPlanner(t, db)
+	apply(t, p, parse(t, everything), plan.Options{})
+	g, err := db.Group(t.Context(), "acme")
+	if err != nil {
+		t.Fatal(err)
+	}
+	again := apply(t, p, desired.Document{Groups: []desired.Group{plan.Describe(g)}}, plan.Options{})
+	if !again.Empty() {
+		t.Error(again.Text())
+	}
+}
+
+const everything = `
+groups:
+  - name: acme
+    enabled: false
+    credentials: [{name: hub, username: ci, password: x, hosts: [Registry.Example.com]}]
+    upstreams:
+      - name: hub
+        url: HTTPS://registry.example.com:443/team/
+        credential: hub
+        on_unknown: stop
+        on_upstream_delete: refuse
+        freshness: {default: forever, classes: [{pattern: "*:latest", for: always}]}
+        rules: [{deny: "*:nightly"}]
+        hosts: [hub.example.com]
+        realm_hosts: [auth.example.com:8443]
+        revalidate_wait: 250ms
+        timeout: 90s
+        idle_timeout: 1m
+        concurrency: 4
+      - {name: own, local: acme/team}
+    registries:
+      - name: all
+        enabled: false
+        anonymous_pull: true
+        digest_first: allow
+        strict_precedence: true
+        members: [{upstream: own, claims: ["team/*"]}, {upstream: hub, enabled: false}]
+        rules: [{allow: "*", upstream: hub}]
+      - {name: quiet, anonymous_pull_on_loopback: true}
+    hosted: [{prefix: team, anonymous_pull: true, allow_sparse_index: true}]
+    host_bindings: [{host: Docker.Acme.test, registry: all, mirror: true, networks: [10.1.2.3/8]}]
+`
+
+func TestChanges(t *testing.T) {
+	db := metatest.Open(t, meta.SQLite)
+	p, _ := newPlanner(t, db)
+	apply(t, p, parse(t, everything), plan.Options{})
+	for _, c := range []struct {
+		name, from, to string
+		prune          bool
+		want           []string // lines of the plan
+	}{
+		{"secret", "password: x", "password: y", false, []string{"~ credential hub", "secret: changed"}},
+		{"secret left out", "password: x, ", "", false, []string{"Nothing to do"}},
+		{"user", "username: ci", "username: robot", false, []string{"~ credential hub", "username: ci → robot", "~ upstream hub", "note: another place"}},
+		{"path", "/team/\n", "/other\n", false, []string{"url: https://registry.example.com/team → https://registry.example.com/other", "note: another place"}},
+		{"policy", "on_unknown: stop", "on_unknown: continue", false, []string{"~ upstream hub", "on_unknown: stop → continue"}},
+		{"order", `{upstream: own, claims: ["team/*"]}, {upstream: hub, enabled: false}`, `{upstream: hub, enabled: false}, {upstream: own, claims: ["team/*"]}`, false, []string{"~ registry all", "members: "}},
+		{"removal needs prune", "      - {name: quiet, anonymous_pull_on_loopback: true}\n", "", false, []string{"Nothing to do"}},
+		{"removal", "      - {name: quiet, anonymous_pull_on_loopback: true}\n", "", true, []string{"- registry quiet", "0 to add, 0 to change, 1 to remove"}},
+		{"group", "enabled: false\n    cred", "enabled: true\n    cred", false, []string{"~ the group", "enabled: false → true"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			changed := strings.Replace(everything, c.from, c.to, 1)
+			if changed == everything {
+				t.Fatal("the test changes nothing")
+			}
+			text := apply(t, p, parse(t, changed), plan.Options{DryRun: true, Prune: c.prune}).Text()
+			for _, line := range c.want {
+				if !strings.Contains(text, line) {
+					t.Errorf("no %q in\n%s", line, text)
+				}
+			}
+		})
+	}
+}
+
+// A new secret leaves the epoch alone; another place or login starts a new one.
+func TestEpoch(t *testing.T) {
+	db := metatest.Open(t, meta.SQLite)
+	p, _ := newPlanner(t, db)
+	epoch := func(text string) int64 {
+		apply(t, p, parse(t, text), plan.Options{})
+		g, err := db.Group(t.Context(), "acme")
+		if err != nil {
+			t.Fatal(err)
+		}
+		i := slices.IndexFunc(g.Upstreams, func(u meta.Upstream) bool { return u.Name == "hub" })
+		return g.Upstreams[i].Epoch
+	}
+	first := epoch(everything)
+	if epoch(strings.Replace(everything, "password: x", "password: y", 1)) != first {
+		t.Error("a new secret started a new epoch")
+	}
+	robot := strings.Replace(everything, "username: ci", "username: robot", 1)
+	second := epoch(robot)
+	if second == first {
+		t.Error("another user name did not start a new epoch")
+	}
+	if epoch(strings.Replace(robot, "/team/\n", "/other\n", 1)) == second {
+		t.Error("another path did not start a new epoch")
+	}
+}
+
+func TestPrune(t *testing.T) {
+	metatest.Run(t, func(t *testing.T, db *meta.DB) {
+		p, _ := newPlanner(t, db)
+		apply(t, p, parse(t, everything), plan.Options{})
+		apply(t, p, parse(t, "groups: [{name: acme}]"), plan.Options{Prune: true})
+		g, err := db.Group(t.Context(), "acme")
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := meta.Group{ID: g.ID, Name: "acme", Enabled: true, Generation: g.Generation}
+		if diff := cmp.Diff(want, g); diff != "" {
+			t.Errorf("left over (+):\n%s", diff)
+		}
+	})
+}
+
+// A binding can move to another group in one step, in whichever order the groups stand.
+func TestMoveHost(t *testing.T) {
+	for _, order := range [][2]string{{"a", "b"}, {"b", "a"}} {
+		db := metatest.Open(t, meta.SQLite)
+		p, _ := newPlanner(t, db)
+		apply(t, p, parse(t, `groups: [{name: a, registries: [{name: r}], host_bindings: [{host: h.test, registry: r}]}]`), plan.Options{})
+		d := parse(t, `groups: [{name: `+order[0]+`, registries: [{name: r}]}, {name: `+order[1]+`, registries: [{name: r}]}]`)
+		for i := range d.Groups {
+			if d.Groups[i].Name == "b" {
+				d.Groups[i].HostBindings = []desired.HostBinding{{Host: "h.test", Registry: "r"}}
+			}
+		}
+		if _, err := p.Apply(t.Context(), d, plan.Options{}); err == nil {
+			t.Error("bound twice")
+		}
+		apply(t, p, d, plan.Options{Prune: true})
+		if g, err := db.Group(t.Context(), "b"); err != nil || len(g.HostBindings) != 1 {
+			t.Error(g.HostBindings, err)
+		}
+	}
+}
+
+func TestGrants(t *testing.T) {
+	db := metatest.Open(t, meta.SQLite)
+	p, _ := newPlanner(t, db)
+	err := db.Write(t.Context(), func(ctx context.Context, tx *meta.Tx) error {
+		return tx.InsertUser(ctx, query.InsertUserParams{ID: tx.ID(), Name: "ann"})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const declaration = `groups: [{name: a, grants: [{user: ann, path: team, role: developer}]}]`
+	if text := apply(t, p, parse(t, declaration), plan.Options{}).Text(); !strings.Contains(text, "+ grant ann team") {
+		t.Error(text)
+	}
+	if again := apply(t, p, parse(t, declaration), plan.Options{}); !again.Empty() {
+		t.Error(again.Text())
+	}
+	apply(t, p, parse(t, `groups: [{name: a}]`), plan.Options{Prune: true})
+	if grants, err := db.Read().AccessGrants(t.Context()); err != nil || len(grants) != 0 {
+		t.Error(grants, err)
+	}
+	var invalid *plan.InvalidError
+	if _, err := p.Apply(t.Context(), parse(t, `groups: [{name: a, grants: [{user: bob, role: admin}]}]`), plan.Options{}); !errors.As(err, &invalid) || len(invalid.Problems) != 2 {
+		t.Errorf("want two problems: %v", err)
+	}
+}

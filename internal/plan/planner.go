@@ -1,0 +1,228 @@
+package plan
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/weir-registry/weir/internal/plan/desired"
+	"github.com/weir-registry/weir/internal/seal"
+	"github.com/weir-registry/weir/internal/store/meta"
+	"github.com/weir-registry/weir/internal/store/meta/query"
+)
+
+// Sealer keeps secrets; *seal.Sealer is one.
+type Sealer interface {
+	Seal(place seal.Place, secret []byte) ([]byte, error)
+	Fingerprint(place seal.Place, secret []byte) ([]byte, error)
+}
+
+// CredentialPlace is where the secret of a credential lives: what it is sealed for.
+func CredentialPlace(group, credential, version int64) seal.Place {
+	return seal.Place{Table: "credentials", Row: credential, Group: group, Field: "secret", Version: version}
+}
+
+// DefaultMaxMembers is the number of members of a registry where the server sets no other limit.
+const DefaultMaxMembers = 20
+
+// Planner plans and applies declarations. It is safe for concurrent use: one plan is made at a time.
+type Planner struct {
+	DB         *meta.DB
+	Sealer     Sealer
+	MaxMembers int // of one registry; 0 = DefaultMaxMembers
+}
+
+// Options of one Apply.
+type Options struct {
+	Prune     bool // remove what the declared groups have beyond the declaration
+	DryRun    bool // plan only
+	ActorID   int64
+	RequestID string
+}
+
+// errDryRun undoes the transaction of a dry run.
+var errDryRun = errors.New("dry run")
+
+// Apply checks a declaration, plans the change and makes it so, all in one transaction with its events. *InvalidError when
+// the declaration cannot be applied; then, and after a dry run, nothing is changed.
+func (p *Planner) Apply(ctx context.Context, d desired.Document, o Options) (*Plan, error) {
+	var plan *Plan
+	err := p.DB.Write(ctx, func(ctx context.Context, tx *meta.Tx) (err error) {
+		if err := tx.LockDefinitions(ctx); err != nil {
+			return err
+		}
+		r := &run{planner: p, tx: tx, options: o}
+		if plan, err = r.plan(ctx, d); err != nil {
+			return err
+		}
+		if o.DryRun || plan.Empty() {
+			return errDryRun
+		}
+		return r.apply(ctx, plan)
+	})
+	if err != nil && !errors.Is(err, errDryRun) {
+		return nil, err
+	}
+	return plan, nil
+}
+
+// run is one Apply within its transaction.
+type run struct {
+	planner *Planner
+	tx      *meta.Tx
+	options Options
+
+	groups []meta.Group // as they are
+	users  map[string]int64
+	grants map[int64][]desired.Grant // by group, as they are
+}
+
+func (r *run) load(ctx context.Context) (err error) {
+	if r.groups, err = r.tx.Groups(ctx); err != nil {
+		return err
+	}
+	users, err := r.tx.AccessUsers(ctx)
+	if err != nil {
+		return fmt.Errorf("list users: %w", err)
+	}
+	names := map[int64]string{}
+	r.users = map[string]int64{}
+	for _, u := range users {
+		names[u.ID], r.users[u.Name] = u.Name, u.ID
+	}
+	grants, err := r.tx.AccessGrants(ctx)
+	if err != nil {
+		return fmt.Errorf("list grants: %w", err)
+	}
+	r.grants = map[int64][]desired.Grant{}
+	for _, g := range grants {
+		r.grants[g.GroupID] = append(r.grants[g.GroupID], desired.Grant{User: names[g.UserID], Path: g.Path, Role: g.Role})
+	}
+	return nil
+}
+
+// group returns the group as it is; a new one has ID 0.
+func (r *run) group(name string) meta.Group {
+	i := slices.IndexFunc(r.groups, func(g meta.Group) bool { return g.Name == name })
+	if i < 0 {
+		return meta.Group{Name: name}
+	}
+	return r.groups[i]
+}
+
+// plan compares and checks.
+func (r *run) plan(ctx context.Context, d desired.Document) (*Plan, error) {
+	if err := r.load(ctx); err != nil {
+		return nil, err
+	}
+	c := &checker{maxMembers: cmp.Or(r.planner.MaxMembers, DefaultMaxMembers)}
+	plan := &Plan{}
+	seen := map[string]bool{}
+	for _, declared := range d.Groups {
+		if seen[declared.Name] {
+			c.add(groupPath(declared.Name), "is declared twice: put the parts together")
+			continue
+		}
+		seen[declared.Name] = true
+		declared.Normalize()
+		c.declared(declared)
+		now := r.group(declared.Name)
+		t := &target{now: Describe(now), declared: declared}
+		t.now.Grants = r.grants[now.ID]
+		if now.ID == 0 {
+			t.now = desired.Group{Name: declared.Name}
+		}
+		t.want = lay(t.now, declared, r.options.Prune)
+		c.group(t.want)
+		plan.targets = append(plan.targets, t)
+	}
+	r.checkHosts(c, plan.targets)
+	for _, t := range plan.targets {
+		changes, err := r.groupChanges(ctx, c, t)
+		if err != nil {
+			return nil, err
+		}
+		plan.Changes = append(plan.Changes, changes...)
+	}
+	if len(c.problems) > 0 {
+		return nil, &InvalidError{Problems: c.problems}
+	}
+	return plan, nil
+}
+
+// groupChanges lists what has to happen to a group, and checks what only the database can tell.
+func (r *run) groupChanges(ctx context.Context, c *checker, t *target) ([]Change, error) {
+	now := r.group(t.want.Name)
+	secrets, err := r.changedSecrets(c, now, t)
+	if err != nil {
+		return nil, err
+	}
+	for _, g := range t.declared.Grants {
+		if r.users[g.User] == 0 {
+			c.add(at(groupPath(t.want.Name)+".grants", g.User)+".user", "there is no user %q", g.User)
+		}
+	}
+	for _, v := range t.want.Registries {
+		if _, exists := find(t.now.Registries, registryName, v.Name); exists || now.ID == 0 {
+			continue
+		}
+		name, err := r.tx.HostedRepositoryBelow(ctx, query.HostedRepositoryBelowParams{
+			GroupID: now.ID, Name: v.Name, Name_2: v.Name + "/", Name_3: v.Name + "0", // "0" follows "/"
+		})
+		if err == nil {
+			c.add(at(groupPath(t.want.Name)+".registries", v.Name)+".name",
+				"the hosted repository %s/%s begins with it: choose another name, or delete the repository", t.want.Name, name)
+		} else if !errors.Is(err, sql.ErrNoRows) {
+			return nil, fmt.Errorf("hosted repositories below %s: %w", v.Name, err)
+		}
+	}
+	return difference(t, now.ID != 0, secrets), nil
+}
+
+// changedSecrets names the credentials whose declared secret is not the stored one.
+func (r *run) changedSecrets(c *checker, now meta.Group, t *target) (map[string]bool, error) {
+	changed := map[string]bool{}
+	for _, v := range t.want.Credentials {
+		i := slices.IndexFunc(now.Credentials, func(m meta.Credential) bool { return m.Name == v.Name })
+		switch {
+		case v.Password == nil && i < 0:
+			c.add(at(groupPath(t.want.Name)+".credentials", v.Name)+".password", "is missing: a new credential needs its secret")
+		case v.Password == nil:
+		case i < 0:
+			changed[v.Name] = true
+		default:
+			m := now.Credentials[i]
+			f, err := r.planner.Sealer.Fingerprint(CredentialPlace(now.ID, m.ID, m.Version), []byte(*v.Password))
+			if err != nil {
+				return nil, fmt.Errorf("credential %s: %w", v.Name, err)
+			}
+			changed[v.Name] = !bytes.Equal(f, m.Fingerprint)
+		}
+	}
+	return changed, nil
+}
+
+// checkHosts refuses hosts that another group has bound, or that two groups declare.
+func (r *run) checkHosts(c *checker, targets []*target) {
+	owner := map[string]string{}
+	for _, g := range r.groups {
+		if slices.ContainsFunc(targets, func(t *target) bool { return t.want.Name == g.Name }) {
+			continue
+		}
+		for _, b := range g.HostBindings {
+			owner[b.Host] = g.Name
+		}
+	}
+	for _, t := range targets {
+		for _, b := range t.want.HostBindings {
+			if other, taken := owner[b.Host]; taken && other != t.want.Name {
+				c.add(at(groupPath(t.want.Name)+".host_bindings", b.Host)+".host", "is bound by another group")
+			}
+			owner[b.Host] = t.want.Name
+		}
+	}
+}
