@@ -132,6 +132,7 @@ type Request struct {
 	Repository string
 	Reference  string
 	Host       string // as the client named it
+	Proto      string // "HTTP/1.1", "HTTP/2.0"
 	Query      string
 	Header     http.Header
 	Status     int // of the answer; 0 when there was none

@@ -242,7 +242,7 @@ func (u *Upstream) Forget() {
 func (u *Upstream) record(r *http.Request, p remotePath) func(status int) {
 	q := &Request{
 		Time: time.Now(), Method: r.Method, Kind: p.kind, Repository: p.repository, Reference: p.reference, Host: r.Host,
-		Query: r.URL.RawQuery, Header: r.Header.Clone(),
+		Proto: r.Proto, Query: r.URL.RawQuery, Header: r.Header.Clone(),
 	}
 	u.mu.Lock()
 	defer u.mu.Unlock()

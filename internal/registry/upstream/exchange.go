@@ -93,7 +93,9 @@ func (r *Registry) complete(ctx context.Context, q question) (*http.Response, er
 		switch {
 		case succeeded(resp, q):
 			return resp, nil
-		case resp.StatusCode >= 400 && resp.StatusCode < 500 && resp.StatusCode != http.StatusTooManyRequests:
+		case isRegistryMiss(resp, q):
+			return nil, r.refusal(resp, proof{})
+		case mayHaveExpired(resp.StatusCode):
 			drain(resp)
 			if try > 0 {
 				return nil, unknown(resp, "%d %s after a redirect from %s", resp.StatusCode, http.StatusText(resp.StatusCode), host)
@@ -104,6 +106,21 @@ func (r *Registry) complete(ctx context.Context, q question) (*http.Response, er
 			return nil, o
 		}
 	}
+}
+
+// isRegistryMiss tells a registry behind a redirect (registry.k8s.io answers so) that lacks what was asked for from a
+// storage host that lacks an object which its registry has just promised.
+func isRegistryMiss(resp *http.Response, q question) bool {
+	return resp.StatusCode == http.StatusNotFound && (q.kind != KindBlob || resp.Header.Get("Docker-Distribution-Api-Version") != "")
+}
+
+// mayHaveExpired reports how storage hosts answer a signed URL that is no longer valid.
+func mayHaveExpired(status int) bool {
+	switch status {
+	case http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusGone:
+		return true
+	}
+	return false
 }
 
 // authorized asks the registry itself, with as many tries as its way of logging in takes: at most three.

@@ -205,7 +205,7 @@ func (l *login) obtain(ctx context.Context, repository string, key tokenKey) (to
 			return token{}, failure(l.ctx, "", context.Canceled)
 		}
 		defer l.wg.Done()
-		own, cancel := context.WithTimeout(WithPriority(l.ctx, priorityOf(ctx)), 3*l.o.Timeout/2)
+		own, cancel := context.WithTimeout(l.ctx, 2*l.o.Timeout)
 		defer cancel()
 		t, err := l.request(own, repository, key)
 		if err == nil {

@@ -156,7 +156,8 @@ func (r *Registry) Blob(ctx context.Context, repository string, digest oci.Diges
 	case http.StatusPartialContent:
 		err = partial(b, a, rng)
 	case http.StatusRequestedRangeNotSatisfiable:
-		err = unsatisfied(a)
+		_ = a.Close()
+		return r.exactly(ctx, repository, digest, rng, a)
 	default:
 		err = whole(b, a, rng)
 	}
@@ -224,13 +225,28 @@ func partial(b *registry.Blob, a *answer, rng registry.Range) error {
 	return nil
 }
 
-// unsatisfied is a range that lies outside the blob.
-func unsatisfied(a *answer) error {
-	err := oci.NewError(oci.CodeRangeInvalid, "the requested range lies outside the blob")
-	if c, ok := parseContentRange(a.Header.Get("Content-Range")); ok && c.size >= 0 {
-		return err.WithDetail(map[string]int64{"size": c.size})
+// exactly deals with a 416. Some upstreams send it for a range without an end, or with one beyond the blob's: unless it is
+// plain that the range lies outside, they are asked again for the bytes there are.
+func (r *Registry) exactly(ctx context.Context, repository string, digest oci.Digest, rng registry.Range, refused *answer) (*registry.Blob, error) {
+	size := int64(-1)
+	if c, ok := parseContentRange(refused.Header.Get("Content-Range")); ok {
+		size = c.size
+	} else if a, err := r.ask(ctx, blobQuestion(http.MethodHead, repository, digest, registry.Range{})); err == nil {
+		_ = a.Close()
+		size = a.ContentLength
 	}
-	return err
+	if size < 0 {
+		return nil, oci.NewError(oci.CodeRangeInvalid, "the requested range lies outside the blob")
+	}
+	exact := rng
+	var err error
+	if exact.Offset, exact.Length, err = rng.Resolve(size); err != nil {
+		return nil, err
+	}
+	if exact == rng {
+		return nil, unknown(refused.Response, "416 for a range that lies within the blob")
+	}
+	return r.Blob(ctx, repository, digest, exact)
 }
 
 // content is the part of an answer's body that was asked for.

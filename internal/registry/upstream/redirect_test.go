@@ -70,6 +70,28 @@ func TestStatBlobSignedForGet(t *testing.T) {
 	}
 }
 
+// TestRedirectToRegistry: some registries are a redirect to another one, whose 404 is the answer.
+func TestRedirectToRegistry(t *testing.T) {
+	behind, image := fake(t)
+	front, _ := fake(t)
+	to := func(path string) {
+		fault := registrytest.Fault{Status: 307, Header: http.Header{"Location": {behind.URL() + "/v2/" + app + path}}}
+		front.Set(func(b *registrytest.Behavior) { b.Rules = []registrytest.Rule{{Fault: fault}} })
+	}
+	r := connect(t, front)
+	to("/manifests/v1")
+	if m, err := r.Manifest(t.Context(), app, v1()); err != nil || m.Digest != image.Manifest.Digest {
+		t.Errorf("%+v, %v", m, err)
+	}
+	to("/manifests/nope")
+	_, err := r.Manifest(t.Context(), app, v1())
+	want(t, err, registry.Absent, "404")
+	want(t, stat(t, r), registry.Absent, "404")
+	to("/blobs/" + string(image.Manifest.Digest))
+	_, err = r.Blob(t.Context(), app, image.Manifest.Digest, registry.Range{})
+	want(t, err, registry.Absent, "404")
+}
+
 // TestRedirectTargets: where a redirect must not lead.
 func TestRedirectTargets(t *testing.T) {
 	secure := registrytest.NewUpstream(t, registrytest.UpstreamOptions{TLS: true})

@@ -215,3 +215,16 @@ func TestVia(t *testing.T) {
 		t.Error("a request through twenty intermediaries is in no loop")
 	}
 }
+
+// TestHTTP2: it is spoken where it is offered, with one connection for everything.
+func TestHTTP2(t *testing.T) {
+	u := registrytest.NewUpstream(t, registrytest.UpstreamOptions{TLS: true, HTTP2: true})
+	u.Put(app, []string{"v1"}, registrytest.RandomImage(1, 1, 10))
+	r := connect(t, u, func(o *upstream.Options) { o.CA = u.CA() })
+	mustStat(t, r, 3)
+	for _, q := range u.Requests() {
+		if q.Proto != "HTTP/2.0" {
+			t.Errorf("%s %s", q.Method, q.Proto)
+		}
+	}
+}
