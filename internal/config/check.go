@@ -64,9 +64,6 @@ func (c *Config) checkNumbers(p *problems) {
 	p.atLeast("limits.fills_per_principal", int64(c.Limits.FillsPerPrincipal), 1)
 	p.atLeast("upstream.concurrency", int64(c.Upstream.Concurrency), 1)
 	p.atLeast("auth.login_rate", int64(c.Auth.LoginRate), 1)
-	if c.Limits.ManifestSize <= 0 || c.Limits.ManifestSize > 64<<20 {
-		p.addf("limits.manifest_size", "must be above 0 and at most 64MiB: manifests are kept in the database")
-	}
 	p.positive("limits.upload_ttl", c.Limits.UploadTTL)
 	p.positive("upstream.timeout", c.Upstream.Timeout)
 	p.positive("upstream.idle_timeout", c.Upstream.IdleTimeout)

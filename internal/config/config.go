@@ -121,8 +121,6 @@ type Limits struct {
 	MembersPerRegistry int `yaml:"members_per_registry" env:"MEMBERS_PER_REGISTRY"`
 	// Size of one pushed blob. 0 means no limit.
 	BlobSize Bytes `yaml:"blob_size" env:"BLOB_SIZE"`
-	// Size of one manifest, pushed or fetched. The protocol wants at least 4MiB.
-	ManifestSize Bytes `yaml:"manifest_size" env:"MANIFEST_SIZE"`
 	// Age at which an upload that nobody continues is dropped.
 	UploadTTL Duration `yaml:"upload_ttl" env:"UPLOAD_TTL"`
 	// Transfers from upstreams at once for one group. More wait, then get 429.
@@ -171,7 +169,8 @@ type GC struct {
 type Auth struct {
 	// Life of the bearer tokens that clients get from /token. Changes of rights apply at once whatever it is.
 	TokenTTL Duration `yaml:"token_ttl" env:"TOKEN_TTL"`
-	// Failed logins allowed per minute for one address and for one user name, before answers become 429.
+	// Failed logins allowed per minute for one address, before answers become 429. One user name may fail three times as
+	// often, so that a single address cannot lock a user out.
 	LoginRate int `yaml:"login_rate" env:"LOGIN_RATE"`
 }
 
@@ -186,7 +185,7 @@ func Default() Config {
 		Database:        Database{Engine: "sqlite"},
 		Storage:         Storage{Kind: "fs"},
 		Limits: Limits{
-			MembersPerRegistry: 20, ManifestSize: 4 << 20, UploadTTL: Duration(24 * time.Hour),
+			MembersPerRegistry: 20, UploadTTL: Duration(24 * time.Hour),
 			FillsPerGroup: 256, FillsPerUpstream: 64, FillsPerPrincipal: 32,
 		},
 		Cache: Cache{HighWatermark: 95, LowWatermark: 85, NegativeTTL: Duration(30 * time.Second)},

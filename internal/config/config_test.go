@@ -113,7 +113,6 @@ func TestChecks(t *testing.T) {
 		"no members":      {func(c *Config) { c.Limits.MembersPerRegistry = 0 }, "limits.members_per_registry: must be at least 1"},
 		"port":            {func(c *Config) { c.Listen = ":http" }, "listen: "},
 		"userinfo in url": {func(c *Config) { c.ExternalURLs = []string{"https://u:p@a.test"} }, "external_urls: "},
-		"huge manifests":  {func(c *Config) { c.Limits.ManifestSize = 1 << 40 }, "limits.manifest_size: "},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := Load(Source{Override: tc.change})
