@@ -42,6 +42,9 @@ type Options struct {
 	MaxConns int    // PostgreSQL: connections at most, default 20; SQLite: readers at most, default 8
 	Version  string // of the program, noted with the replica
 	Log      *slog.Logger
+
+	// Observe is told of each transaction (write, snapshot or telemetry) with its wait; nil for none. It must not block.
+	Observe func(operation string, took time.Duration)
 }
 
 // DB is an open database. Open makes one; Close it.
@@ -51,6 +54,7 @@ type DB struct {
 	ids     *idSource
 	replica replica
 	feed    feed
+	observe func(operation string, took time.Duration)
 
 	stop context.CancelFunc
 	wait sync.WaitGroup
@@ -101,7 +105,10 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open %s database: %w", cmp.Or(o.Engine, SQLite), err)
 	}
-	db := &DB{engine: e, log: log}
+	db := &DB{engine: e, log: log, observe: o.Observe}
+	if db.observe == nil {
+		db.observe = func(string, time.Duration) {}
+	}
 	if err := db.start(ctx, o.Version); err != nil {
 		return nil, errors.Join(err, e.close())
 	}
@@ -142,6 +149,7 @@ func (db *DB) ReadConn() query.DBTX { return db.engine.readConn() }
 
 // Snapshot runs fn on one consistent state of the database. fn must not write.
 func (db *DB) Snapshot(ctx context.Context, fn func(q *query.Queries) error) error {
+	defer db.observed("snapshot", time.Now())
 	return db.engine.snapshot(ctx, fn)
 }
 
@@ -174,6 +182,7 @@ func (db *DB) Write(ctx context.Context, fn func(ctx context.Context, tx *Tx) er
 	if ctx.Value(writingKey{}) != nil {
 		return ErrNested
 	}
+	defer db.observed("write", time.Now())
 	if err := db.replica.check(ctx, db.engine); err != nil {
 		return err
 	}
@@ -193,9 +202,12 @@ func (db *DB) Write(ctx context.Context, fn func(ctx context.Context, tx *Tx) er
 
 type writingKey struct{}
 
+func (db *DB) observed(operation string, began time.Time) { db.observe(operation, time.Since(began)) }
+
 // WriteTelemetry runs fn in one transaction on the telemetry tables (pulls), apart from all others: it never holds up a
 // Write, and a power cut may undo the last of them.
 func (db *DB) WriteTelemetry(ctx context.Context, fn func(ctx context.Context, q *query.Queries) error) error {
+	defer db.observed("telemetry", time.Now())
 	return db.engine.writeTelemetry(ctx, fn)
 }
 
