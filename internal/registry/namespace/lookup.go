@@ -57,8 +57,8 @@ func (t *Table) Lookup(req Request) (Target, error) { return t.Current().Lookup(
 func (s *Snapshot) Lookup(req Request) (Target, error) {
 	path, bound := req.Name, ""
 	mirror := false
-	if b, ok := s.binding(req.Host); ok {
-		if !b.admits(req.Client) {
+	if b, ok := s.Binding(req.Host); ok {
+		if !b.Admits(req.Client) {
 			return Target{}, oci.NewError(oci.CodeDenied, "this host does not serve your network: ask its operator")
 		}
 		path, bound, mirror = b.Prefix+"/"+req.Name, b.Prefix, b.Mirror
@@ -76,8 +76,8 @@ func (s *Snapshot) Lookup(req Request) (Target, error) {
 	return t, nil
 }
 
-// binding finds the binding of a host: with its port first, then without.
-func (s *Snapshot) binding(host string) (Binding, bool) {
+// Binding finds the binding of a host: with its port first, then without.
+func (s *Snapshot) Binding(host string) (Binding, bool) {
 	host = canonical(host)
 	b, ok := s.bindings[host]
 	if !ok {
@@ -86,7 +86,8 @@ func (s *Snapshot) binding(host string) (Binding, bool) {
 	return b, ok
 }
 
-func (b *Binding) admits(client netip.Addr) bool {
+// Admits reports whether a client may come in through the binding.
+func (b *Binding) Admits(client netip.Addr) bool {
 	if len(b.Networks) == 0 {
 		return true
 	}
@@ -127,9 +128,6 @@ func (s *Snapshot) target(path string) Target {
 	} else {
 		g.hosted(&t)
 	}
-	if !g.Enabled {
-		t.Off, t.Registry = true, off("group "+g.Name)
-	}
 	return t
 }
 
@@ -141,6 +139,8 @@ func (g *group) virtual(t *Target, r *Registry, image string) {
 	switch {
 	case image == "":
 		t.Registry = nowhere(t.Path + " is a virtual registry: name an image in it, as " + t.Path + "/<image>")
+	case !g.Enabled:
+		t.Kind, t.Off, t.Registry = KindVirtual, true, off("everything virtual in group "+g.Name)
 	case !r.Enabled || r.Registry == nil:
 		t.Kind, t.Off, t.Registry = KindVirtual, true, off("registry "+g.Name+"/"+r.Name)
 	default:

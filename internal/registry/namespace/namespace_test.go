@@ -27,7 +27,7 @@ func snapshot() *namespace.Snapshot {
 				{ID: 12, Name: "off", Registry: named{name: "acme off"}},
 			},
 		},
-		{ID: 2, Name: "dark", Hosted: named{name: "dark hosted"}},
+		{ID: 2, Name: "dark", Hosted: named{name: "dark hosted"}, Registries: []namespace.Registry{{ID: 9, Name: "virtual", Enabled: true, Registry: named{name: "dark virtual"}}}},
 	}, []namespace.Binding{
 		{Host: "docker.acme.test", Prefix: "acme/hub", Mirror: true},
 		{Host: "docker.acme.test:8443", Prefix: "acme"},
@@ -113,9 +113,8 @@ func TestInvalidNames(t *testing.T) {
 
 func TestTurnedOff(t *testing.T) {
 	for name, message := range map[string]string{
-		"acme/off/app":   "registry acme/off is turned off: ask its maintainers",
-		"dark/app":       "group dark is turned off: ask its maintainers",
-		"dark/app/image": "group dark is turned off: ask its maintainers",
+		"acme/off/app":     "registry acme/off is turned off: ask its maintainers",
+		"dark/virtual/app": "everything virtual in group dark is turned off: ask its maintainers",
 	} {
 		got, err := snapshot().Lookup(namespace.Request{Name: name})
 		if err != nil || !got.Off {

@@ -22,7 +22,7 @@ const (
 type Group struct {
 	ID         int64
 	Name       string
-	Enabled    bool
+	Enabled    bool              // its virtual registries; hosted repositories answer in any case
 	Hosted     registry.Registry // its hosted repositories, by path below the group
 	Prefixes   []Prefix
 	Registries []Registry
