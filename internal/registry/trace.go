@@ -12,6 +12,7 @@ type Caller struct {
 	Principal   string // name, for logs
 	Address     string // of the client
 	RequestID   string
+	Via         string // the request's Via header, for requests that answering it takes: so a loop of any length is seen
 }
 
 // CacheStatus says how a cache answered.
@@ -49,6 +50,7 @@ type TraceValues struct {
 
 type traceKey struct{}
 type callerKey struct{}
+type revalidationKey struct{}
 
 // WithTrace returns a context that carries t.
 func WithTrace(ctx context.Context, t *Trace) context.Context {
@@ -90,4 +92,16 @@ func WithCaller(ctx context.Context, c Caller) context.Context {
 func CallerFrom(ctx context.Context) Caller {
 	c, _ := ctx.Value(callerKey{}).(Caller)
 	return c
+}
+
+// WithRevalidation marks requests to upstreams that nobody depends on, because what they check is in the store: they yield
+// where an upstream's rate limit is short or its circuit breaker open.
+func WithRevalidation(ctx context.Context) context.Context {
+	return context.WithValue(ctx, revalidationKey{}, true)
+}
+
+// IsRevalidation reports whether ctx is marked by WithRevalidation.
+func IsRevalidation(ctx context.Context) bool {
+	marked, _ := ctx.Value(revalidationKey{}).(bool)
+	return marked
 }

@@ -97,7 +97,7 @@ func (x *exchange) send(c Content) {
 	if x.r.Method == http.MethodHead {
 		return
 	}
-	var body io.Reader = io.MultiReader(io.NewSectionReader(c.Source, offset, length), io.LimitReader(filler{}, x.fault.Extra))
+	body := io.MultiReader(io.NewSectionReader(c.Source, offset, length), io.LimitReader(filler{}, x.fault.Extra))
 	if x.fault.Length < 0 { // the server would refuse to send more than it declared
 		body = io.LimitReader(body, length+x.fault.Extra+x.fault.Length)
 	}

@@ -28,15 +28,15 @@ const (
 
 // allow reports whether a request may go out, and whether it is one that tries an open host; if it may not, when the next
 // one may.
-func (b *breaker) allow(p Priority) (probe bool, wait time.Duration, ok bool) {
+func (b *breaker) allow(revalidation bool) (probe bool, wait time.Duration, ok bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.pause == 0 {
 		return false, 0, true
 	}
-	pause := b.pause
-	if p == Miss {
-		pause = missProbe
+	pause := missProbe
+	if revalidation {
+		pause = b.pause
 	}
 	now := b.now()
 	if wait = b.probed.Add(pause).Sub(now); wait > 0 {

@@ -1,34 +1,12 @@
 package upstream
 
 import (
-	"context"
 	"net/http"
 	"sync"
 	"time"
 
 	"github.com/weir-registry/weir/internal/registry"
 )
-
-// Priority is who waits for an answer. Revalidation of what is cached anyway yields to misses.
-type Priority uint8
-
-// Priorities. The zero value is what a client waits for.
-const (
-	Miss Priority = iota
-	Revalidation
-)
-
-type priorityKey struct{}
-
-// WithPriority marks the requests made with the returned context.
-func WithPriority(ctx context.Context, p Priority) context.Context {
-	return context.WithValue(ctx, priorityKey{}, p)
-}
-
-func priorityOf(ctx context.Context) Priority {
-	p, _ := ctx.Value(priorityKey{}).(Priority)
-	return p
-}
 
 // Budget is what an upstream said about its rate limit.
 type Budget struct {
@@ -64,8 +42,8 @@ func newBudget(now func() time.Time, freeStat bool) *budget {
 	return &budget{now: now, freeStat: freeStat, limit: -1, remaining: -1}
 }
 
-// admit refuses a request that the upstream would refuse, or that should leave the rest to others.
-func (b *budget) admit(q question, p Priority) error {
+// admit refuses a request that the upstream would refuse, or that, as a revalidation, should leave the rest to others.
+func (b *budget) admit(q question, revalidation bool) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	now := b.now()
@@ -86,7 +64,7 @@ func (b *budget) admit(q question, p Priority) error {
 		b.probed = now
 		return nil
 	}
-	if p == Revalidation && b.remaining <= b.reserve() {
+	if revalidation && b.remaining <= b.reserve() {
 		return limited("the rest of the upstream's rate limit is kept for images that are not cached", b.pause())
 	}
 	return nil

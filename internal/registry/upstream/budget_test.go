@@ -44,7 +44,7 @@ func TestBudget(t *testing.T) {
 	r := connect(t, u, func(o *upstream.Options) { o.Now, o.Metrics = c.now, m })
 	get := func() error { _, err := r.Manifest(t.Context(), app, v1()); return err }
 	revalidate := func() error {
-		_, err := r.StatManifest(upstream.WithPriority(t.Context(), upstream.Revalidation), app, v1())
+		_, err := r.StatManifest(registry.WithRevalidation(t.Context()), app, v1())
 		return err
 	}
 	if err := revalidate(); err != nil {
@@ -141,7 +141,7 @@ func TestBreaker(t *testing.T) {
 		t.Errorf("open: %+v", o)
 	}
 	revalidate := func() error {
-		_, err := r.StatManifest(upstream.WithPriority(t.Context(), upstream.Revalidation), app, v1())
+		_, err := r.StatManifest(registry.WithRevalidation(t.Context()), app, v1())
 		return err
 	}
 	c.advance(500 * time.Millisecond)

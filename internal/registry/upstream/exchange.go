@@ -5,7 +5,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"strings"
 	"sync"
 	"time"
 
@@ -42,14 +41,14 @@ func (a *answer) Close() error {
 
 // ask gets a question answered: slot, budget, login, redirects. Errors are *registry.OutcomeError.
 func (r *Registry) ask(ctx context.Context, q question) (*answer, error) {
-	if err := r.budget.admit(q, priorityOf(ctx)); err != nil {
+	if err := r.budget.admit(q, registry.IsRevalidation(ctx)); err != nil {
 		return nil, err
 	}
 	release, err := r.slot(ctx, q.kind)
 	if err != nil {
 		return nil, err
 	}
-	resp, err := r.complete(ctx, q)
+	resp, err := r.complete(ctx, q) //nolint:bodyclose // answer.Close does
 	if err != nil {
 		release()
 		return nil, err
@@ -173,8 +172,11 @@ func (r *Registry) once(ctx context.Context, q question, p proof) (*http.Respons
 		req.Header.Set("Authorization", p.header.Reveal())
 	}
 	if r.o.InstanceID != "" {
-		via, _ := ctx.Value(viaKey{}).([]string)
-		req.Header["Via"] = []string{strings.Join(append(via[:len(via):len(via)], "1.1 "+viaName+r.o.InstanceID), ", ")}
+		via := "1.1 " + r.o.InstanceID
+		if before := registry.CallerFrom(ctx).Via; before != "" {
+			via = before + ", " + via
+		}
+		req.Header.Set("Via", via)
 	}
 	return r.roundTrip(ctx, q.kind, req)
 }

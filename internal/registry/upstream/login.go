@@ -195,11 +195,6 @@ func (l *login) prove(ctx context.Context, repository string, d demand, scope st
 
 // obtain gets a token from the realm, once for all who want it now. The request goes on when the first of them leaves.
 func (l *login) obtain(ctx context.Context, repository string, key tokenKey) (token, error) {
-	trace := registry.TraceFrom(ctx)
-	start := time.Now()
-	defer func() {
-		trace.Update(func(v *registry.TraceValues) { v.UpstreamTime += time.Since(start) })
-	}()
 	done := l.flights.DoChan(key.String(), func() (any, error) {
 		if !l.enter() {
 			return token{}, failure(l.ctx, "", context.Canceled)

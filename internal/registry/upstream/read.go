@@ -281,7 +281,7 @@ func (c *content) Read(p []byte) (int, error) {
 }
 
 func (c *content) short(err error) error {
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		return unknown(c.answer.Response, "the connection was closed before the answer was complete")
 	}
 	return err

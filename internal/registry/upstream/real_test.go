@@ -70,17 +70,39 @@ func TestCraneRegistry(t *testing.T) {
 	want(t, err, registry.Absent, "404")
 }
 
-// TestDockerRegistry: Debian's docker-registry (distribution 2.8) with htpasswd, over TLS with a private CA.
+// TestDockerRegistry: Debian's docker-registry (distribution 2.8).
 func TestDockerRegistry(t *testing.T) {
-	for _, program := range []string{"docker-registry", "htpasswd"} {
-		if _, err := exec.LookPath(program); err != nil {
-			if os.Getenv("CI") == "true" {
-				t.Fatalf("%s is not installed (Debian: docker-registry, apache2-utils)", program)
-			}
-			t.Skipf("SKIPPED: %s is not installed (Debian: docker-registry, apache2-utils)", program)
-		}
+	program, err := exec.LookPath("docker-registry")
+	if err != nil {
+		missing(t, "docker-registry is not installed (Debian: docker-registry)")
 	}
-	d := dockerRegistry(t)
+	testDistribution(t, program)
+}
+
+// TestDistribution: distribution 3, where WEIR_TEST_DISTRIBUTION names its binary.
+func TestDistribution(t *testing.T) {
+	program := os.Getenv("WEIR_TEST_DISTRIBUTION")
+	if program == "" {
+		t.Skip("SKIPPED: WEIR_TEST_DISTRIBUTION does not name a distribution 3 binary")
+	}
+	testDistribution(t, program)
+}
+
+// missing skips what the machine lacks, loudly; where everything has to be there, it fails.
+func missing(t *testing.T, what string) {
+	t.Helper()
+	if os.Getenv("CI") == "true" {
+		t.Fatal(what)
+	}
+	t.Skip("SKIPPED: " + what)
+}
+
+// testDistribution runs the suite against a real registry with htpasswd, over TLS with a private CA.
+func testDistribution(t *testing.T, program string) {
+	if _, err := exec.LookPath("htpasswd"); err != nil {
+		missing(t, "htpasswd is not installed (Debian: apache2-utils)")
+	}
+	d := newProcess(t, program)
 	registrytest.Run(t, registrytest.Options{Tags: true}, func(t *testing.T, f registrytest.Fixture) registry.Registry {
 		url := d.start(t)
 		pusher{t: t, base: url, client: d.client(t), user: "ci", password: "s3cret"}.fixture(f)
@@ -100,12 +122,12 @@ func TestDockerRegistry(t *testing.T) {
 	})
 }
 
-// registryProcess is what a docker-registry needs: certificates and a password file.
-type registryProcess struct{ folder, ca string }
+// process is a registry program with what it needs: certificates and a password file.
+type process struct{ program, folder, ca string }
 
-func dockerRegistry(t *testing.T) registryProcess {
+func newProcess(t *testing.T, program string) process {
 	t.Helper()
-	d := registryProcess{folder: t.TempDir()}
+	d := process{program: program, folder: t.TempDir()}
 	d.ca = writeCertificates(t, d.folder)
 	out, err := exec.CommandContext(t.Context(), "htpasswd", "-bnB", "ci", "s3cret").Output()
 	if err != nil {
@@ -116,7 +138,7 @@ func dockerRegistry(t *testing.T) registryProcess {
 }
 
 // start runs a fresh registry until the test ends and returns its URL.
-func (d registryProcess) start(t *testing.T) string {
+func (d process) start(t *testing.T) string {
 	t.Helper()
 	config := filepath.Join(t.TempDir(), "config.yml")
 	writeFile(t, config, fmt.Sprintf(`version: 0.1
@@ -125,7 +147,7 @@ storage: {filesystem: {rootdirectory: %q}}
 http: {addr: "127.0.0.1:0", tls: {certificate: %q, key: %q}}
 auth: {htpasswd: {realm: test, path: %q}}
 `, t.TempDir(), filepath.Join(d.folder, "cert.pem"), filepath.Join(d.folder, "key.pem"), filepath.Join(d.folder, "htpasswd")))
-	cmd := exec.Command("docker-registry", "serve", config)
+	cmd := exec.Command(d.program, "serve", config)
 	stderr, err := cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -158,11 +180,11 @@ auth: {htpasswd: {realm: test, path: %q}}
 	case <-read:
 	case <-time.After(20 * time.Second):
 	}
-	t.Fatal("docker-registry did not start")
+	t.Fatalf("%s did not start", d.program)
 	return ""
 }
 
-func (d registryProcess) client(t *testing.T) *http.Client {
+func (d process) client(t *testing.T) *http.Client {
 	t.Helper()
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM([]byte(d.ca))

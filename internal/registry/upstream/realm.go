@@ -73,7 +73,7 @@ func (l *login) request(ctx context.Context, repository string, key tokenKey) (t
 		if identity, err = l.identity(ctx, repository); err != nil {
 			return token{}, err
 		}
-		if resp, err = l.askRealm(ctx, key, identity); err != nil {
+		if resp, err = l.askRealm(ctx, key, identity); err != nil { //nolint:bodyclose // readToken does
 			return token{}, err
 		}
 	}

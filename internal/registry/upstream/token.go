@@ -1,7 +1,7 @@
 package upstream
 
 import (
-	"container/list"
+	"maps"
 	"sync"
 	"time"
 
@@ -26,22 +26,22 @@ type token struct {
 // maxTokens bounds the cache. Registries issue a token per repository.
 const maxTokens = 4096
 
-// tokens is a bounded cache of tokens, the least recently used go first.
+// tokens is a bounded cache of tokens; the least recently used go first.
 type tokens struct {
 	now func() time.Time
 
 	mu      sync.Mutex
-	entries map[tokenKey]*list.Element // of tokenEntry
-	order   *list.List                 // most recently used first
+	entries map[tokenKey]*tokenEntry
+	uses    uint64 // grows with each use
 }
 
 type tokenEntry struct {
-	key   tokenKey
 	token token
+	used  uint64
 }
 
 func newTokens(now func() time.Time) *tokens {
-	return &tokens{now: now, entries: map[tokenKey]*list.Element{}, order: list.New()}
+	return &tokens{now: now, entries: map[tokenKey]*tokenEntry{}}
 }
 
 func (c *tokens) get(key tokenKey) (token, bool) {
@@ -51,39 +51,50 @@ func (c *tokens) get(key tokenKey) (token, bool) {
 	if !ok {
 		return token{}, false
 	}
-	t := e.Value.(tokenEntry).token
-	if !c.now().Before(t.expires) {
-		c.remove(e)
+	if !c.now().Before(e.token.expires) {
+		delete(c.entries, key)
 		return token{}, false
 	}
-	c.order.MoveToFront(e)
-	return t, true
+	c.uses++
+	e.used = c.uses
+	return e.token, true
 }
 
 func (c *tokens) put(key tokenKey, t token) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if e, ok := c.entries[key]; ok {
-		c.remove(e)
+	c.uses++
+	c.entries[key] = &tokenEntry{t, c.uses}
+	if len(c.entries) > maxTokens {
+		c.evict()
 	}
-	c.entries[key] = c.order.PushFront(tokenEntry{key, t})
-	for c.order.Len() > maxTokens {
-		c.remove(c.order.Back())
+}
+
+// evict drops what has expired, or else the one entry that nobody has used for longest. It looks at all of them, which is
+// little beside the request that got the token.
+func (c *tokens) evict() {
+	now := c.now()
+	maps.DeleteFunc(c.entries, func(_ tokenKey, e *tokenEntry) bool { return !now.Before(e.token.expires) })
+	if len(c.entries) <= maxTokens {
+		return
 	}
+	var oldest tokenKey
+	least := c.uses + 1
+	for key, e := range c.entries {
+		if e.used < least {
+			oldest, least = key, e.used
+		}
+	}
+	delete(c.entries, oldest)
 }
 
 // drop forgets t, unless a newer token has taken its place.
 func (c *tokens) drop(key tokenKey, t token) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if e, ok := c.entries[key]; ok && e.Value.(tokenEntry).token == t {
-		c.remove(e)
+	if e, ok := c.entries[key]; ok && e.token == t {
+		delete(c.entries, key)
 	}
-}
-
-func (c *tokens) remove(e *list.Element) {
-	c.order.Remove(e)
-	delete(c.entries, e.Value.(tokenEntry).key)
 }
 
 // defaultLife is the life of a token whose realm does not tell (distribution token specification).

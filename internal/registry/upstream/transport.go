@@ -45,7 +45,7 @@ func newTransport(o Options, roots *x509.CertPool) *http.Transport {
 func (r *Registry) roundTrip(ctx context.Context, kind Kind, req *http.Request) (*http.Response, error) {
 	host := req.URL.Host
 	breaker := r.breaker(host)
-	probe, wait, ok := breaker.allow(priorityOf(ctx))
+	probe, wait, ok := breaker.allow(registry.IsRevalidation(ctx))
 	if !ok {
 		return nil, &registry.OutcomeError{Outcome: registry.Unknown, Reason: host + " did not answer lately", RetryAfter: wait}
 	}
@@ -58,7 +58,6 @@ func (r *Registry) roundTrip(ctx context.Context, kind Kind, req *http.Request) 
 	resp, err := r.transport.RoundTrip(req.WithContext(limited))
 	timer.Stop()
 	took := time.Since(start)
-	registry.TraceFrom(ctx).Update(func(v *registry.TraceValues) { v.UpstreamTime += took })
 	if err != nil {
 		err = causeOf(limited, err)
 		cancel(nil)

@@ -9,14 +9,12 @@
 package upstream
 
 import (
-	"context"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -44,7 +42,7 @@ type Options struct {
 	Concurrency int           // manifest-like requests at once, and blob transfers at once; default 32 each
 
 	Version    string // of Weir, for the User-Agent
-	InstanceID string // for Via; empty = no loop guard
+	InstanceID string // how Weir names itself in Via, where a loop is recognised; empty = no Via
 
 	Now     func() time.Time // default time.Now
 	Log     *slog.Logger     // default: nothing is logged
@@ -271,31 +269,3 @@ type noMetrics struct{}
 func (noMetrics) Request(Kind, string, int, time.Duration) {}
 func (noMetrics) Budget(int, int)                          {}
 func (noMetrics) Breaker(string, bool)                     {}
-
-type viaKey struct{}
-
-// WithVia returns a context whose requests carry the Via headers of the request being answered, so that a loop of any length
-// is seen by the one who is in it twice.
-func WithVia(ctx context.Context, via []string) context.Context {
-	return context.WithValue(ctx, viaKey{}, slices.Clone(via))
-}
-
-// Looped reports whether the Via headers of a request say that the instance id has handled it before, or that it has come
-// through more intermediaries than any honest request.
-func Looped(via []string, id string) bool {
-	hops := 0
-	for _, line := range via {
-		for hop := range strings.SplitSeq(line, ",") {
-			hops++
-			if _, by, _ := strings.Cut(strings.TrimSpace(hop), " "); by == viaName+id && id != "" {
-				return true
-			}
-		}
-	}
-	return hops > maxHops
-}
-
-const (
-	viaName = "weir-"
-	maxHops = 16
-)
