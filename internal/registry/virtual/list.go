@@ -48,21 +48,11 @@ func (w *walk) filter(ctx context.Context, n int) *registry.TagList {
 	}
 	page, kept, last := w.steps[i].answer.Tags, &registry.TagList{Tags: []string{}}, w.q.Page.Last
 	for range filterPages {
-		for _, tag := range page.Tags {
-			if len(kept.Tags) == n {
-				kept.More = true
-				return kept
-			}
-			of, err := w.r.judgeTag(ctx, i, w.steps[i].name, tag, true, 0)
-			if err != nil {
-				return w.unserve(i, storeTrouble(err))
-			}
-			if of.exclusion == "" {
-				kept.Tags = append(kept.Tags, tag)
-			}
+		rest, err := w.keep(ctx, i, page.Tags, n, kept)
+		if err != nil {
+			return w.unserve(i, storeTrouble(err))
 		}
-		if !page.More || len(kept.Tags) == n {
-			kept.More = page.More
+		if kept.More = page.More || rest; !page.More || len(kept.Tags) == n {
 			return kept
 		}
 		if len(page.Tags) == 0 || page.Tags[len(page.Tags)-1] <= last {
@@ -73,6 +63,7 @@ func (w *walk) filter(ctx context.Context, n int) *registry.TagList {
 		q.Page.Last = last
 		a := checked(w.r.members[i].Member.Ask(ctx, q), &q)
 		if a.Outcome == registry.Absent { // deleted meanwhile
+			kept.More = false
 			return kept
 		}
 		if a.Outcome != registry.Found {
@@ -81,6 +72,23 @@ func (w *walk) filter(ctx context.Context, n int) *registry.TagList {
 		page = a.Tags
 	}
 	return w.unserve(i, Answer{Outcome: registry.Unknown, Reason: errPaging.Error(), Err: errPaging})
+}
+
+// keep adds the tags that the rules let through to kept, up to n in all, and reports whether tags were left unread.
+func (w *walk) keep(ctx context.Context, i int, tags []string, n int, kept *registry.TagList) (rest bool, err error) {
+	for _, tag := range tags {
+		if len(kept.Tags) == n {
+			return true, nil
+		}
+		of, err := w.r.judgeTag(ctx, i, w.steps[i].name, tag, true, 0)
+		if err != nil {
+			return false, err
+		}
+		if of.exclusion == "" {
+			kept.Tags = append(kept.Tags, tag)
+		}
+	}
+	return false, nil
 }
 
 // unserve takes back that member i answered.

@@ -145,3 +145,24 @@ func TestReferrersOfNobody(t *testing.T) {
 	_, err = registryOf(remote("a", down)).Referrers(t.Context(), "app", digest(1), "")
 	wantCode(t, err, oci.CodeUnavailable)
 }
+
+// TestNarrow: the narrowed registry is the registry with WithNS on every call.
+func TestNarrow(t *testing.T) {
+	g := remote("ghcr", newFake().has("org/img", "1", digest(1).String()))
+	g.Hosts = []string{"ghcr.io"}
+	r, ctx := registryOf(hub("hub", newFake().has("org/img", "1")), g), t.Context()
+	for host, want := range map[string]oci.Code{"ghcr.io": "", "quay.io": oci.CodeNameUnknown} {
+		n := r.Narrow(host)
+		_, err1 := n.Manifest(ctx, "org/img", oci.ByTag("1"))
+		_, err2 := n.StatManifest(ctx, "org/img", oci.ByTag("1"))
+		_, err3 := n.Blob(ctx, "org/img", digest(1), registry.Range{})
+		_, err4 := n.StatBlob(ctx, "org/img", digest(1))
+		_, err5 := n.Tags(ctx, "org/img", registry.Page{})
+		_, err6 := n.Referrers(ctx, "org/img", digest(1), "")
+		for i, err := range []error{err1, err2, err3, err4, err5, err6} {
+			if oci.ErrorCode(err) != want || (err == nil) != (want == "") {
+				t.Errorf("%s, call %d: %v", host, i+1, err)
+			}
+		}
+	}
+}

@@ -13,7 +13,7 @@ import (
 )
 
 // rounds of rapid's hundred configurations, each with several requests.
-const rounds = 50
+const rounds = 30
 
 var (
 	repositories = []string{"alpine", "library/alpine", "payments/api", "org/img", "team.app/web", "ghcr.io/org/img", "quay.io/org/img", "docker.io/alpine"}
