@@ -1,0 +1,170 @@
+// Package api is the REST door for people and tools, /api/v1: definitions are read out and applied here, pulls explained,
+// cached references refreshed and tokens made. The command line is its client.
+//
+// Operations are declared with huma, so the OpenAPI document (/api/v1/openapi.json, docs/reference/openapi.json) is made from
+// the types that are served. Errors are problems as of RFC 9457; they never echo what was sent, which may be a secret.
+package api
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"github.com/weir-registry/weir/internal/access"
+	"github.com/weir-registry/weir/internal/plan"
+	"github.com/weir-registry/weir/internal/plan/desired"
+	"github.com/weir-registry/weir/internal/store/meta"
+)
+
+// Prefix is where the API is mounted.
+const Prefix = "/api/v1"
+
+// Caller is who asks.
+type Caller struct {
+	access.Principal
+	Local     bool // came through the unix socket in the data folder, which only the operator can open: may do everything
+	RequestID string
+}
+
+// Authorizer tells who sent a request. The error is an *oci.Error for bad credentials; no credentials are no error.
+type Authorizer func(r *http.Request) (Caller, error)
+
+// Directory knows accounts, tokens and grants; *access.Directory is one.
+type Directory interface {
+	Check(ctx context.Context, p access.Principal, r access.Request) (access.Decision, error)
+	Account(ctx context.Context, name string) (access.Account, error)
+	CreateToken(ctx context.Context, by access.Actor, userID int64, name string, expires time.Time, c *access.Ceiling) (string, access.Token, error)
+	Tokens(ctx context.Context, userID int64) ([]access.Token, error)
+	RevokeToken(ctx context.Context, by access.Actor, userID, tokenID int64) error
+}
+
+// Planner applies declarations; *plan.Planner is one.
+type Planner interface {
+	Apply(ctx context.Context, d desired.Document, o plan.Options) (*plan.Plan, error)
+}
+
+// Definitions reads what is configured; *meta.DB is one.
+type Definitions interface {
+	Groups(ctx context.Context) ([]meta.Group, error)
+	Group(ctx context.Context, name string) (meta.Group, error)
+}
+
+// Explainer tells how a pull would be answered. Errors: *oci.Error, access.ErrNotFound for an unknown user.
+type Explainer interface {
+	Explain(ctx context.Context, q Question) (Explanation, error)
+}
+
+// Refresher makes cached references be confirmed anew. Errors: *oci.Error.
+type Refresher interface {
+	Refresh(ctx context.Context, t RefreshTarget) (Refreshed, error)
+}
+
+// Options are what the API works with. All are needed.
+type Options struct {
+	Authorize   Authorizer
+	Directory   Directory
+	Definitions Definitions
+	Planner     Planner
+	Explainer   Explainer
+	Refresher   Refresher
+	Version     string
+	Log         *slog.Logger
+}
+
+// API is the door. Mount it at Prefix.
+type API struct {
+	Options
+	mux  *http.ServeMux
+	huma huma.API
+}
+
+// New declares the operations.
+func New(o Options) *API {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	a := &API{Options: o, mux: http.NewServeMux()}
+	config := huma.DefaultConfig("Weir", "v1")
+	config.Info.Description = "Weir's API. Ids are strings; times are RFC 3339; errors are problems (RFC 9457)."
+	config.DocsPath, config.SchemasPath, config.CreateHooks = "", "", nil
+	config.RejectUnknownQueryParameters = true
+	config.Transformers = append(config.Transformers, withoutValues)
+	config.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
+		"token": {Type: "http", Scheme: "bearer", Description: "A personal token, weir_…"},
+		"basic": {Type: "http", Scheme: "basic", Description: "User name and password, or a token as the password"},
+	}
+	config.Security = []map[string][]string{{"token": {}}, {"basic": {}}}
+	a.huma = humago.NewWithPrefix(a.mux, Prefix, config)
+	a.huma.UseMiddleware(a.authenticate)
+	a.registerDefinitions()
+	a.registerResolution()
+	a.registerTokens()
+	return a
+}
+
+// ServeHTTP implements http.Handler.
+func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if _, pattern := a.mux.Handler(r); pattern == "" {
+		writeProblem(w, http.StatusNotFound, "there is no such operation; see "+Prefix+"/openapi.json")
+		return
+	}
+	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	a.mux.ServeHTTP(w, r)
+}
+
+// OpenAPI is the document that describes the API, as JSON.
+func (a *API) OpenAPI() ([]byte, error) { return a.huma.OpenAPI().MarshalJSON() }
+
+type callerKey struct{}
+
+// authenticate puts the caller into the context of every operation. Nothing here is for anonymous callers.
+func (a *API) authenticate(ctx huma.Context, next func(huma.Context)) {
+	r, _ := humago.Unwrap(ctx)
+	caller, err := a.Authorize(r)
+	if err == nil && caller.IsAnonymous() && !caller.Local {
+		err = errLogin
+	}
+	if err != nil {
+		p := a.problem(ctx.Context(), err)
+		if p.GetStatus() == http.StatusUnauthorized {
+			ctx.SetHeader("WWW-Authenticate", `Basic realm="weir"`)
+		}
+		_ = huma.WriteErr(a.huma, ctx, p.GetStatus(), p.Error())
+		return
+	}
+	next(huma.WithValue(ctx, callerKey{}, caller))
+}
+
+func callerFrom(ctx context.Context) Caller {
+	c, _ := ctx.Value(callerKey{}).(Caller)
+	return c
+}
+
+// may returns nil if the caller may act at path, else the error that says so.
+func (a *API) may(ctx context.Context, action access.Action, path string) error {
+	caller := callerFrom(ctx)
+	if caller.Local {
+		return nil
+	}
+	d, err := a.Directory.Check(ctx, caller.Principal, access.Request{Action: action, Path: path})
+	if err != nil {
+		return err
+	}
+	return d.Err()
+}
+
+// operation declares one operation whose errors become problems.
+func operation[I, O any](a *API, o huma.Operation, fn func(ctx context.Context, in *I) (*O, error)) {
+	huma.Register(a.huma, o, func(ctx context.Context, in *I) (*O, error) {
+		out, err := fn(ctx, in)
+		if err != nil {
+			return nil, a.problem(ctx, err)
+		}
+		return out, nil
+	})
+}

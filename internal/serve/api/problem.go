@@ -1,0 +1,72 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/weir-registry/weir/internal/access"
+	"github.com/weir-registry/weir/internal/oci"
+	"github.com/weir-registry/weir/internal/plan"
+	"github.com/weir-registry/weir/internal/store/meta"
+)
+
+var errLogin = oci.NewError(oci.CodeUnauthorized, "log in: send a token as \"Authorization: Bearer weir_…\"")
+
+// statuses are those of the errors that other packages return for bad requests. Their texts are for people.
+var statuses = []struct {
+	err    error
+	status int
+}{
+	{meta.ErrNotFound, http.StatusNotFound},
+	{access.ErrNotFound, http.StatusNotFound},
+	{access.ErrExists, http.StatusConflict},
+	{meta.ErrInUse, http.StatusConflict},
+	{access.ErrName, http.StatusUnprocessableEntity},
+	{access.ErrExpiry, http.StatusUnprocessableEntity},
+	{access.ErrCeiling, http.StatusUnprocessableEntity},
+}
+
+// problem turns any error into what the client sees. What is nobody's business but the operator's goes to the log.
+func (a *API) problem(ctx context.Context, err error) huma.StatusError {
+	if e, ok := errors.AsType[huma.StatusError](err); ok {
+		return e
+	}
+	if e, ok := errors.AsType[*plan.InvalidError](err); ok {
+		details := make([]error, len(e.Problems))
+		for i, p := range e.Problems {
+			details[i] = &huma.ErrorDetail{Location: p.Path, Message: p.Message}
+		}
+		return huma.NewError(http.StatusUnprocessableEntity, "the declaration cannot be applied; nothing was changed", details...)
+	}
+	if e, ok := errors.AsType[*oci.Error](err); ok {
+		return huma.NewError(e.Status(), e.Message)
+	}
+	for _, s := range statuses {
+		if errors.Is(err, s.err) {
+			return huma.NewError(s.status, err.Error())
+		}
+	}
+	id := callerFrom(ctx).RequestID
+	a.Log.ErrorContext(ctx, "api", "error", err, "request_id", id)
+	return huma.NewError(http.StatusInternalServerError, "internal error; the server's log has it under request id "+id)
+}
+
+// withoutValues keeps problems from echoing what was sent.
+func withoutValues(_ huma.Context, _ string, v any) (any, error) {
+	if m, ok := v.(*huma.ErrorModel); ok {
+		for _, e := range m.Errors {
+			e.Value = nil
+		}
+	}
+	return v, nil
+}
+
+func writeProblem(w http.ResponseWriter, status int, detail string) {
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(huma.ErrorModel{Status: status, Title: http.StatusText(status), Detail: detail})
+}

@@ -1,0 +1,113 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/weir-registry/weir/internal/access"
+	"github.com/weir-registry/weir/internal/oci"
+	"github.com/weir-registry/weir/internal/registry/virtual"
+)
+
+// Question is the body of POST /explain.
+type Question struct {
+	Image string `json:"image,omitempty" doc:"<group>/<registry>/<name>[:tag][@digest], as in docker pull, with or without this server's host"`
+	As    string `json:"as,omitempty" doc:"Name of a user, or anonymous; default: the caller"`
+	Probe bool   `json:"probe,omitempty" doc:"Ask the upstreams (HEAD) instead of telling whom a pull would ask"`
+
+	Caller Caller `json:"-"` // filled in by the API
+}
+
+// Explanation is the answer: what access says, and what the resolver says.
+type Explanation struct {
+	Image    string            `json:"image"`
+	As       string            `json:"as" doc:"Whose pull it would be"`
+	Allowed  bool              `json:"allowed"`
+	Access   string            `json:"access" doc:"Why, or why not"`
+	Kind     string            `json:"kind" doc:"virtual, hosted or none: what the name leads to"`
+	Status   int               `json:"status" doc:"HTTP status that the pull would get; 0 if that depends on upstreams not asked"`
+	Message  string            `json:"message,omitempty"`
+	Decision *virtual.Decision `json:"decision,omitempty" doc:"The members of a virtual registry and what becomes of each"`
+}
+
+// RefreshTarget is the body of POST /refresh. Exactly one of the three is set.
+type RefreshTarget struct {
+	Image      string `json:"image,omitempty" doc:"One reference, as in explain"`
+	Repository string `json:"repository,omitempty" doc:"<group>/<registry>/<name>: every cached tag of it"`
+	Upstream   string `json:"upstream,omitempty" doc:"<group>/<upstream>: everything cached from it"`
+
+	Caller Caller `json:"-"` // filled in by the API
+}
+
+// Refreshed is what a refresh did.
+type Refreshed struct {
+	References int               `json:"references" doc:"How many were confirmed or fetched anew, or will be when they are next asked for"`
+	Deferred   bool              `json:"deferred,omitempty" doc:"They are confirmed when they are next asked for"`
+	Decision   *virtual.Decision `json:"decision,omitempty" doc:"For an image"`
+}
+
+func (a *API) registerResolution() {
+	operation(a, huma.Operation{
+		OperationID: "explain", Method: http.MethodPost, Path: "/explain", Tags: []string{"resolution"},
+		Summary: "Explain how a pull would be answered, and why",
+	}, a.explain)
+	operation(a, huma.Operation{
+		OperationID: "refresh", Method: http.MethodPost, Path: "/refresh", Tags: []string{"resolution"},
+		Summary: "Confirm cached references with their upstreams although they are fresh",
+	}, a.refresh)
+}
+
+func (a *API) explain(ctx context.Context, in *body[Question]) (*body[Explanation], error) {
+	if in.Body.Image == "" {
+		return nil, missing("image", "name the image, such as main/all/library/alpine:3.20")
+	}
+	if err := a.mayConfigureGroupOf(ctx, in.Body.Image); err != nil {
+		return nil, err
+	}
+	in.Body.Caller = callerFrom(ctx)
+	out, err := a.Explainer.Explain(ctx, in.Body)
+	if err != nil {
+		return nil, err
+	}
+	return &body[Explanation]{out}, nil
+}
+
+func (a *API) refresh(ctx context.Context, in *body[RefreshTarget]) (*body[Refreshed], error) {
+	t := in.Body
+	var named []string
+	for _, name := range []string{t.Image, t.Repository, t.Upstream} {
+		if name != "" {
+			named = append(named, name)
+		}
+	}
+	if len(named) != 1 {
+		return nil, missing("image", "name exactly one of image, repository and upstream")
+	}
+	if err := a.mayConfigureGroupOf(ctx, named[0]); err != nil {
+		return nil, err
+	}
+	t.Caller = callerFrom(ctx)
+	out, err := a.Refresher.Refresh(ctx, t)
+	if err != nil {
+		return nil, err
+	}
+	return &body[Refreshed]{out}, nil
+}
+
+// mayConfigureGroupOf lets through who may configure the group that name begins with. A decision shows the registry's
+// configuration, so pulling from it is not enough. Where a host stands before the group, or instead of it, only an
+// administrator may ask.
+func (a *API) mayConfigureGroupOf(ctx context.Context, name string) error {
+	group, _, _ := strings.Cut(name, "/")
+	if !oci.ValidComponent(group) || strings.Contains(group, ".") {
+		return a.may(ctx, access.Administer, "")
+	}
+	return a.may(ctx, access.Configure, group)
+}
+
+func missing(field, what string) error {
+	return huma.NewError(http.StatusUnprocessableEntity, what, &huma.ErrorDetail{Location: "body." + field, Message: what})
+}
