@@ -136,3 +136,6 @@ func readBounded(path string) (string, error) {
 	}
 	return string(content), nil
 }
+
+// Write gives a declaration in the form that Read takes.
+func Write(d desired.Document) ([]byte, error) { return yaml.Marshal(d) }

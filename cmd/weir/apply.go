@@ -1,0 +1,47 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/weir-registry/weir/internal/client"
+)
+
+func newApplyCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "apply -f FILE…", Short: "Make groups, upstreams and registries as declared in files", Args: cobra.NoArgs,
+		Long: "Compares the declarations with the server, shows the difference and makes it so, all or nothing.\n" +
+			"What the files do not name stays as it is, unless --prune is given: then whatever the named groups have beyond the files is removed.\n" +
+			"A secret may stand as {env: NAME} or {file: PATH}; left out, it stays as it is.",
+		Example: "  weir apply -f deploy/examples/acme.yaml --dry-run",
+	}
+	files := cmd.Flags().StringArrayP("file", "f", nil, `file to read, "-" for standard input; may be given several times`)
+	prune := cmd.Flags().Bool("prune", false, "remove what the named groups have beyond the files")
+	dryRun := cmd.Flags().Bool("dry-run", false, "only show what would change")
+	_ = cmd.MarkFlagRequired("file") // the flag exists
+	connect, show := clientFlags(cmd), outputFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		d, err := client.Reader{Stdin: cmd.InOrStdin()}.Read(*files)
+		if err != nil {
+			return err
+		}
+		c, err := connect()
+		if err != nil {
+			return err
+		}
+		out, err := c.Apply(cmd.Context(), d, *prune, *dryRun)
+		if err != nil {
+			return err
+		}
+		if done, err := show(cmd.OutOrStdout(), out); done || err != nil {
+			return err
+		}
+		fmt.Fprint(cmd.OutOrStdout(), out.Text)
+		if *dryRun {
+			fmt.Fprintln(cmd.OutOrStdout(), "dry run: nothing was changed")
+		}
+		return nil
+	}
+	return cmd
+}

@@ -1,0 +1,108 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/weir-registry/weir/internal/client"
+	"github.com/weir-registry/weir/internal/registry/virtual"
+)
+
+func newExplainCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "explain IMAGE", Short: "Explain how a pull would be answered, and why", Args: cobra.ExactArgs(1),
+		Long: "Takes the way of a pull without pulling. Without --probe no upstream hears of it: members that would be asked are shown as such.",
+		Example: "  weir explain main/all/library/alpine:3.20\n" +
+			"  weir explain main/all/library/alpine:3.20 --as ann --probe",
+	}
+	as := cmd.Flags().String("as", "", `user whose pull it would be, "anonymous" for nobody (default: you)`)
+	probe := cmd.Flags().Bool("probe", false, "ask the upstreams (HEAD), changing nothing")
+	connect, show := clientFlags(cmd), outputFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		c, err := connect()
+		if err != nil {
+			return err
+		}
+		out, err := c.Explain(cmd.Context(), args[0], *as, *probe)
+		if err != nil {
+			return err
+		}
+		if done, err := show(cmd.OutOrStdout(), out); done || err != nil {
+			return err
+		}
+		return explain(cmd.OutOrStdout(), out)
+	}
+	return cmd
+}
+
+func explain(w io.Writer, e client.Explanation) error {
+	allowed := "no"
+	if e.Allowed {
+		allowed = "yes"
+	}
+	rows := [][]string{{"image", e.Image}, {"as", e.As}, {"allowed", allowed + ": " + e.Access}, {"leads to", e.Kind}}
+	switch {
+	case e.Status != 0:
+		rows = append(rows, []string{"answer", strconv.Itoa(e.Status) + " " + e.Message})
+	case e.Allowed:
+		rows = append(rows, []string{"answer", "depends on the upstreams that would be asked; --probe asks them"})
+	}
+	d := e.Decision
+	if d != nil && d.Rule != "" {
+		rows = append(rows, []string{"rule", d.Rule})
+	}
+	if d != nil && d.Member != "" {
+		rows = append(rows, []string{"served by", d.Member})
+	}
+	if err := table(w, rows); err != nil {
+		return err
+	}
+	if d == nil || len(d.Members) == 0 {
+		return nil
+	}
+	members := [][]string{{"", "MEMBER", "REPOSITORY", "VERDICT", "HELD", "THEN"}}
+	for _, m := range d.Members {
+		order := ""
+		if m.Order > 0 {
+			order = strconv.Itoa(m.Order)
+		}
+		members = append(members, []string{order, m.Member, m.Repository, verdict(m), held(m), then(m)})
+	}
+	fmt.Fprintln(w)
+	return table(w, members)
+}
+
+func verdict(m virtual.Considered) string {
+	switch {
+	case m.Rule != "":
+		return m.Verdict + " (" + m.Rule + ")"
+	case m.Claimed != "":
+		return m.Verdict + " by " + m.Claimed
+	}
+	return m.Verdict
+}
+
+func held(m virtual.Considered) string {
+	if m.Held == "" || m.HeldAge == 0 {
+		return m.Held
+	}
+	return m.Held + ", " + time.Duration(m.HeldAge*float64(time.Second)).Round(time.Second).String() + " old"
+}
+
+func then(m virtual.Considered) string {
+	if m.Answer == 0 {
+		return m.Would
+	}
+	text := m.Answer.String()
+	if m.Status != 0 {
+		text += fmt.Sprintf(" (%d)", m.Status)
+	}
+	if m.Reason != "" {
+		text += ": " + m.Reason
+	}
+	return text
+}

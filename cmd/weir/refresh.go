@@ -1,0 +1,63 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/weir-registry/weir/internal/client"
+)
+
+func newRefreshCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "refresh IMAGE", Short: "Confirm cached references with their upstreams although they are fresh", Args: cobra.MaximumNArgs(1),
+		Example: "  weir refresh main/all/library/alpine:3.20\n" +
+			"  weir refresh --repository main/all/library/alpine\n" +
+			"  weir refresh --upstream main/dockerhub",
+	}
+	repository := cmd.Flags().String("repository", "", "every cached tag of a repository, GROUP/REGISTRY/NAME")
+	upstream := cmd.Flags().String("upstream", "", "everything cached from an upstream, GROUP/NAME")
+	connect, show := clientFlags(cmd), outputFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		kind, name, err := refreshTarget(args, *repository, *upstream)
+		if err != nil {
+			return err
+		}
+		c, err := connect()
+		if err != nil {
+			return err
+		}
+		out, err := c.Refresh(cmd.Context(), kind, name)
+		if err != nil {
+			return err
+		}
+		if done, err := show(cmd.OutOrStdout(), out); done || err != nil {
+			return err
+		}
+		word := "refreshed"
+		if out.Deferred {
+			word = "will be confirmed when next asked for"
+		}
+		fmt.Fprintf(cmd.OutOrStdout(), "%s %s: %d references %s\n", kind, name, out.References, word)
+		return nil
+	}
+	return cmd
+}
+
+func refreshTarget(args []string, repository, upstream string) (kind, name string, err error) {
+	given := 0
+	if len(args) == 1 {
+		kind, name, given = client.RefreshImage, args[0], given+1
+	}
+	if repository != "" {
+		kind, name, given = client.RefreshRepository, repository, given+1
+	}
+	if upstream != "" {
+		kind, name, given = client.RefreshUpstream, upstream, given+1
+	}
+	if given != 1 {
+		return "", "", errors.New("name exactly one of an image, --repository and --upstream")
+	}
+	return kind, name, nil
+}
