@@ -123,29 +123,36 @@ func (l *logins) digest(parts ...string) [32]byte {
 	return [32]byte(mac.Sum(nil))
 }
 
-// limit pays for one attempt by an address, and on a name unless that is empty; refund gives it back. Mirrors see foreign
+// keys are what an attempt is counted under: the client's address, and the name unless that is empty. Mirrors see foreign
 // logins all day, which must not use up what real logins from the same address may fail.
-func (l *logins) limit(name string, c Credentials, now time.Time) (refund func(), err error) {
+type keys struct{ address, name string }
+
+func keysOf(name string, c Credentials) keys {
 	address := addressKey(c.Address)
 	if c.Mirror {
 		address = "mirror " + address
 	}
-	first, wait := l.addresses.take(address, now)
-	if wait > 0 {
-		return nil, limited429(wait)
-	}
-	if name == "" {
-		return first, nil
-	}
-	second, wait := l.names.take(name, now)
-	if wait > 0 {
-		return nil, limited429(wait)
-	}
-	return func() { first(); second() }, nil
+	return keys{address, name}
 }
 
-func limited429(wait time.Duration) error {
+// blocked is TOOMANYREQUESTS while one of the keys has failed too often. The address comes first: one that is blocked must
+// not go on to raise the price for the name.
+func (l *logins) blocked(k keys, now time.Time) error {
+	wait := l.addresses.blocked(k.address, now)
+	if wait == 0 && k.name != "" {
+		wait = l.names.blocked(k.name, now)
+	}
+	if wait == 0 {
+		return nil
+	}
 	return oci.NewError(oci.CodeTooManyRequests, "too many failed logins; wait before the next one").WithRetryAfter(wait)
+}
+
+func (l *logins) failed(k keys, now time.Time) {
+	l.addresses.failed(k.address, now)
+	if k.name != "" {
+		l.names.failed(k.name, now)
+	}
 }
 
 func (d *Directory) withPassword(ctx context.Context, name, password string, c Credentials) (Principal, error) {
@@ -162,12 +169,9 @@ func (d *Directory) withPassword(ctx context.Context, name, password string, c C
 		stored = u.hash
 	}
 	digest := d.logins.digest(name, stored, password)
-	right, known := d.logins.recent.GetIfPresent(digest)
-	if !known || (!right && !c.Mirror) {
-		if right, err = d.checkPassword(ctx, name, password, stored, c); err != nil {
-			return Principal{}, err
-		}
-		d.logins.recent.Set(digest, right)
+	right, err := d.checkPassword(ctx, digest, name, password, stored, c)
+	if err != nil {
+		return Principal{}, err
 	}
 	if !right || u == nil || u.disabled {
 		return Principal{}, refusedLogin(wrongLogin)
@@ -175,20 +179,40 @@ func (d *Directory) withPassword(ctx context.Context, name, password string, c C
 	return Principal{ID: u.id, Name: u.name, Kind: User}, nil
 }
 
-// checkPassword takes the same time whether or not the user exists.
-func (d *Directory) checkPassword(ctx context.Context, name, password, stored string, c Credentials) (bool, error) {
+// checkPassword takes the same time whether or not the user exists. Whoever has waited for a slot looks again before it
+// hashes: the same login may have succeeded meanwhile, or others failed too often.
+func (d *Directory) checkPassword(ctx context.Context, digest [32]byte, name, password, stored string, c Credentials) (bool, error) {
 	if c.Mirror && stored == "" {
 		name = "" // somebody else's user
 	}
-	refund, err := d.logins.limit(name, c, d.now())
+	k := keysOf(name, c)
+	known := func() (right, ok bool) {
+		right, ok = d.logins.recent.GetIfPresent(digest)
+		return right, ok && (right || c.Mirror) // a wrong one is tried, and counted, again: not at mirrors
+	}
+	if right, ok := known(); ok {
+		return right, nil
+	}
+	if err := d.logins.blocked(k, d.now()); err != nil {
+		return false, err
+	}
+	release, err := d.hasher.slot(ctx)
 	if err != nil {
 		return false, err
 	}
-	right, err := d.hasher.verify(ctx, password, stored)
-	if err != nil || right {
-		refund()
+	defer release()
+	if right, ok := known(); ok {
+		return right, nil
 	}
-	return right, err
+	if err := d.logins.blocked(k, d.now()); err != nil {
+		return false, err
+	}
+	right := d.hasher.verify(password, stored)
+	d.logins.recent.Set(digest, right)
+	if !right {
+		d.logins.failed(k, d.now())
+	}
+	return right, nil
 }
 
 func (d *Directory) withToken(ctx context.Context, text string, c Credentials) (Principal, error) {
@@ -196,18 +220,17 @@ func (d *Directory) withToken(ctx context.Context, text string, c Credentials) (
 		return Principal{}, refused("the token is not complete")
 	}
 	hash := sha256.Sum256([]byte(text))
-	refund := func() {}
+	k := keys{address: "token " + addressKey(c.Address)} // nobody guesses a token: this spares the database, no more
 	if _, cached := d.tokens.byHash.GetIfPresent(hash); !cached {
-		var err error
-		if refund, err = d.logins.limit("", c, d.now()); err != nil {
+		if err := d.logins.blocked(k, d.now()); err != nil {
 			return Principal{}, err
 		}
 	}
 	row, err := d.tokenByHash(ctx, hash)
 	if errors.Is(err, ErrNotFound) {
+		d.logins.failed(k, d.now())
 		return Principal{}, refused("no such token")
 	}
-	refund()
 	if err != nil {
 		return Principal{}, err
 	}

@@ -3,8 +3,11 @@ package access
 import (
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"net/netip"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -161,7 +164,7 @@ func TestPasswordChangeEndsLogins(t *testing.T) {
 
 func TestLoginsAreLimited(t *testing.T) {
 	w := newWorld(t, metatest.Open(t, meta.SQLite), func(o *Options) { o.LoginRate = 5 })
-	w.user("alice", "pw")
+	text, _ := w.token(w.user("alice", "pw"), "ci", time.Time{}, nil)
 	attempt := func(address, name, password string) error {
 		c := basic(name, password)
 		c.Address = netip.MustParseAddr(address)
@@ -183,6 +186,9 @@ func TestLoginsAreLimited(t *testing.T) {
 	}
 	if err := attempt("192.0.2.10", "alice", "pw"); err != nil {
 		t.Errorf("one address locks a user out everywhere: %v", err)
+	}
+	if err := attempt("192.0.2.9", "x", text); err != nil {
+		t.Errorf("wrong passwords keep a neighbour's token out: %v", err)
 	}
 	for range 50 { // remembered logins and right passwords cost nothing
 		if err := attempt("192.0.2.10", "alice", "pw"); err != nil {
@@ -213,23 +219,71 @@ func TestLoginsAreLimited(t *testing.T) {
 func TestBackoffGrows(t *testing.T) {
 	l, now := newLimiter(6), time.Now()
 	for range 6 {
-		if _, wait := l.take("k", now); wait != 0 {
+		if wait := l.blocked("k", now); wait != 0 {
 			t.Fatal(wait)
 		}
+		l.failed("k", now)
 	}
-	_, first := l.take("k", now)
+	first := l.blocked("k", now)
 	for range 4 {
-		l.take("k", now) // keeps trying
+		l.blocked("k", now) // keeps trying
 	}
 	now = now.Add(first)
-	if _, wait := l.take("k", now); wait != 0 {
+	if wait := l.blocked("k", now); wait != 0 {
 		t.Fatal(wait)
 	}
-	if _, wait := l.take("k", now); wait < 4*first {
+	l.failed("k", now)
+	if wait := l.blocked("k", now); wait < 4*first {
 		t.Errorf("hammering costs nothing: %v, then %v", first, wait)
 	}
-	if _, wait := l.take("k", now.Add(time.Hour)); wait != 0 {
+	for range 1000 {
+		l.failed("k", now)
+	}
+	if wait := l.blocked("k", now); wait > maxWait+time.Minute {
+		t.Errorf("locked out for %v", wait)
+	}
+	if wait := l.blocked("k", now.Add(time.Hour)); wait != 0 {
 		t.Errorf("not forgotten after an hour: %v", wait)
+	}
+}
+
+// A node starts many pods at once, all through one address.
+func TestManyLoginsAtOnce(t *testing.T) {
+	w := newWorld(t, metatest.Open(t, meta.SQLite), func(o *Options) { o.LoginRate = 1 })
+	var all []Credentials
+	for i := range 20 {
+		name := "user" + string(rune('a'+i))
+		text, _ := w.token(w.user(name, "pw"), "ci", time.Time{}, nil)
+		all = append(all, basic(name, "pw"), basic("x", text), basic("usera", "pw"))
+	}
+	var wg sync.WaitGroup
+	for _, c := range all {
+		wg.Go(func() {
+			if _, err := w.Authenticate(t.Context(), c); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// Guesses that run side by side do not get round the limit.
+func TestParallelGuesses(t *testing.T) {
+	w := newWorld(t, metatest.Open(t, meta.SQLite), func(o *Options) { o.LoginRate = 2 })
+	w.user("alice", "pw")
+	var wg sync.WaitGroup
+	var checked atomic.Int64
+	for i := range 200 {
+		wg.Go(func() {
+			_, err := w.Authenticate(t.Context(), basic("alice", fmt.Sprint("guess", i)))
+			if oci.ErrorCode(err) == oci.CodeUnauthorized {
+				checked.Add(1)
+			}
+		})
+	}
+	wg.Wait()
+	if most := int64(2 + cap(w.hasher.slots)); checked.Load() > most {
+		t.Errorf("%d guesses were checked, at most %d expected", checked.Load(), most)
 	}
 }
 
@@ -279,9 +333,8 @@ func TestHasher(t *testing.T) {
 		{"$argon2id$v=19$m=4294967295,t=9,p=1$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc", "password", false},
 		{"$2y$10$abcdefghijklmnopqrstuv", "pw", false},
 	} {
-		got, err := h.verify(t.Context(), tc.password, tc.stored)
-		if err != nil || got != tc.want {
-			t.Errorf("%q %q: %v, %v", tc.stored, tc.password, got, err)
+		if got := h.verify(tc.password, tc.stored); got != tc.want {
+			t.Errorf("%q %q: %v", tc.stored, tc.password, got)
 		}
 	}
 }

@@ -193,6 +193,21 @@ func TestLastAdministratorStays(t *testing.T) {
 	})
 }
 
+func TestTwoAdministratorsCannotRemoveEachOther(t *testing.T) {
+	onEach(t, func(t *testing.T, w *world) {
+		a, b := w.user("a", "", "admin@"), w.user("b", "", "admin@")
+		errs := make([]error, 2)
+		var wg sync.WaitGroup
+		for i, victim := range []Account{a, b} {
+			wg.Go(func() { errs[i] = w.DeleteUser(t.Context(), Actor{}, victim.ID) })
+		}
+		wg.Wait()
+		if (errs[0] == nil) == (errs[1] == nil) || !errors.Is(errors.Join(errs...), ErrLastAdmin) {
+			t.Error(errs)
+		}
+	})
+}
+
 func TestBootstrapByTwoReplicas(t *testing.T) {
 	for _, engine := range []string{meta.SQLite, meta.PostgreSQL} {
 		t.Run(engine, func(t *testing.T) {

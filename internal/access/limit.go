@@ -9,7 +9,8 @@ import (
 )
 
 // limiter bounds failures per key with GCRA: a key may fail burst times at once and rate times a minute in the long run.
-// Attempts while the key is blocked double what its next failures cost, up to 32 times.
+// Attempts while the key is blocked double what its next failures cost, up to 32 times. Success is free, so that any number
+// of clients behind one address can log in at the same moment.
 type limiter struct {
 	interval time.Duration
 	burst    int
@@ -25,6 +26,7 @@ type gauge struct {
 
 const (
 	maxLevel    = 5
+	maxWait     = 10 * time.Minute
 	limiterKeys = 100_000 // about 20 MB; an attacker with more addresses than that has won something else already
 )
 
@@ -38,25 +40,34 @@ func newLimiter(perMinute int) *limiter {
 	}
 }
 
-// take pays for one attempt in advance. It returns how to give the payment back after a success, or how long to wait.
-func (l *limiter) take(key string, now time.Time) (refund func(), wait time.Duration) {
+// blocked returns how long the key must wait before its next attempt; 0 if it need not.
+func (l *limiter) blocked(key string, now time.Time) time.Duration {
+	g, ok := l.keys.GetIfPresent(key)
+	if !ok {
+		return 0
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	wait := g.tat.Sub(now) - time.Duration(l.burst-1)*l.interval
+	if wait <= 0 {
+		return 0
+	}
+	g.level = min(g.level+1, maxLevel)
+	return wait
+}
+
+// failed charges the key for a failure. Attempts that ran side by side may overdraw, and are waited for all the longer.
+func (l *limiter) failed(key string, now time.Time) {
 	g, _ := l.keys.ComputeIfAbsent(key, func() (*gauge, bool) { return &gauge{}, false })
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if !g.tat.After(now) {
 		g.tat, g.level = now, 0
 	}
-	if wait := g.tat.Sub(now) - time.Duration(l.burst-1)*l.interval; wait > 0 {
-		g.level = min(g.level+1, maxLevel)
-		return nil, wait
+	g.tat = g.tat.Add(l.interval << g.level)
+	if most := now.Add(maxWait + time.Duration(l.burst)*l.interval); g.tat.After(most) {
+		g.tat = most
 	}
-	cost := l.interval << g.level
-	g.tat = g.tat.Add(cost)
-	return func() {
-		g.mu.Lock()
-		defer g.mu.Unlock()
-		g.tat = g.tat.Add(-cost)
-	}, 0
 }
 
 // addressKey groups the addresses of one IPv6 network of 64 bits, which one client has all of.

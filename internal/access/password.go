@@ -48,47 +48,49 @@ func newHasher(cost Hashing) hasher {
 	return h
 }
 
+// slot waits for the right to hash; release gives it back.
+func (h hasher) slot(ctx context.Context) (release func(), err error) {
+	select {
+	case h.slots <- struct{}{}:
+		return func() { <-h.slots }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
 // hash returns the PHC string of a password: $argon2id$v=19$m=<KiB>,t=<passes>,p=1$<salt>$<hash>, base64 without padding.
 func (h hasher) hash(ctx context.Context, password string) (string, error) {
-	salt := make([]byte, saltSize)
-	_, _ = rand.Read(salt) // never fails
-	sum, err := h.sum(ctx, password, salt, h.cost, hashSize)
+	release, err := h.slot(ctx)
 	if err != nil {
 		return "", err
 	}
-	return format(h.cost, salt, sum), nil
+	defer release()
+	salt := make([]byte, saltSize)
+	_, _ = rand.Read(salt) // never fails
+	return format(h.cost, salt, sum(password, salt, h.cost, hashSize)), nil
 }
 
-// verify compares in constant time. An empty or damaged stored hash takes as long as a good one and matches nothing.
-func (h hasher) verify(ctx context.Context, password, stored string) (bool, error) {
+// verify compares in constant time; the caller must hold a slot. An empty or damaged stored hash takes as long as a good one
+// and matches nothing.
+func (h hasher) verify(password, stored string) bool {
 	cost, salt, want, err := parseHash(stored)
 	if err != nil {
 		cost, salt, want, _ = parseHash(h.dummy)
 	}
-	sum, waitErr := h.sum(ctx, password, salt, cost, uint32(len(want)))
-	if waitErr != nil {
-		return false, waitErr
-	}
-	return subtle.ConstantTimeCompare(sum, want) == 1 && err == nil, nil
+	return subtle.ConstantTimeCompare(sum(password, salt, cost, len(want)), want) == 1 && err == nil
 }
 
-func (h hasher) sum(ctx context.Context, password string, salt []byte, cost Hashing, size uint32) ([]byte, error) {
-	select {
-	case h.slots <- struct{}{}:
-		defer func() { <-h.slots }()
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-	return argon2.IDKey([]byte(password), salt, cost.Passes, cost.MemoryKiB, 1, size), nil
+func sum(password string, salt []byte, cost Hashing, size int) []byte {
+	return argon2.IDKey([]byte(password), salt, cost.Passes, cost.MemoryKiB, 1, uint32(size))
 }
 
-func format(cost Hashing, salt, sum []byte) string {
+func format(cost Hashing, salt, hash []byte) string {
 	b64 := base64.RawStdEncoding
 	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=1$%s$%s", argon2.Version, cost.MemoryKiB, cost.Passes,
-		b64.EncodeToString(salt), b64.EncodeToString(sum))
+		b64.EncodeToString(salt), b64.EncodeToString(hash))
 }
 
-func parseHash(s string) (cost Hashing, salt, sum []byte, err error) {
+func parseHash(s string) (cost Hashing, salt, hash []byte, err error) {
 	parts := strings.Split(s, "$")
 	if len(parts) != 6 || parts[0] != "" || parts[1] != "argon2id" || parts[2] != fmt.Sprintf("v=%d", argon2.Version) {
 		return cost, nil, nil, errHash
@@ -102,9 +104,9 @@ func parseHash(s string) (cost Hashing, salt, sum []byte, err error) {
 	if err != nil || len(salt) < 8 {
 		return cost, nil, nil, errHash
 	}
-	sum, err = base64.RawStdEncoding.DecodeString(parts[5])
-	if err != nil || len(sum) < 16 || len(sum) > 128 {
+	hash, err = base64.RawStdEncoding.DecodeString(parts[5])
+	if err != nil || len(hash) < 16 || len(hash) > 128 {
 		return cost, nil, nil, errHash
 	}
-	return cost, salt, sum, nil
+	return cost, salt, hash, nil
 }
