@@ -83,7 +83,7 @@ func (f *Front) Wrap(door string, h http.Handler) http.Handler {
 		rw.Header().Set("X-Request-Id", info.ID)
 		f.observer.InFlight(1)
 		defer func() {
-			rw.finish(r.Body)
+			rw.finish()
 			f.line(r, rw, door, info, trace.Values(), time.Since(start))
 		}()
 		f.serve(rw, r, h, info)

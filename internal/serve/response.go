@@ -33,6 +33,7 @@ type responseWriter struct {
 	control  *http.ResponseController
 	progress time.Duration
 	buffers  *bufferPool
+	body     *bodyReader // nil when the request has none
 
 	status   int
 	sent     int64
@@ -51,6 +52,9 @@ func (w *responseWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter 
 func (w *responseWriter) WriteHeader(status int) {
 	if w.status == 0 && status >= 200 {
 		w.status = status
+	}
+	if status >= http.StatusBadRequest {
+		w.abandon()
 	}
 	w.extend()
 	w.ResponseWriter.WriteHeader(status)
@@ -134,9 +138,14 @@ func (w *responseWriter) begin() {
 func (w *responseWriter) extend() { _ = w.control.SetWriteDeadline(time.Now().Add(w.progress)) }
 
 // finish bounds what the server still does for the request: flushing the response and draining an unread body.
-func (w *responseWriter) finish(body io.ReadCloser) {
+func (w *responseWriter) finish() {
 	w.extend()
-	if b, ok := body.(*bodyReader); ok && !b.done {
+	w.abandon()
+}
+
+// abandon bounds net/http's draining of a body that the handler has not read to its end.
+func (w *responseWriter) abandon() {
+	if w.body != nil && !w.body.done {
 		_ = w.control.SetReadDeadline(time.Now().Add(w.progress))
 	}
 }
@@ -152,11 +161,13 @@ func (f *Front) body(b io.ReadCloser, w *responseWriter) io.ReadCloser {
 	if b == nil || b == http.NoBody {
 		return b
 	}
-	return &bodyReader{ReadCloser: b, w: w}
+	w.body = &bodyReader{ReadCloser: b, w: w}
+	return w.body
 }
 
 // Read implements io.Reader. At the end the deadline must be lifted: net/http goes on reading in the background to notice a
-// client that leaves, and takes an expired deadline for that.
+// client that leaves, and takes an expired deadline for that. After another error it must stay: net/http would wait
+// for the rest of the body for ever.
 func (b *bodyReader) Read(p []byte) (int, error) {
 	if b.done {
 		return b.ReadCloser.Read(p)
@@ -166,7 +177,9 @@ func (b *bodyReader) Read(p []byte) (int, error) {
 	b.w.received += int64(n)
 	if err != nil {
 		b.done = true
-		_ = b.w.control.SetReadDeadline(time.Time{})
+		if err == io.EOF {
+			_ = b.w.control.SetReadDeadline(time.Time{})
+		}
 	}
 	return n, err
 }

@@ -41,6 +41,7 @@ type door struct {
 	name     string
 	listener net.Listener
 	server   *http.Server
+	tls      bool
 }
 
 // NewServer returns a server without listeners.
@@ -73,7 +74,7 @@ func (s *Server) Add(name string, l net.Listener, h http.Handler, certificate *C
 	if certificate != nil {
 		srv.TLSConfig = certificate.Config()
 	}
-	s.doors = append(s.doors, &door{name: name, listener: l, server: srv})
+	s.doors = append(s.doors, &door{name: name, listener: l, server: srv, tls: certificate != nil})
 }
 
 // Serve answers until ctx ends or a listener fails, then shuts down in stages: no new connections, transfers finish within
@@ -89,7 +90,7 @@ func (s *Server) Serve(ctx context.Context) error {
 				failed <- fmt.Errorf("listener %s: %w", d.name, err)
 			}
 		})
-		s.log.Info("listening", "listener", d.name, "address", d.listener.Addr().String(), "tls", d.server.TLSConfig != nil)
+		s.log.Info("listening", "listener", d.name, "address", d.listener.Addr().String(), "tls", d.tls)
 	}
 	var err error
 	select {
@@ -102,7 +103,7 @@ func (s *Server) Serve(ctx context.Context) error {
 }
 
 func (d *door) serve() error {
-	if d.server.TLSConfig != nil {
+	if d.tls {
 		return d.server.ServeTLS(d.listener, "", "")
 	}
 	return d.server.Serve(d.listener)

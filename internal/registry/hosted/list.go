@@ -1,16 +1,12 @@
 package hosted
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"slices"
-	"strings"
 
 	"github.com/weir-registry/weir/internal/oci"
 	"github.com/weir-registry/weir/internal/registry"
-	"github.com/weir-registry/weir/internal/store"
 )
 
 func pageSize(n int) int {
@@ -58,38 +54,4 @@ func (r *Registry) Referrers(ctx context.Context, repository string, digest oci.
 		return nil, explain(err, errName, "list referrers in", repository)
 	}
 	return &registry.ReferrerList{Manifests: list}, nil
-}
-
-// Group is a group as Catalog needs it.
-type Group struct {
-	ID   int64
-	Name string
-}
-
-// Catalog lists the hosted repositories of groups by their full names, "<group>/<path…>", in byte order.
-func Catalog(ctx context.Context, s *store.Store, groups []Group, page registry.Page) (*registry.RepositoryList, error) {
-	n := pageSize(page.N)
-	// With the slash, because "a-b/x" comes before "a/x".
-	groups = slices.SortedFunc(slices.Values(groups), func(a, b Group) int { return cmp.Compare(a.Name+"/", b.Name+"/") })
-	list := &registry.RepositoryList{}
-	for _, g := range groups {
-		prefix, after := g.Name+"/", ""
-		if rest, ok := strings.CutPrefix(page.Last, prefix); ok {
-			after = rest
-		} else if page.Last >= prefix {
-			continue
-		}
-		names, err := s.HostedRepositories(ctx, g.ID, after, n+1-len(list.Repositories))
-		if err != nil {
-			return nil, fmt.Errorf("list repositories of group %s: %w", g.Name, err)
-		}
-		for _, name := range names {
-			list.Repositories = append(list.Repositories, prefix+name)
-		}
-		if len(list.Repositories) > n {
-			list.Repositories, list.More = list.Repositories[:n], true
-			break
-		}
-	}
-	return list, nil
 }

@@ -77,7 +77,7 @@ func (w *world) Authorize(ctx context.Context, a distribution.Action, t distribu
 	return oci.NewError(oci.CodeDenied, "you may not "+string(a)+" "+t.Path)
 }
 
-func (w *world) Challenge(_ *http.Request, scope string) string {
+func (w *world) Challenge(_ *http.Request, scope string, _ error) string {
 	c := `Bearer realm="https://weir.test/token",service="weir.test"`
 	if scope != "" {
 		c += `,scope="` + scope + `"`

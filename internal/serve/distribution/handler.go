@@ -60,8 +60,8 @@ type Access interface {
 	Authenticate(r *http.Request) (context.Context, registry.Caller, error)
 	// Authorize returns nil, UNAUTHORIZED for an anonymous caller or DENIED. It must not depend on whether content exists.
 	Authorize(ctx context.Context, action Action, target Target) error
-	// Challenge is the WWW-Authenticate value for scope, empty for a bare login.
-	Challenge(r *http.Request, scope string) string
+	// Challenge is the WWW-Authenticate value for scope, empty for a bare login. cause is the error behind the 401.
+	Challenge(r *http.Request, scope string, cause error) string
 }
 
 // Options configure a Handler.
@@ -214,7 +214,7 @@ func (c *call) action() Action {
 // refuse adds the challenge to a 401. Its scope speaks of the name as the client knows it, and so must a token.
 func (c *call) refuse(err error) error {
 	if e, ok := errors.AsType[*oci.Error](err); ok && e.Status() == http.StatusUnauthorized {
-		c.w.Header().Set("WWW-Authenticate", c.Access.Challenge(c.r, c.scope()))
+		c.w.Header().Set("WWW-Authenticate", c.Access.Challenge(c.r, c.scope(), err))
 	}
 	return err
 }

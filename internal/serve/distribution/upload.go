@@ -74,7 +74,7 @@ type Linker interface {
 
 func (c *call) link(source Target) error {
 	var err error
-	if source.Registry == c.target.Registry {
+	if source.Group == c.target.Group { // its hosted repositories are one registry
 		_, err = c.target.Registry.MountBlob(c.ctx(), c.target.Name, source.Name, c.mount)
 		return err
 	}
