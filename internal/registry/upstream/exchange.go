@@ -30,16 +30,17 @@ func (q question) counted() bool {
 // answer is a success, or 416 to a request with a range.
 type answer struct {
 	*http.Response
-	release func() // gives the slot back, once
+	done func() // gives back what the exchange held
 }
 
 // Close ends the exchange.
 func (a *answer) Close() error {
-	defer a.release()
+	defer a.done()
 	return a.Body.Close()
 }
 
-// ask gets a question answered: slot, budget, login, redirects. Errors are *registry.OutcomeError.
+// ask gets a question answered: slot, budget, login, redirects. Errors are *registry.OutcomeError. All but a blob must
+// arrive as a whole within a limit, so that an upstream that drips cannot keep anyone for ever.
 func (r *Registry) ask(ctx context.Context, q question) (*answer, error) {
 	if err := r.budget.admit(q, registry.IsRevalidation(ctx)); err != nil {
 		return nil, err
@@ -48,12 +49,17 @@ func (r *Registry) ask(ctx context.Context, q question) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
+	cancel := context.CancelFunc(func() {})
+	if q.kind != KindBlob {
+		ctx, cancel = context.WithTimeoutCause(ctx, 2*r.o.Timeout+r.o.IdleTimeout, errNoHeaders)
+	}
+	done := func() { cancel(); release() }
 	resp, err := r.complete(ctx, q) //nolint:bodyclose // answer.Close does
 	if err != nil {
-		release()
+		done()
 		return nil, err
 	}
-	return &answer{Response: resp, release: release}, nil
+	return &answer{Response: resp, done: done}, nil
 }
 
 // slot waits for one of the upstream's slots. Blobs have their own, so that long transfers do not hold up manifests.

@@ -28,7 +28,7 @@ func failure(ctx context.Context, host string, err error) *registry.OutcomeError
 	}
 	o := &registry.OutcomeError{Outcome: registry.Unknown, Err: withoutURL(err)}
 	switch {
-	case ctx.Err() != nil:
+	case ctx.Err() != nil && !errors.Is(context.Cause(ctx), errNoHeaders):
 		o.Reason, o.Err = "the request was given up", ctx.Err()
 	default:
 		o.Reason = host + ": " + reasonOf(err)
@@ -133,6 +133,7 @@ func (r *Registry) refusal(resp *http.Response, p proof) *registry.OutcomeError 
 		o.Outcome = registry.Denied
 	case http.StatusTooManyRequests:
 		o.Limited = true
+		o.RetryAfter = max(o.RetryAfter, limitPause)
 	}
 	return o
 }
@@ -183,6 +184,7 @@ func statusReason(resp *http.Response, codes []oci.Code) string {
 // errorCodes reads the codes of an OCI error body, in upper case and only those that look like codes, and the first
 // message, made harmless for a log. The text of an upstream is never shown to people.
 func errorCodes(resp *http.Response) ([]oci.Code, string) {
+	defer hurry(resp)()
 	raw, _ := io.ReadAll(io.LimitReader(resp.Body, maxErrorBody))
 	var parsed struct {
 		Errors []struct{ Code, Message string } `json:"errors"`

@@ -206,6 +206,15 @@ func TestUnreachable(t *testing.T) {
 	}
 }
 
+// TestDrip: an upstream that sends a byte now and then cannot keep a question open.
+func TestDrip(t *testing.T) {
+	u, _ := fake(t)
+	r := connect(t, u, quick)
+	u.Fail(registrytest.Rule{Kind: registrytest.KindManifest, Fault: registrytest.Fault{BytesPerSecond: 50}}) // below the idle timeout
+	_, err := r.Manifest(t.Context(), app, v1())
+	want(t, err, registry.Unknown, "no answer in time")
+}
+
 // TestCancel: the caller's cancellation ends the request, and is nobody's failure.
 func TestCancel(t *testing.T) {
 	u, _ := fake(t)

@@ -200,7 +200,7 @@ func (l *login) obtain(ctx context.Context, repository string, key tokenKey) (to
 			return token{}, failure(l.ctx, "", context.Canceled)
 		}
 		defer l.wg.Done()
-		own, cancel := context.WithTimeout(l.ctx, 2*l.o.Timeout)
+		own, cancel := context.WithTimeoutCause(l.ctx, 2*l.o.Timeout, errNoHeaders)
 		defer cancel()
 		t, err := l.request(own, repository, key)
 		if err == nil {

@@ -141,6 +141,21 @@ func TestTokensAreBounded(t *testing.T) {
 	}
 }
 
+// TestFreeStat: Docker Hub does not count HEAD, so revalidation goes on when nothing is left.
+func TestFreeStat(t *testing.T) {
+	head, get := question{kind: KindManifest, method: http.MethodHead}, question{kind: KindManifest, method: http.MethodGet}
+	for _, free := range []bool{true, false} {
+		b := newBudget(time.Now, free)
+		b.learn(get, &http.Response{StatusCode: 200, Header: http.Header{"Ratelimit-Limit": {"100;w=21600"}, "Ratelimit-Remaining": {"0;w=21600"}}})
+		if err := b.admit(head, true); (err == nil) != free {
+			t.Errorf("HEAD, free %t: %v", free, err)
+		}
+		if err := b.admit(get, false); err == nil {
+			t.Error("GET with nothing left")
+		}
+	}
+}
+
 func FuzzParseChallenges(f *testing.F) {
 	for _, s := range []string{`Bearer realm="https://a/t",service="b",scope="c"`, `Basic realm="\"", Bearer realm=a=b`, `,"`, `a b=c,d="e\`} {
 		f.Add(s)

@@ -114,8 +114,15 @@ func causeOf(ctx context.Context, err error) error {
 
 // drain reads the little that is left of a small answer, so that its connection can be used again, and closes it.
 func drain(resp *http.Response) {
+	defer hurry(resp)()
 	_, _ = io.CopyN(io.Discard, resp.Body, maxErrorBody)
 	_ = resp.Body.Close()
+}
+
+// hurry closes an answer that nobody wants if it is not read soon; the returned function ends the watch.
+func hurry(resp *http.Response) (stop func()) {
+	timer := time.AfterFunc(2*time.Second, func() { _ = resp.Body.Close() })
+	return func() { timer.Stop() }
 }
 
 // isHTML reports whether an answer is a web page: a login portal, a proxy's error page, a server that is no registry.
