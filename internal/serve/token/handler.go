@@ -50,7 +50,7 @@ func (g *Gate) Serve(w http.ResponseWriter, r *http.Request) error {
 	}
 	if err != nil {
 		if oci.ErrorCode(err) == oci.CodeUnauthorized {
-			w.Header().Set("WWW-Authenticate", `Basic realm="weir"`)
+			w.Header().Set("WWW-Authenticate", basicChallenge)
 		}
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/weir-registry/weir/internal/serve"
 )
@@ -71,7 +72,8 @@ func (g *Gate) Challenge(r *http.Request, scope string, cause error) string {
 	arrived, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
 	realm := g.realms.of(scheme, host, door.Bound, arrived)
 	if realm == "" {
-		return `Basic realm="weir"`
+		g.warn(host)
+		return basicChallenge
 	}
 	value := `Bearer realm=` + quote(realm)
 	if validHost(host) {
@@ -84,6 +86,17 @@ func (g *Gate) Challenge(r *http.Request, scope string, cause error) string {
 		value += `,error=` + quote(why)
 	}
 	return value
+}
+
+// basicChallenge asks for the password with each request, and nowhere else.
+const basicChallenge = `Basic realm="weir"`
+
+// warn tells the operator, now and then, why clients cannot log in with bearer tokens.
+func (g *Gate) warn(host string) {
+	now, last := time.Now().Unix(), g.warned.Load()
+	if now-last >= 60 && g.warned.CompareAndSwap(last, now) {
+		g.log.Warn("clients use a host name that is not known to be ours: set external_urls, or they cannot get tokens", "host", host)
+	}
 }
 
 // quote makes a quoted-string (RFC 9110, section 5.6.4), and drops what may not stand in a header.

@@ -8,8 +8,10 @@ package token
 
 import (
 	"context"
+	"log/slog"
 	"net/http"
 	"net/netip"
+	"sync/atomic"
 
 	"github.com/weir-registry/weir/internal/access"
 	"github.com/weir-registry/weir/internal/registry"
@@ -54,6 +56,7 @@ type Options struct {
 	ExternalURLs []string // configured, the preferred one first
 	Listen       string   // address of the listener
 	Metrics      Metrics  // nil for none
+	Log          *slog.Logger
 }
 
 // Metrics counts refusals. Calls must not block.
@@ -71,13 +74,18 @@ type Gate struct {
 	doors   Doors
 	realms  realms
 	metrics Metrics
+	log     *slog.Logger
+	warned  atomic.Int64 // when a missing realm was last logged, in Unix seconds
 }
 
 // New returns a Gate. Mount its Serve at "/token" through serve.Front.Handle("token", …).
 func New(o Options) *Gate {
-	g := &Gate{access: o.Access, doors: o.Doors, realms: newRealms(o.ExternalURLs, o.Listen), metrics: o.Metrics}
+	g := &Gate{access: o.Access, doors: o.Doors, realms: newRealms(o.ExternalURLs, o.Listen), metrics: o.Metrics, log: o.Log}
 	if g.metrics == nil {
 		g.metrics = noMetrics{}
+	}
+	if g.log == nil {
+		g.log = slog.New(slog.DiscardHandler)
 	}
 	return g
 }
