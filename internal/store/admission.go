@@ -10,8 +10,8 @@ import (
 )
 
 const (
-	admissionSample = 64   // enough for nearly every question: the first tag that passes ends it
-	admissionPage   = 1024 // of the whole list, for those that no early tag has answered
+	admissionSample = 64  // enough for nearly every question: the first tag that passes ends it
+	admissionPage   = 256 // of the whole list, for those that no early tag has answered
 )
 
 // Admissions yields the tags that admitted digest, directly or through a chain of parents, and "" once if it entered

@@ -91,7 +91,22 @@ func (s *Store) checkKeys(ctx context.Context, report func(Problem)) error {
 }
 
 func (s *Store) checkPayloads(ctx context.Context, report func(Problem)) error {
-	after := query.CheckManifestPageParams{AfterDigest: []byte{}, N: 16} // a payload may have 4 MiB
+	for after := int64(0); ; {
+		ids, err := s.db.Read().CheckRepositoryPage(ctx, query.CheckRepositoryPageParams{After: after, N: 1000})
+		if err != nil || len(ids) == 0 {
+			return err
+		}
+		for _, id := range ids {
+			if err := s.checkPayloadsOf(ctx, id, report); err != nil {
+				return err
+			}
+		}
+		after = ids[len(ids)-1]
+	}
+}
+
+func (s *Store) checkPayloadsOf(ctx context.Context, repository int64, report func(Problem)) error {
+	after := query.CheckManifestPageParams{RepositoryID: repository, After: []byte{}, N: 16} // a payload may have 4 MiB
 	for {
 		rows, err := s.db.Read().CheckManifestPage(ctx, after)
 		if err != nil || len(rows) == 0 {
@@ -99,10 +114,10 @@ func (s *Store) checkPayloads(ctx context.Context, report func(Problem)) error {
 		}
 		for _, row := range rows {
 			if detail := payloadFault(row); detail != "" {
-				report(Problem{Kind: ProblemPayload, Subject: at(row.RepositoryID, row.Digest), Detail: detail})
+				report(Problem{Kind: ProblemPayload, Subject: at(repository, row.Digest), Detail: detail})
 			}
-			after.AfterRepository, after.AfterDigest = row.RepositoryID, row.Digest
 		}
+		after.After = rows[len(rows)-1].Digest
 	}
 }
 

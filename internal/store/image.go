@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 	"time"
 
 	"github.com/weir-registry/weir/internal/oci"
@@ -101,7 +100,7 @@ func parseImageInfo(data []byte) *imageInfo {
 	}
 	text := func(name string) (s string) {
 		_ = json.Unmarshal(fields[name], &s)
-		return strings.ToValidUTF8(strings.ReplaceAll(s, "\x00", ""), "") // PostgreSQL keeps no NUL
+		return plainText(s)
 	}
 	if os, arch := text("os"), text("architecture"); os != "" && arch != "" {
 		info.platform = os + "/" + arch

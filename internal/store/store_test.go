@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"testing"
 	"time"
 
@@ -28,17 +29,30 @@ var (
 // run runs a subtest on each engine, with a blob store whose stages can be read back on one and cannot on the other.
 func run(t *testing.T, o Options, fn func(t *testing.T, s *Store)) {
 	t.Helper()
-	metatest.Run(t, func(t *testing.T, db *meta.DB) {
-		var blobs blob.Store = mem.New(mem.Options{PartSize: 16})
-		if db.Engine() == meta.SQLite {
-			var err error
-			if blobs, err = fs.New(t.TempDir()); err != nil {
-				t.Fatal(err)
+	for _, engine := range []string{meta.SQLite, meta.PostgreSQL} {
+		t.Run(engine, func(t *testing.T) {
+			useMemoryFolder(t)
+			db := metatest.Open(t, engine)
+			addGroups(t, db)
+			var blobs blob.Store = mem.New(mem.Options{PartSize: 16})
+			if engine == meta.SQLite {
+				var err error
+				blobs, err = fs.New(t.TempDir())
+				ok(t, err)
 			}
-		}
-		addGroups(t, db)
-		fn(t, open(t, db, blobs, o))
-	})
+			fn(t, open(t, db, blobs, o))
+		})
+	}
+}
+
+// useMemoryFolder makes t.TempDir a folder in memory where there is one. These tests stop processes, not machines, and
+// thousands of flushes to a disk would only make them slow.
+func useMemoryFolder(t *testing.T) {
+	t.Helper()
+	const folder = "/dev/shm"
+	if info, err := os.Stat(folder); err == nil && info.IsDir() {
+		t.Setenv("TMPDIR", folder)
+	}
 }
 
 // addGroups adds the groups of the repositories above.

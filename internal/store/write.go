@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/weir-registry/weir/internal/event"
@@ -73,7 +74,7 @@ func manifestRows(p PutManifest) (manifestContent, error) {
 		annotations = []byte("{}")
 	}
 	rows := manifestContent{manifest: query.InsertManifestParams{
-		Digest: oci.DigestBytes(p.Digest), MediaType: p.MediaType, ArtifactType: m.ArtifactType, Size: int64(len(p.Payload)),
+		Digest: oci.DigestBytes(p.Digest), MediaType: plainText(p.MediaType), ArtifactType: plainText(m.ArtifactType), Size: int64(len(p.Payload)),
 		Payload: p.Payload, TotalSize: int64(len(p.Payload)), Annotations: string(annotations), Labels: "{}",
 	}}
 	if m.Subject != nil {
@@ -100,12 +101,15 @@ func manifestRows(p PutManifest) (manifestContent, error) {
 func (rows *manifestContent) refer(kind string, d oci.Descriptor) {
 	rows.references = append(rows.references, query.InsertReferenceParams{
 		Parent: rows.manifest.Digest, Position: int32(len(rows.references)), //nolint:gosec // bounded by the payload's 4 MiB
-		Child: oci.DigestBytes(d.Digest), Kind: kind, Size: d.Size, MediaType: d.MediaType,
+		Child: oci.DigestBytes(d.Digest), Kind: kind, Size: d.Size, MediaType: plainText(d.MediaType),
 	})
 	if kind != refManifest && d.Size > 0 { // sizes are whatever somebody wrote into the manifest
 		rows.manifest.TotalSize += min(d.Size, math.MaxInt64-rows.manifest.TotalSize)
 	}
 }
+
+// plainText is s as PostgreSQL can keep it: without NUL, which JSON may well contain.
+func plainText(s string) string { return strings.ReplaceAll(s, "\x00", "") }
 
 // putManifest is the transaction of PutManifest.
 func (s *Store) putManifest(ctx context.Context, c *change, p PutManifest, rows manifestContent, info *imageInfo) error {
@@ -262,8 +266,13 @@ func (c *change) admit(ctx context.Context, digest []byte, via Via, tag string) 
 
 // Admit records that digest may be asked for in the repository (created if need be), before its bytes are here: a HEAD by
 // tag tells containerd the digest it then GETs. An admission whose manifest never comes is forgotten after the grace period.
+// One that is young is not written again, so that clients which only ever HEAD cost no writes.
 func (s *Store) Admit(ctx context.Context, key RepositoryKey, digest oci.Digest, via Via, tag string) error {
-	err := s.changeNamed(ctx, key, func(ctx context.Context, c *change) error {
+	young, err := s.admittedLately(ctx, key, digest, via, tag)
+	if err != nil || young {
+		return err
+	}
+	err = s.changeNamed(ctx, key, func(ctx context.Context, c *change) error {
 		d := oci.DigestBytes(digest)
 		if err := c.admit(ctx, d, via, tag); err != nil {
 			return err
@@ -279,6 +288,26 @@ func (s *Store) Admit(ctx context.Context, key RepositoryKey, digest oci.Digest,
 		return fmt.Errorf("admit %s: %w", digest, err)
 	}
 	return nil
+}
+
+func (s *Store) admittedLately(ctx context.Context, key RepositoryKey, digest oci.Digest, via Via, tag string) (bool, error) {
+	id, err := s.RepositoryID(ctx, key)
+	if errors.Is(err, ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	at, err := s.db.Read().GetAdmission(ctx, query.GetAdmissionParams{
+		RepositoryID: id, Digest: oci.DigestBytes(digest), Via: string(via), Tag: tag,
+	})
+	if errors.Is(err, sql.ErrNoRows) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("read the admission of %s: %w", digest, err)
+	}
+	return s.now().Sub(fromMicros(at)) < s.grace/2, nil
 }
 
 // PutList keeps an upstream's answer.

@@ -38,7 +38,7 @@ func (q *Queries) AddPulls(ctx context.Context, arg AddPullsParams) error {
 const admit = `-- name: Admit :execrows
 
 INSERT INTO admissions (repository_id, digest, via, tag, created_at) VALUES ($1, $2, $3, $4, $5)
-ON CONFLICT (repository_id, digest, via, tag) DO NOTHING
+ON CONFLICT (repository_id, digest, via, tag) DO UPDATE SET created_at = excluded.created_at
 `
 
 type AdmitParams struct {
@@ -157,28 +157,23 @@ func (q *Queries) CheckLinks(ctx context.Context, n int32) ([]CheckLinksRow, err
 }
 
 const checkManifestPage = `-- name: CheckManifestPage :many
-
-SELECT m.repository_id, m.digest, m.size, m.payload FROM manifests m
-WHERE m.repository_id > $1 OR (m.repository_id = $1 AND m.digest > $2)
-ORDER BY m.repository_id, m.digest LIMIT $3
+SELECT digest, size, payload FROM manifests WHERE repository_id = $1 AND digest > $2 ORDER BY digest LIMIT $3
 `
 
 type CheckManifestPageParams struct {
-	AfterRepository int64
-	AfterDigest     []byte
-	N               int32
+	RepositoryID int64
+	After        []byte
+	N            int32
 }
 
 type CheckManifestPageRow struct {
-	RepositoryID int64
-	Digest       []byte
-	Size         int64
-	Payload      []byte
+	Digest  []byte
+	Size    int64
+	Payload []byte
 }
 
-// Checks: pages of rows in key order, and the rows that break a promise.
 func (q *Queries) CheckManifestPage(ctx context.Context, arg CheckManifestPageParams) ([]CheckManifestPageRow, error) {
-	rows, err := q.query(ctx, q.checkManifestPageStmt, checkManifestPage, arg.AfterRepository, arg.AfterDigest, arg.N)
+	rows, err := q.query(ctx, q.checkManifestPageStmt, checkManifestPage, arg.RepositoryID, arg.After, arg.N)
 	if err != nil {
 		return nil, err
 	}
@@ -186,12 +181,7 @@ func (q *Queries) CheckManifestPage(ctx context.Context, arg CheckManifestPagePa
 	items := []CheckManifestPageRow{}
 	for rows.Next() {
 		var i CheckManifestPageRow
-		if err := rows.Scan(
-			&i.RepositoryID,
-			&i.Digest,
-			&i.Size,
-			&i.Payload,
-		); err != nil {
+		if err := rows.Scan(&i.Digest, &i.Size, &i.Payload); err != nil {
 			return nil, err
 		}
 		items = append(items, i)
@@ -240,6 +230,40 @@ func (q *Queries) CheckReferences(ctx context.Context, n int32) ([]CheckReferenc
 			return nil, err
 		}
 		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const checkRepositoryPage = `-- name: CheckRepositoryPage :many
+
+SELECT id FROM repositories WHERE id > $1 ORDER BY id LIMIT $2
+`
+
+type CheckRepositoryPageParams struct {
+	After int64
+	N     int32
+}
+
+// Checks: pages of rows in key order, and the rows that break a promise.
+func (q *Queries) CheckRepositoryPage(ctx context.Context, arg CheckRepositoryPageParams) ([]int64, error) {
+	rows, err := q.query(ctx, q.checkRepositoryPageStmt, checkRepositoryPage, arg.After, arg.N)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []int64{}
+	for rows.Next() {
+		var id int64
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		items = append(items, id)
 	}
 	if err := rows.Close(); err != nil {
 		return nil, err
@@ -566,6 +590,29 @@ func (q *Queries) FindRepository(ctx context.Context, arg FindRepositoryParams) 
 	return id, err
 }
 
+const getAdmission = `-- name: GetAdmission :one
+SELECT created_at FROM admissions WHERE repository_id = $1 AND digest = $2 AND via = $3 AND tag = $4
+`
+
+type GetAdmissionParams struct {
+	RepositoryID int64
+	Digest       []byte
+	Via          string
+	Tag          string
+}
+
+func (q *Queries) GetAdmission(ctx context.Context, arg GetAdmissionParams) (int64, error) {
+	row := q.queryRow(ctx, q.getAdmissionStmt, getAdmission,
+		arg.RepositoryID,
+		arg.Digest,
+		arg.Via,
+		arg.Tag,
+	)
+	var created_at int64
+	err := row.Scan(&created_at)
+	return created_at, err
+}
+
 const getBlob = `-- name: GetBlob :one
 
 SELECT digest, size, storage_key, created_at FROM blobs WHERE digest = $1
@@ -700,7 +747,7 @@ func (q *Queries) GetPulls(ctx context.Context, arg GetPullsParams) (GetPullsRow
 
 const getReference = `-- name: GetReference :one
 SELECT child, kind, size, media_type FROM manifest_references
-WHERE repository_id = $1 AND child = $2 ORDER BY parent, position LIMIT 1
+WHERE repository_id = $1 AND child = $2 LIMIT 1
 `
 
 type GetReferenceParams struct {

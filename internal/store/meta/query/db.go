@@ -69,6 +69,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.checkReferencesStmt, err = db.PrepareContext(ctx, checkReferences); err != nil {
 		return nil, fmt.Errorf("error preparing query CheckReferences: %w", err)
 	}
+	if q.checkRepositoryPageStmt, err = db.PrepareContext(ctx, checkRepositoryPage); err != nil {
+		return nil, fmt.Errorf("error preparing query CheckRepositoryPage: %w", err)
+	}
 	if q.checkTagsStmt, err = db.PrepareContext(ctx, checkTags); err != nil {
 		return nil, fmt.Errorf("error preparing query CheckTags: %w", err)
 	}
@@ -197,6 +200,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	}
 	if q.finishJobStmt, err = db.PrepareContext(ctx, finishJob); err != nil {
 		return nil, fmt.Errorf("error preparing query FinishJob: %w", err)
+	}
+	if q.getAdmissionStmt, err = db.PrepareContext(ctx, getAdmission); err != nil {
+		return nil, fmt.Errorf("error preparing query GetAdmission: %w", err)
 	}
 	if q.getBlobStmt, err = db.PrepareContext(ctx, getBlob); err != nil {
 		return nil, fmt.Errorf("error preparing query GetBlob: %w", err)
@@ -453,6 +459,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.setImageInfoStmt, err = db.PrepareContext(ctx, setImageInfo); err != nil {
 		return nil, fmt.Errorf("error preparing query SetImageInfo: %w", err)
 	}
+	if q.setStaleBeforeStmt, err = db.PrepareContext(ctx, setStaleBefore); err != nil {
+		return nil, fmt.Errorf("error preparing query SetStaleBefore: %w", err)
+	}
 	if q.stageIsOwnedStmt, err = db.PrepareContext(ctx, stageIsOwned); err != nil {
 		return nil, fmt.Errorf("error preparing query StageIsOwned: %w", err)
 	}
@@ -585,6 +594,11 @@ func (q *Queries) Close() error {
 	if q.checkReferencesStmt != nil {
 		if cerr := q.checkReferencesStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing checkReferencesStmt: %w", cerr)
+		}
+	}
+	if q.checkRepositoryPageStmt != nil {
+		if cerr := q.checkRepositoryPageStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing checkRepositoryPageStmt: %w", cerr)
 		}
 	}
 	if q.checkTagsStmt != nil {
@@ -800,6 +814,11 @@ func (q *Queries) Close() error {
 	if q.finishJobStmt != nil {
 		if cerr := q.finishJobStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing finishJobStmt: %w", cerr)
+		}
+	}
+	if q.getAdmissionStmt != nil {
+		if cerr := q.getAdmissionStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing getAdmissionStmt: %w", cerr)
 		}
 	}
 	if q.getBlobStmt != nil {
@@ -1227,6 +1246,11 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing setImageInfoStmt: %w", cerr)
 		}
 	}
+	if q.setStaleBeforeStmt != nil {
+		if cerr := q.setStaleBeforeStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing setStaleBeforeStmt: %w", cerr)
+		}
+	}
 	if q.stageIsOwnedStmt != nil {
 		if cerr := q.stageIsOwnedStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing stageIsOwnedStmt: %w", cerr)
@@ -1371,6 +1395,7 @@ type Queries struct {
 	checkLinksStmt              *sql.Stmt
 	checkManifestPageStmt       *sql.Stmt
 	checkReferencesStmt         *sql.Stmt
+	checkRepositoryPageStmt     *sql.Stmt
 	checkTagsStmt               *sql.Stmt
 	checkUnlinkedStmt           *sql.Stmt
 	claimJobStmt                *sql.Stmt
@@ -1414,6 +1439,7 @@ type Queries struct {
 	findCachedBlobStmt          *sql.Stmt
 	findRepositoryStmt          *sql.Stmt
 	finishJobStmt               *sql.Stmt
+	getAdmissionStmt            *sql.Stmt
 	getBlobStmt                 *sql.Stmt
 	getGroupStmt                *sql.Stmt
 	getGroupByNameStmt          *sql.Stmt
@@ -1499,6 +1525,7 @@ type Queries struct {
 	sampleAdmissionsStmt        *sql.Stmt
 	saveUploadStmt              *sql.Stmt
 	setImageInfoStmt            *sql.Stmt
+	setStaleBeforeStmt          *sql.Stmt
 	stageIsOwnedStmt            *sql.Stmt
 	statManifestStmt            *sql.Stmt
 	sumCachedBytesStmt          *sql.Stmt
@@ -1538,6 +1565,7 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		checkLinksStmt:              q.checkLinksStmt,
 		checkManifestPageStmt:       q.checkManifestPageStmt,
 		checkReferencesStmt:         q.checkReferencesStmt,
+		checkRepositoryPageStmt:     q.checkRepositoryPageStmt,
 		checkTagsStmt:               q.checkTagsStmt,
 		checkUnlinkedStmt:           q.checkUnlinkedStmt,
 		claimJobStmt:                q.claimJobStmt,
@@ -1581,6 +1609,7 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		findCachedBlobStmt:          q.findCachedBlobStmt,
 		findRepositoryStmt:          q.findRepositoryStmt,
 		finishJobStmt:               q.finishJobStmt,
+		getAdmissionStmt:            q.getAdmissionStmt,
 		getBlobStmt:                 q.getBlobStmt,
 		getGroupStmt:                q.getGroupStmt,
 		getGroupByNameStmt:          q.getGroupByNameStmt,
@@ -1666,6 +1695,7 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		sampleAdmissionsStmt:        q.sampleAdmissionsStmt,
 		saveUploadStmt:              q.saveUploadStmt,
 		setImageInfoStmt:            q.setImageInfoStmt,
+		setStaleBeforeStmt:          q.setStaleBeforeStmt,
 		stageIsOwnedStmt:            q.stageIsOwnedStmt,
 		statManifestStmt:            q.statManifestStmt,
 		sumCachedBytesStmt:          q.sumCachedBytesStmt,

@@ -107,7 +107,7 @@ VALUES (@repository_id, @parent, @position, @child, @kind, @size, @media_type);
 
 -- name: GetReference :one
 SELECT child, kind, size, media_type FROM manifest_references
-WHERE repository_id = @repository_id AND child = @child ORDER BY parent, position LIMIT 1;
+WHERE repository_id = @repository_id AND child = @child LIMIT 1;
 
 -- name: IsReferenced :one
 SELECT EXISTS (SELECT 1 FROM manifest_references WHERE repository_id = @repository_id AND child = @child);
@@ -168,7 +168,10 @@ ORDER BY id DESC LIMIT @n;
 
 -- name: Admit :execrows
 INSERT INTO admissions (repository_id, digest, via, tag, created_at) VALUES (@repository_id, @digest, @via, @tag, @created_at)
-ON CONFLICT (repository_id, digest, via, tag) DO NOTHING;
+ON CONFLICT (repository_id, digest, via, tag) DO UPDATE SET created_at = excluded.created_at;
+
+-- name: GetAdmission :one
+SELECT created_at FROM admissions WHERE repository_id = @repository_id AND digest = @digest AND via = @via AND tag = @tag;
 
 -- name: AdmittedVia :one
 SELECT EXISTS (SELECT 1 FROM admissions WHERE repository_id = @repository_id AND digest = @digest AND via = @via);
@@ -280,10 +283,11 @@ DELETE FROM pulls WHERE repository_id = @repository_id AND digest = @digest;
 
 -- Checks: pages of rows in key order, and the rows that break a promise.
 
+-- name: CheckRepositoryPage :many
+SELECT id FROM repositories WHERE id > @after ORDER BY id LIMIT @n;
+
 -- name: CheckManifestPage :many
-SELECT m.repository_id, m.digest, m.size, m.payload FROM manifests m
-WHERE m.repository_id > @after_repository OR (m.repository_id = @after_repository AND m.digest > @after_digest)
-ORDER BY m.repository_id, m.digest LIMIT @n;
+SELECT digest, size, payload FROM manifests WHERE repository_id = @repository_id AND digest > @after ORDER BY digest LIMIT @n;
 
 -- name: CheckTags :many
 SELECT t.repository_id, t.name, t.digest FROM tags t
