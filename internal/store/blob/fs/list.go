@@ -87,27 +87,42 @@ func (w *walk) object(key string, e fs.DirEntry) bool {
 	return w.yield(blob.Info{Key: key, Size: info.Size(), Modified: info.ModTime()}, nil)
 }
 
-// stageBatch is how many entries of the stage folder are read at a time.
+// stageBatch is how many entries of a folder of stages are read at a time.
 const stageBatch = 256
 
 // Stages implements blob.Store.
 func (s *Store) Stages(ctx context.Context) iter.Seq2[blob.StageInfo, error] {
 	return func(yield func(blob.StageInfo, error) bool) {
-		f, err := os.Open(s.stagePath(""))
-		if err != nil {
-			yield(blob.StageInfo{}, translate("list", "stages", err))
-			return
+		for _, c := range stageFolders {
+			if !stagesIn(ctx, filepath.Join(s.root, "stage", string(c)), yield) {
+				return
+			}
 		}
-		defer func() { _ = f.Close() }()
-		for {
-			entries, err := f.ReadDir(stageBatch)
-			if !yieldStages(ctx, entries, yield) || err == io.EOF {
-				return
-			}
-			if err != nil {
-				yield(blob.StageInfo{}, translate("list", "stages", err))
-				return
-			}
+	}
+}
+
+// stagesIn yields the stages in a folder; false ends the walk.
+func stagesIn(ctx context.Context, folder string, yield func(blob.StageInfo, error) bool) bool {
+	f, err := os.Open(folder)
+	if errors.Is(err, fs.ErrNotExist) {
+		return true
+	}
+	if err != nil {
+		yield(blob.StageInfo{}, translate("list stages in", folder, err))
+		return false
+	}
+	defer f.Close()
+	for {
+		entries, err := f.ReadDir(stageBatch)
+		if !yieldStages(ctx, entries, yield) {
+			return false
+		}
+		if err == io.EOF {
+			return true
+		}
+		if err != nil {
+			yield(blob.StageInfo{}, translate("list stages in", folder, err))
+			return false
 		}
 	}
 }

@@ -39,7 +39,11 @@ func (s *Store) Stage(ctx context.Context) (blob.Stage, error) {
 		return nil, err
 	}
 	id := blob.NewID()
-	f, err := os.OpenFile(s.stagePath(id), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	var f *os.File
+	err := s.inFolder(s.stageFolder(id), func() (err error) {
+		f, err = os.OpenFile(s.stagePath(id), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+		return err
+	})
 	if err != nil {
 		return nil, translate("make stage", id, err)
 	}
@@ -152,7 +156,7 @@ func (st *stage) Save(ctx context.Context) ([]byte, error) {
 func (st *stage) flush() error {
 	err := st.file.Sync()
 	if err == nil && st.synced == -1 {
-		err = syncFolder(st.store.stagePath(""))
+		err = syncFolder(st.store.stageFolder(st.id))
 	}
 	if err != nil {
 		st.broken = translate("flush stage", st.id, err)
@@ -186,14 +190,11 @@ func (st *stage) commit(key string) error {
 	}
 	folder := filepath.Join(st.store.root, filepath.FromSlash(path.Dir(key)))
 	object := filepath.Join(st.store.root, filepath.FromSlash(key))
-	if err := st.store.ensureFolder(folder); err != nil {
-		return err
-	}
-	if err := os.Rename(st.store.stagePath(st.id), object); err != nil {
-		st.store.forgetFolder(folder) // someone may have tidied it away
+	err := st.store.inFolder(folder, func() error { return os.Rename(st.store.stagePath(st.id), object) })
+	if err != nil {
 		return translate("commit stage", st.id, err)
 	}
-	err := st.file.Sync()
+	err = st.file.Sync()
 	if err == nil {
 		err = syncFolder(folder)
 	}

@@ -1,7 +1,9 @@
 // Package fs keeps bytes in a folder of a local filesystem: the blob store of an installation without object storage.
 //
-//	<root>/stage/<id>                                    a stage: bytes as they arrive
+//	<root>/stage/<c>/<id>                                a stage: bytes as they arrive
 //	<root>/<algorithm>/<aa>/<hex>.<generation>           an object, named by its key
+//
+// c is one of 32 characters of the id: commits in one folder would wait for each other on its lock.
 //
 // Folders have mode 0700, files 0600. A commit renames the stage's file to its key and returns when file and folder are
 // on the device; a crash before that leaves an object that no row names, which the scrub removes. Replicas may share the
@@ -19,6 +21,7 @@ import (
 	"sync"
 	"syscall"
 
+	"github.com/weir-registry/weir/internal/oci"
 	"github.com/weir-registry/weir/internal/store/blob"
 )
 
@@ -41,10 +44,39 @@ func New(root string) (*Store, error) {
 		return nil, fmt.Errorf("blob folder: %w", err)
 	}
 	s := &Store{root: root, folders: map[string]bool{}}
-	if err := makeFolder(s.stagePath("")); err != nil {
+	if err := s.prepare(); err != nil {
 		return nil, fmt.Errorf("blob folder: %w", err)
 	}
 	return s, nil
+}
+
+// prepare makes the folders that will be needed, with one flush for each parent, so that the first commits need not make them
+// one by one.
+func (s *Store) prepare() error {
+	var stages, objects []string
+	for _, c := range stageFolders {
+		stages = append(stages, string(c))
+	}
+	for i := range 256 {
+		objects = append(objects, fmt.Sprintf("%02x", i))
+	}
+	return errors.Join(
+		s.makeFolders(filepath.Join(s.root, "stage"), stages),
+		s.makeFolders(filepath.Join(s.root, string(oci.SHA256)), objects))
+}
+
+func (s *Store) makeFolders(parent string, names []string) error {
+	if err := makeFolder(parent); err != nil {
+		return err
+	}
+	for _, name := range names {
+		path := filepath.Join(parent, name)
+		if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+			return translate("make folder", path, err)
+		}
+		s.folders[path] = true // once the parent is flushed; nobody else has the store yet
+	}
+	return syncFolder(parent)
 }
 
 // Open returns an *os.File at offset as the Content's Body.
@@ -138,7 +170,15 @@ func (s *Store) buffer() *[]byte {
 	return &b
 }
 
-func (s *Store) stagePath(id string) string { return filepath.Join(s.root, "stage", id) }
+// stageFolders are the folders of stages: the characters of an id.
+const stageFolders = "0123456789abcdefghijklmnopqrstuv"
+
+// stageFolder is the folder of a stage. The last but one character of an id is random.
+func (s *Store) stageFolder(id string) string {
+	return filepath.Join(s.root, "stage", id[len(id)-2:len(id)-1])
+}
+
+func (s *Store) stagePath(id string) string { return filepath.Join(s.stageFolder(id), id) }
 
 // ensureFolder makes the folder for new objects. It returns only when the folder itself is durable, whoever made it.
 func (s *Store) ensureFolder(path string) error {
@@ -154,10 +194,21 @@ func (s *Store) ensureFolder(path string) error {
 	return nil
 }
 
-func (s *Store) forgetFolder(path string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.folders, path)
+// inFolder runs do, which puts something into a folder. The folder is made if it is not there: an operator may tidy empty
+// folders away while the server runs.
+func (s *Store) inFolder(path string, do func() error) error {
+	for first := true; ; first = false {
+		if err := s.ensureFolder(path); err != nil {
+			return err
+		}
+		err := do()
+		if !first || !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		s.mu.Lock()
+		delete(s.folders, path)
+		s.mu.Unlock()
+	}
 }
 
 // makeFolder makes a folder and its missing parents, durably. The parent is flushed even if the folder exists: whoever

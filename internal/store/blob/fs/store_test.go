@@ -1,6 +1,7 @@
 package fs_test
 
 import (
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -96,7 +97,7 @@ func TestAnotherProcess(t *testing.T) {
 		t.Fatalf("ResumeStage: %v", err)
 	}
 	_ = resumed.Close()
-	if err := os.Truncate(filepath.Join(root, "stage", st.ID()), 2); err != nil { // as after a crash of the machine
+	if err := os.Truncate(filepath.Join(root, "stage", st.ID()[24:25], st.ID()), 2); err != nil { // as after a crash of the machine
 		t.Fatal(err)
 	}
 	if _, err := s.ResumeStage(t.Context(), st.ID(), state); err == nil {
@@ -108,7 +109,7 @@ func TestForeignFilesArePassedOver(t *testing.T) {
 	root := t.TempDir()
 	s := open(t, root)
 	key := blobtest.Put(t, s, []byte("abc"))
-	for _, name := range []string{"lost+found", "sha256/README", filepath.Dir(key) + "/x", "stage/.nfs0001"} {
+	for _, name := range []string{"lost+found", "sha256/README", filepath.Dir(key) + "/x", "stage/.nfs0001", "stage/0/.nfs0002"} {
 		if err := os.WriteFile(filepath.Join(root, name), nil, 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -133,32 +134,33 @@ func TestFolderRemoved(t *testing.T) {
 	root := t.TempDir()
 	s := open(t, root)
 	blobtest.Put(t, s, []byte("abc"))
-	if err := os.RemoveAll(filepath.Join(root, "sha256")); err != nil {
+	if err := errors.Join(os.RemoveAll(filepath.Join(root, "sha256")), os.RemoveAll(filepath.Join(root, "stage"))); err != nil {
 		t.Fatal(err)
 	}
-	commit := func() (string, error) {
-		st, err := s.Stage(t.Context())
-		if err != nil {
-			t.Fatal(err)
+	for range 3 {
+		if got := blobtest.Read(t, s, blobtest.Put(t, s, []byte("abc"))); string(got) != "abc" {
+			t.Errorf("the object is %q", got)
 		}
-		defer func() { _ = st.Close() }()
-		if _, err := st.Append(t.Context(), 0, strings.NewReader("abc")); err != nil {
-			t.Fatal(err)
-		}
-		return st.Commit(t.Context(), oci.DigestOf(oci.SHA256, []byte("abc")))
-	}
-	if _, err := commit(); err == nil {
-		t.Error("a commit into a missing folder succeeded")
-	}
-	key, err := commit()
-	if err != nil {
-		t.Fatalf("the next commit: %v", err)
-	}
-	if got := blobtest.Read(t, s, key); string(got) != "abc" {
-		t.Errorf("the object is %q", got)
 	}
 }
 
+// A stage that was dropped under the feet of its user cannot be committed.
+func TestCommitOfDroppedStage(t *testing.T) {
+	s := open(t, t.TempDir())
+	st, err := s.Stage(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = st.Close() }()
+	if err := s.DropStage(t.Context(), st.ID()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := st.Commit(t.Context(), oci.DigestOf(oci.SHA256, nil)); !errors.Is(err, blob.ErrNotFound) {
+		t.Errorf("Commit: %v, want ErrNotFound", err)
+	}
+}
+
+// BenchmarkSmallCommit compares a commit of 10 KiB with the least anyone can do: write a file, flush it, flush its folder.
 func BenchmarkSmallCommit(b *testing.B) {
 	root := b.TempDir()
 	s, err := fs.New(root)
@@ -166,47 +168,42 @@ func BenchmarkSmallCommit(b *testing.B) {
 		b.Fatal(err)
 	}
 	content := strings.Repeat("x", 10<<10)
-	digest := oci.DigestOf(oci.SHA256, []byte(content))
-	b.Run("weir", func(b *testing.B) {
-		b.RunParallel(func(pb *testing.PB) {
-			for pb.Next() {
-				st, err := s.Stage(b.Context())
-				if err != nil {
-					b.Fatal(err)
+	parallel := func(name string, put func(digest oci.Digest) error) {
+		b.Run(name, func(b *testing.B) {
+			b.RunParallel(func(pb *testing.PB) {
+				for pb.Next() {
+					if err := put(oci.DigestOf(oci.SHA256, []byte(blob.NewID()))); err != nil {
+						b.Error(err)
+					}
 				}
-				if _, err := st.Append(b.Context(), 0, strings.NewReader(content)); err != nil {
-					b.Fatal(err)
-				}
-				if _, err := st.Commit(b.Context(), digest); err != nil {
-					b.Fatal(err)
-				}
-				_ = st.Close()
-			}
+			})
 		})
-	})
-	b.Run("sink", func(b *testing.B) { // the least anyone can do: write, flush the file, flush its folder
-		folder, err := os.Open(root)
+	}
+	parallel("weir", func(digest oci.Digest) error {
+		st, err := s.Stage(b.Context())
 		if err != nil {
-			b.Fatal(err)
+			return err
 		}
-		defer func() { _ = folder.Close() }()
-		b.RunParallel(func(pb *testing.PB) {
-			for pb.Next() {
-				f, err := os.Create(filepath.Join(root, blob.NewID()))
-				if err != nil {
-					b.Fatal(err)
-				}
-				if _, err := f.WriteString(content); err != nil {
-					b.Fatal(err)
-				}
-				if err := f.Sync(); err != nil {
-					b.Fatal(err)
-				}
-				if err := folder.Sync(); err != nil {
-					b.Fatal(err)
-				}
-				_ = f.Close()
-			}
-		})
+		if _, err := st.Append(b.Context(), 0, strings.NewReader(content)); err != nil {
+			return err
+		}
+		_, err = st.Commit(b.Context(), digest)
+		return errors.Join(err, st.Close())
+	})
+	parallel("sink", func(digest oci.Digest) error {
+		folder := filepath.Join(root, "sink", digest.Encoded()[:2])
+		if err := os.MkdirAll(folder, 0o700); err != nil {
+			return err
+		}
+		f, err := os.Create(filepath.Join(folder, digest.Encoded()))
+		if err != nil {
+			return err
+		}
+		d, err := os.Open(folder)
+		if err != nil {
+			return err
+		}
+		_, err = f.WriteString(content)
+		return errors.Join(err, f.Sync(), d.Sync(), f.Close(), d.Close())
 	})
 }
