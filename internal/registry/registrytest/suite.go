@@ -47,6 +47,8 @@ func Run(t *testing.T, o Options, open Open) {
 		t.Run("refused push", func(t *testing.T) { testRefusedPush(t, open) })
 		t.Run("upload", func(t *testing.T) { testUpload(t, open) })
 		t.Run("mount", func(t *testing.T) { testMount(t, open) })
+		t.Run("sha512", func(t *testing.T) { testSHA512(t, open) })
+		t.Run("concurrent push", func(t *testing.T) { testConcurrentPush(t, open) })
 	} else {
 		t.Run("read only", func(t *testing.T) { testReadOnly(t, open) })
 	}

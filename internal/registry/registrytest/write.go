@@ -3,7 +3,9 @@ package registrytest
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
+	"sync"
 	"testing"
 
 	"github.com/weir-registry/weir/internal/oci"
@@ -142,6 +144,74 @@ func testMount(t *testing.T, open Open) {
 	wantCode(t, "mount of a missing blob", err, oci.CodeBlobUnknown)
 	_, err = r.MountBlob(ctx, repositoryName, "team/nowhere", c.Digest)
 	wantCode(t, "mount from a missing repository", err, oci.CodeBlobUnknown)
+}
+
+// testSHA512: content goes by the digest it was pushed under.
+func testSHA512(t *testing.T, open Open) {
+	r, ctx := open(t, nil), t.Context()
+	image := RandomImage(7, 1, 100)
+	layer := image.Layers()[0]
+	layer.Digest = oci.DigestOf(oci.SHA512, layer.Bytes())
+	PushBlob(t, r, repositoryName, layer)
+	checkBlob(t, r, layer)
+
+	for _, b := range image.Blobs {
+		PushBlob(t, r, repositoryName, b)
+	}
+	m := image.Manifest
+	m.Digest = oci.DigestOf(oci.SHA512, m.Payload)
+	put, err := r.PutManifest(ctx, repositoryName, oci.ByDigest(m.Digest), registry.PutManifest{MediaType: m.MediaType, Payload: m.Payload, Tags: []string{"a"}})
+	if err != nil || put.Digest != m.Digest {
+		t.Fatalf("push by sha512: %+v, %v", put, err)
+	}
+	checkManifest(t, r, oci.ByDigest(m.Digest), m)
+	checkManifest(t, r, oci.ByTag("a"), m)
+}
+
+// testConcurrentPush: many push the same content and move the same tag; everyone succeeds and nothing is lost.
+func testConcurrentPush(t *testing.T, open Open) {
+	r := open(t, nil)
+	images := []Image{RandomImage(1, 2, 1000), RandomImage(2, 2, 1000)}
+	var wg sync.WaitGroup
+	for i := range 8 {
+		wg.Go(func() { pushQuietly(t, r, images[i%2], []string{fmt.Sprintf("own-%d", i), "shared"}) })
+	}
+	wg.Wait()
+	for i := range 8 {
+		checkManifest(t, r, oci.ByTag(fmt.Sprintf("own-%d", i)), images[i%2].Manifest)
+	}
+	d, err := r.StatManifest(t.Context(), repositoryName, oci.ByTag("shared"))
+	if err != nil || (d.Digest != images[0].Manifest.Digest && d.Digest != images[1].Manifest.Digest) {
+		t.Errorf("the tag that all moved: %+v, %v", d, err)
+	}
+	for _, image := range images {
+		for _, b := range image.Blobs {
+			checkBlob(t, r, b)
+		}
+	}
+}
+
+// pushQuietly is Push for a goroutine, which must not end the test.
+func pushQuietly(t *testing.T, r registry.Registry, image Image, tags []string) {
+	ctx := t.Context()
+	for _, b := range image.Blobs {
+		up, err := r.StartUpload(ctx, repositoryName)
+		if err != nil {
+			t.Errorf("start upload: %v", err)
+			return
+		}
+		if err := up.Append(ctx, 0, b.Reader(0)); err != nil {
+			t.Errorf("append: %v", err)
+		}
+		if _, err := up.Commit(ctx, b.Digest); err != nil {
+			t.Errorf("commit: %v", err)
+		}
+		_ = up.Close()
+	}
+	put := registry.PutManifest{MediaType: image.Manifest.MediaType, Payload: image.Manifest.Payload, Tags: tags}
+	if _, err := r.PutManifest(ctx, repositoryName, oci.ByDigest(image.Manifest.Digest), put); err != nil {
+		t.Errorf("push manifest: %v", err)
+	}
 }
 
 func testReadOnly(t *testing.T, open Open) {

@@ -164,6 +164,28 @@ func TestBreaker(t *testing.T) {
 	}
 }
 
+// TestRecovery: an upstream that hung is found to be back soon: within half a second by the clock of TestBreaker, here with
+// room for a busy machine.
+func TestRecovery(t *testing.T) {
+	u, _ := fake(t)
+	r := connect(t, u, quick)
+	u.Fail(registrytest.Rule{Fault: registrytest.Fault{Hang: true}})
+	for range 3 {
+		want(t, stat(t, r), registry.Unknown, "no answer in time")
+	}
+	start := time.Now()
+	want(t, stat(t, r), registry.Unknown, "did not answer lately")
+	if took := time.Since(start); took > 200*time.Millisecond {
+		t.Errorf("an open breaker took %s to refuse", took)
+	}
+	u.Heal()
+	start = time.Now()
+	await(t, func() bool { return stat(t, r) == nil })
+	if took := time.Since(start); took > 3*time.Second {
+		t.Errorf("the first answer came %s after recovery", took)
+	}
+}
+
 // TestBreakerStatus: an upstream that answers, whatever it answers, is there.
 func TestBreakerStatus(t *testing.T) {
 	u, _ := fake(t)

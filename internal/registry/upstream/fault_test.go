@@ -15,8 +15,17 @@ import (
 	"github.com/weir-registry/weir/internal/registry/upstream"
 )
 
+// quick is for upstreams that hang: long enough for a busy machine to answer, short enough to wait for.
 func quick(o *upstream.Options) {
-	o.Timeout, o.IdleTimeout = 100*time.Millisecond, 100*time.Millisecond
+	o.Timeout, o.IdleTimeout = 250*time.Millisecond, 250*time.Millisecond
+}
+
+// patience is quick for faults that hang, and nothing for others.
+func patience(f registrytest.Fault) func(*upstream.Options) {
+	if f.Hang || f.HangAt > 0 {
+		return quick
+	}
+	return func(*upstream.Options) {}
 }
 
 // TestManifestFaults: everything that can go wrong with a manifest is an outcome, and never a manifest.
@@ -57,7 +66,7 @@ func TestManifestFaults(t *testing.T) {
 			u, image := fake(t)
 			u.Fail(registrytest.Rule{Kind: registrytest.KindManifest, Fault: c.fault})
 			for _, ref := range []oci.Reference{v1(), oci.ByDigest(image.Manifest.Digest)} {
-				_, err := connect(t, u, quick).Manifest(t.Context(), app, ref)
+				_, err := connect(t, u, patience(c.fault)).Manifest(t.Context(), app, ref)
 				want(t, err, c.outcome, c.part)
 			}
 			u.Heal()
@@ -140,7 +149,7 @@ func TestBlobFaults(t *testing.T) {
 			u, image := fake(t)
 			layer := image.Layers()[0]
 			u.Fail(registrytest.Rule{Kind: registrytest.KindBlob, Fault: c.fault})
-			b, err := connect(t, u, quick).Blob(t.Context(), app, layer.Digest, c.rng)
+			b, err := connect(t, u, patience(c.fault)).Blob(t.Context(), app, layer.Digest, c.rng)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -105,15 +105,15 @@ func (l *login) prepare(ctx context.Context, repository string) (proof, error) {
 // challenged reads a 401 to a request that carried p and returns the proof for another try; ok is false when there is no
 // point in one. resp's body is left alone.
 func (l *login) challenged(ctx context.Context, repository string, resp *http.Response, p proof) (next proof, ok bool, err error) {
-	target := credential.Target{Host: l.base.Host, Repository: repository}
-	if p.scheme == schemeBasic {
+	want, scope, reason, found := pickDemand(parseChallenges(resp.Header))
+	if p.scheme == schemeBasic && (want.scheme != schemeBearer || p.login.Basic) {
+		target := credential.Target{Host: l.base.Host, Repository: repository}
 		if !l.o.Credential.Rejected(ctx, target, p.login) {
 			return proof{}, false, nil
 		}
 		next, err = l.prove(ctx, repository, demand{scheme: schemeBasic}, "")
 		return next, err == nil && next.header != p.header, err
 	}
-	want, scope, reason, found := pickDemand(parseChallenges(resp.Header))
 	if !found {
 		return proof{}, false, nil
 	}

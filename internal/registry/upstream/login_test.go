@@ -334,3 +334,14 @@ func TestRejected(t *testing.T) {
 		mustStat(t, connect(t, u, func(o *upstream.Options) { o.Credential = &rotating{} }), 2)
 	}
 }
+
+// TestSchemeChanges: a registry may begin to ask for another kind of login at any time.
+func TestSchemeChanges(t *testing.T) {
+	u, _ := fake(t, bearer)
+	r := connect(t, u, login("ci", "s3cret"))
+	for _, auth := range []registrytest.Auth{registrytest.AuthBearer, registrytest.AuthBasic, registrytest.AuthBearer, registrytest.AuthNone, registrytest.AuthBasic} {
+		u.Set(func(b *registrytest.Behavior) { b.Auth = auth })
+		u.ExpireTokens()
+		mustStat(t, r, 2)
+	}
+}

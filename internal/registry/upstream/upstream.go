@@ -207,7 +207,7 @@ func parseBase(text string) (*url.URL, string, error) {
 		}
 		prefix += "/"
 	}
-	host := u.Host
+	host := strings.ToLower(u.Host)
 	if u.Scheme == "https" {
 		host = CanonicalHost(host)
 	}
