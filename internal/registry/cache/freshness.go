@@ -93,9 +93,12 @@ func (f Freshness) list() time.Duration { return f.def }
 
 // age returns how old a reference confirmed at checked is, and how much longer it is fresh: not above zero when it is
 // stale, except that -1 together with fresh = true means for ever.
-func age(checked, now time.Time, freshFor time.Duration) (age, left time.Duration, fresh bool) {
-	age = max(0, now.Sub(checked))
-	if freshFor == forever {
+func (r *Registry) age(checked time.Time, freshFor time.Duration) (age, left time.Duration, fresh bool) {
+	age = max(0, r.Now().Sub(checked))
+	switch {
+	case checked.Before(r.StaleBefore):
+		return age, 0, false
+	case freshFor == forever:
 		return age, -1, true
 	}
 	left = freshFor - age

@@ -135,7 +135,7 @@ func (r *Registry) askList(ctx context.Context, q virtual.Query, kind string, fe
 	if f, refused := r.refused(key); refused && r.RefuseDeleted && f.outcome == registry.Absent && !q.Refresh {
 		return f.answer(), nil
 	}
-	old, _, fresh := age(h.checked, r.Now(), r.Freshness.list())
+	old, _, fresh := r.age(h.checked, r.Freshness.list())
 	hit := virtual.Answer{Outcome: registry.Found, Cache: registry.CacheHit, Age: old}
 	if fresh && !q.Refresh {
 		return hit, h.payload
@@ -145,7 +145,7 @@ func (r *Registry) askList(ctx context.Context, q virtual.Query, kind string, fe
 		explain(&hit, why)
 		return hit, h.payload
 	}
-	res, answered := r.listFlight(ctx, q, key, kind, fetch).wait(ctx, r.listPatience(q))
+	res, answered := r.listFlight(r.Yield(ctx), q, key, kind, fetch).wait(ctx, r.listPatience(q))
 	switch {
 	case !answered:
 		explain(&hit, errStillAsking)

@@ -45,7 +45,7 @@ func (r *Registry) askManifest(ctx context.Context, q virtual.Query) virtual.Ans
 	if q.Reference.IsDigest() {
 		return r.serve(q, h, registry.CacheHit, 0)
 	}
-	old, _, fresh := age(h.tag.CheckedAt, r.Now(), r.Freshness.tag(q.Repository, h.tag.Name))
+	old, _, fresh := r.age(h.tag.CheckedAt, r.Freshness.tag(q.Repository, h.tag.Name))
 	if fresh && !q.Refresh {
 		return r.serve(q, h, registry.CacheHit, old)
 	}
@@ -111,7 +111,7 @@ func (r *Registry) revalidate(ctx context.Context, q virtual.Query, h held, old 
 		return r.stale(q, h, old, why)
 	}
 	fl := r.Fills.manifests.start(ctx, r.Fills, key, func(ctx context.Context) manifestResult {
-		return r.check(ctx, q.Repository, h, key)
+		return r.check(r.Yield(ctx), q.Repository, h, key)
 	})
 	res, ok := fl.wait(ctx, r.patience(q))
 	switch {

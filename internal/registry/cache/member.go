@@ -60,7 +60,7 @@ func (r *Registry) peekManifest(ctx context.Context, id int64, q virtual.Query) 
 	}
 	p := virtual.Peek{State: virtual.Stale, Digest: tag.Digest}
 	var fresh bool
-	if p.Age, p.FreshFor, fresh = age(tag.CheckedAt, r.Now(), r.Freshness.tag(q.Repository, tag.Name)); fresh {
+	if p.Age, p.FreshFor, fresh = r.age(tag.CheckedAt, r.Freshness.tag(q.Repository, tag.Name)); fresh {
 		p.State = virtual.Fresh
 	}
 	return p, nil
@@ -83,7 +83,7 @@ func (r *Registry) peekList(ctx context.Context, id int64, kind string, subject 
 	}
 	p := virtual.Peek{State: virtual.Stale}
 	var fresh bool
-	if p.Age, p.FreshFor, fresh = age(l.checked, r.Now(), r.Freshness.list()); fresh {
+	if p.Age, p.FreshFor, fresh = r.age(l.checked, r.Freshness.list()); fresh {
 		p.State = virtual.Fresh
 	}
 	return p, nil

@@ -52,11 +52,15 @@ type Options struct {
 	Format     string // of its repositories; "container" when empty
 
 	Freshness      Freshness
+	StaleBefore    time.Time     // references confirmed earlier are stale, whatever their freshness
 	RefuseDeleted  bool          // on_upstream_delete: refuse
 	RevalidateWait time.Duration // how long a request waits for a check before it is served stale; 400 ms
 	NegativeFor    time.Duration // how long absent and denied are remembered; 30 s
 
-	Remote  registry.Registry // package upstream, or any other kind
+	Remote registry.Registry // package upstream, or any other kind
+	// Yield, if set, marks the context of a check: the upstream's rate budget is for misses first.
+	Yield func(context.Context) context.Context
+
 	Store   Store
 	Fills   *Fills           // shared by all caches of the process
 	Now     func() time.Time // nil = time.Now
@@ -86,6 +90,9 @@ func New(o Options) *Registry {
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Yield == nil {
+		o.Yield = func(ctx context.Context) context.Context { return ctx }
 	}
 	o.Log = o.Log.With("upstream", o.Name)
 	return &Registry{Options: o}
