@@ -64,9 +64,9 @@ func (c *Collector) excess(ctx context.Context, cached int64) (int64, error) {
 		return 0, fmt.Errorf("free space of the blob store: %w", err)
 	}
 	if free >= 0 {
-		excess = max(excess, c.o.MinFree-free)
+		excess = max(excess, min(c.o.MinFree, (free+cached)/2)-free)
 	}
-	return min(excess, cached), nil
+	return excess, nil
 }
 
 // evictTo evicts until the cache holds at most target bytes, or nothing can be evicted. What one manifest frees is known only

@@ -81,10 +81,11 @@ func TestEvictForSpace(t *testing.T) {
 			if after, err := f.Blobs.Space(t.Context()); err != nil || after < wanted {
 				t.Errorf("%d bytes free, want %d (%v)", after, wanted, err)
 			}
-			c = newCollector(f, gc.Options{MinFree: capacity * 10}) // more than there is: the whole cache goes, and no more
+			c = newCollector(f, gc.Options{MinFree: capacity * 10}) // more than there is: the cache must live all the same
 			worktest.Must(t, c.Evict(t.Context()))
-			wantObjects(t, f, "an empty cache", 0)
-			worktest.Must(t, c.Evict(t.Context()))
+			if got := cachedImages(t, f, repository, images); len(got) != 6 {
+				t.Errorf("%v are left, want as many as half of the space holds", got)
+			}
 		})
 	}
 }

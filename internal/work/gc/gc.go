@@ -61,7 +61,9 @@ type Options struct {
 
 	// The cache may grow to HighBytes; then it is brought down to LowBytes. 0 is no budget.
 	HighBytes, LowBytes int64
-	// MinFree is how many bytes the blob store must have free, or cached content is evicted for it. Default 1 GiB; negative = none.
+	// MinFree is how many bytes the blob store must have free, or cached content is evicted for it; on a small device half of
+	// what is free or cached is enough. It must be more than what fills leave free (cache.FillOptions.Floor), or neither
+	// would ever go on. Default 512 MiB; negative = none.
 	MinFree int64
 }
 
@@ -75,7 +77,7 @@ type Collector struct {
 // New returns a collector over a store and its bytes.
 func New(s Content, blobs blob.Store, o Options) *Collector {
 	o.Every = cmp.Or(o.Every, 30*time.Second)
-	o.MinFree = cmp.Or(o.MinFree, 1<<30)
+	o.MinFree = cmp.Or(o.MinFree, 512<<20)
 	if o.Metrics == nil {
 		o.Metrics = noMetrics{}
 	}
