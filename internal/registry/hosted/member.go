@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"strings"
 
 	"github.com/weir-registry/weir/internal/oci"
 	"github.com/weir-registry/weir/internal/registry"
 	"github.com/weir-registry/weir/internal/registry/virtual"
-	"github.com/weir-registry/weir/internal/store"
 )
 
 // Member is a local upstream: the hosted repositories below a prefix as a member of a virtual registry. It always knows. Put
@@ -20,21 +20,27 @@ type Member struct {
 
 var _ virtual.Member = (*Member)(nil)
 
-// NewMember returns the member of r for the repositories below prefix, a path relative to the group; empty is all of them.
-// The member's name "api" is the hosted repository "<prefix>/api".
+// NewMember returns the member of r for the repositories at and below prefix, a path relative to the group; empty is all of
+// them. Names stay as they are in the group: with the prefix "payments", "payments/api" is the hosted repository
+// "payments/api", and no other name is the member's.
 func NewMember(r *Registry, prefix string) *Member { return &Member{registry: r, prefix: prefix} }
 
-// Path returns the hosted repository, relative to the group, that the member's name stands for; for the guard around it.
-func (m *Member) Path(name string) string {
-	if m.prefix == "" {
-		return name
+// covers reports whether a repository is at or below the prefix.
+func (m *Member) covers(repository string) bool {
+	return m.prefix == "" || repository == m.prefix || strings.HasPrefix(repository, m.prefix+"/")
+}
+
+// id returns the id of a repository of the member; NAME_UNKNOWN.
+func (m *Member) id(ctx context.Context, repository string) (int64, error) {
+	if !m.covers(repository) {
+		return 0, errName
 	}
-	return m.prefix + "/" + name
+	return m.registry.id(ctx, repository)
 }
 
 // Peek implements virtual.Member.
 func (m *Member) Peek(ctx context.Context, q virtual.Query) (virtual.Peek, error) {
-	_, err := m.registry.id(ctx, m.Path(q.Repository))
+	_, err := m.id(ctx, q.Repository)
 	switch {
 	case errors.Is(err, errName):
 		return virtual.Peek{State: virtual.FreshAbsent, Answer: registry.Absent, Reason: "no such hosted repository"}, nil
@@ -57,7 +63,10 @@ func (m *Member) Peek(ctx context.Context, q virtual.Query) (virtual.Peek, error
 
 // Ask implements virtual.Member.
 func (m *Member) Ask(ctx context.Context, q virtual.Query) virtual.Answer {
-	a, err := m.ask(ctx, q, m.Path(q.Repository))
+	if !m.covers(q.Repository) {
+		return virtual.Failed(errName)
+	}
+	a, err := m.ask(ctx, q)
 	if err != nil {
 		return virtual.Failed(err)
 	}
@@ -65,24 +74,24 @@ func (m *Member) Ask(ctx context.Context, q virtual.Query) virtual.Answer {
 	return a
 }
 
-func (m *Member) ask(ctx context.Context, q virtual.Query, path string) (a virtual.Answer, err error) {
+func (m *Member) ask(ctx context.Context, q virtual.Query) (a virtual.Answer, err error) {
 	switch q.Kind {
 	case virtual.KindManifest:
 		if q.Mode == virtual.ModeGet {
-			a.Manifest, err = m.registry.Manifest(ctx, path, q.Reference)
+			a.Manifest, err = m.registry.Manifest(ctx, q.Repository, q.Reference)
 		} else {
-			a.Descriptor, err = m.registry.StatManifest(ctx, path, q.Reference)
+			a.Descriptor, err = m.registry.StatManifest(ctx, q.Repository, q.Reference)
 		}
 	case virtual.KindBlob:
 		if q.Mode == virtual.ModeGet {
-			a.Blob, err = m.registry.Blob(ctx, path, q.Reference.Digest, q.Range)
+			a.Blob, err = m.registry.Blob(ctx, q.Repository, q.Reference.Digest, q.Range)
 		} else {
-			a.Descriptor, err = m.registry.StatBlob(ctx, path, q.Reference.Digest)
+			a.Descriptor, err = m.registry.StatBlob(ctx, q.Repository, q.Reference.Digest)
 		}
 	case virtual.KindTags:
-		a.Tags, err = m.registry.Tags(ctx, path, q.Page)
+		a.Tags, err = m.registry.Tags(ctx, q.Repository, q.Page)
 	case virtual.KindReferrers:
-		a.Referrers, err = m.registry.Referrers(ctx, path, q.Reference.Digest, q.ArtifactType)
+		a.Referrers, err = m.registry.Referrers(ctx, q.Repository, q.Reference.Digest, q.ArtifactType)
 	}
 	return a, err
 }
@@ -90,8 +99,8 @@ func (m *Member) ask(ctx context.Context, q virtual.Query, path string) (a virtu
 // Admissions implements virtual.Member.
 func (m *Member) Admissions(ctx context.Context, repository string, digest oci.Digest) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
-		id, err := m.registry.store.RepositoryID(ctx, m.registry.key(m.Path(repository)))
-		if errors.Is(err, store.ErrNotFound) {
+		id, err := m.id(ctx, repository)
+		if errors.Is(err, errName) {
 			return
 		}
 		if err != nil {

@@ -8,6 +8,7 @@ package registrytest
 import (
 	"bytes"
 	"io"
+	"os"
 	"testing"
 
 	"github.com/weir-registry/weir/internal/oci"
@@ -120,7 +121,11 @@ func ReadBlob(t testing.TB, r registry.Registry, repository string, digest oci.D
 		t.Fatalf("blob %s: a location (%s), not bytes", digest, b.Location)
 	}
 	var buf bytes.Buffer
-	_, err = io.Copy(&buf, b.Body)
+	body := io.Reader(b.Body)
+	if _, ok := body.(*os.File); ok && b.Length >= 0 {
+		body = io.LimitReader(body, b.Length) // a file may go on behind what was asked for
+	}
+	_, err = io.Copy(&buf, body)
 	if closeErr := b.Body.Close(); err == nil {
 		err = closeErr
 	}

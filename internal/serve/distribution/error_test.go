@@ -150,6 +150,7 @@ func TestChallenge(t *testing.T) {
 		{http.MethodHead, "", "/v2/g/a/blobs/" + digestA, `,scope="repository:g/a:pull"`},
 		{http.MethodPut, "", "/v2/g/a/manifests/t", `,scope="repository:g/a:pull,push"`},
 		{http.MethodPost, "", "/v2/g/a/blobs/uploads/", `,scope="repository:g/a:pull,push"`},
+		{http.MethodPost, "", "/v2/g/a/blobs/uploads/?mount=" + digestA + "&from=g/b", `,scope="repository:g/a:pull,push repository:g/b:pull"`},
 		{http.MethodDelete, "", "/v2/g/a/manifests/t", `,scope="repository:g/a:delete"`},
 		{http.MethodGet, "bound.test", "/v2/library/alpine/manifests/t", `,scope="repository:library/alpine:pull"`},
 	} {

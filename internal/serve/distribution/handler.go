@@ -230,7 +230,11 @@ func (c *call) scope() string {
 	if c.action() == Push {
 		actions = "pull,push"
 	}
-	return "repository:" + c.name + ":" + actions
+	scope := "repository:" + c.name + ":" + actions
+	if c.mount != "" && oci.ValidRepository(c.from) {
+		scope += " repository:" + c.from + ":pull"
+	}
+	return scope
 }
 
 // base answers /v2/: clients learn from it how to log in, so it must challenge everybody who has not.

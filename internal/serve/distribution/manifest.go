@@ -1,7 +1,7 @@
 package distribution
 
 import (
-	"errors"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -89,15 +89,12 @@ func (c *call) readManifest() (put registry.PutManifest, err error) {
 		return put, tooLarge
 	}
 	put.MediaType, put.Tags = bareMediaType(c.r.Header.Get("Content-Type")), c.tags
-	parsed, err := oci.ParseManifest(put.MediaType, put.Payload)
-	if errors.Is(err, oci.ErrManifestSchema1) {
-		return put, oci.NewError(oci.CodeManifestInvalid, oci.ErrManifestSchema1.Error())
-	}
-	if err != nil {
-		return put, oci.NewError(oci.CodeManifestInvalid, err.Error())
-	}
 	if put.MediaType == "" {
-		put.MediaType = parsed.MediaType
+		var says struct {
+			MediaType string `json:"mediaType"`
+		}
+		_ = json.Unmarshal(put.Payload, &says) // whatever it is, the registry will judge it
+		put.MediaType = says.MediaType
 	}
 	if !validMediaType(put.MediaType) {
 		return put, oci.NewError(oci.CodeManifestInvalid, "send the manifest's media type in the Content-Type header")
