@@ -216,7 +216,9 @@ func (r *Registry) checked(resp *http.Response, q question, p proof) (*http.Resp
 	}
 	if isHTML(resp) {
 		_ = resp.Body.Close()
-		return nil, unknown(resp, "answered with a web page, not as a registry")
+		o := unknown(resp, "answered with a web page, not as a registry")
+		o.Err = errWebPage
+		return nil, o
 	}
 	return resp, nil
 }

@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -16,6 +17,7 @@ import (
 // Bounds of a list: what the largest public repositories stay below.
 const (
 	maxTags      = 100_000
+	maxReferrers = 20_000
 	maxListBytes = 32 << 20
 	maxPages     = 2_000
 	pageSize     = 1_000
@@ -44,6 +46,9 @@ func (r *Registry) allTags(ctx context.Context, repository string) ([]string, er
 	seen := map[string]bool{}
 	first := url.Values{"n": {strconv.Itoa(pageSize)}}
 	err := r.pages(ctx, question{kind: KindTags, repository: repository, path: "tags/list", query: first}, func(raw []byte) (next page, err error) {
+		if bytes.Count(raw, []byte{'"'}) > 2*maxTags+100 { // before it is decoded: "" takes six times its size in memory
+			return page{}, errTooLong
+		}
 		var body struct {
 			Tags []string `json:"tags"`
 		}
@@ -68,7 +73,11 @@ func (r *Registry) allTags(ctx context.Context, repository string) ([]string, er
 	return names, err
 }
 
-var errTooLong = errors.New("the list is too long")
+var (
+	errTooLong  = errors.New("the list is too long")
+	errNotIndex = errors.New("not an image index")
+	errWebPage  = errors.New("a web page")
+)
 
 // page is what the reader of a page tells about it.
 type page struct {
@@ -97,7 +106,9 @@ func (r *Registry) pages(ctx context.Context, q question, read func(raw []byte) 
 		size += len(raw)
 		p, err := read(raw)
 		if err != nil {
-			return unknown(a.Response, "its list makes no sense: %s", listReason(err))
+			o := unknown(a.Response, "its list makes no sense: %s", listReason(err))
+			o.Err = err
+			return o
 		}
 		next, linked := parseNext(a.Header)
 		switch {
@@ -169,8 +180,8 @@ func noReferrersAPI(err error) bool {
 	switch o.Status {
 	case http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusNotImplemented, http.StatusBadRequest:
 		return !o.Limited
-	case http.StatusOK: // a web page
-		return true
+	case http.StatusOK: // a web page, or something else that is no list
+		return errors.Is(err, errWebPage) || errors.Is(err, errNotIndex)
 	}
 	return false
 }
@@ -196,15 +207,15 @@ func (r *Registry) referrersByTag(ctx context.Context, repository string, digest
 }
 
 func parseIndex(raw []byte) ([]oci.Descriptor, error) {
+	if bytes.Count(raw, []byte{'{'}) > 3*maxReferrers { // before it is decoded: {} takes a hundred times its size in memory
+		return nil, errTooLong
+	}
 	var index struct {
 		SchemaVersion int              `json:"schemaVersion"`
 		Manifests     []oci.Descriptor `json:"manifests"`
 	}
-	if err := json.Unmarshal(raw, &index); err != nil {
-		return nil, err
-	}
-	if index.SchemaVersion != 2 {
-		return nil, errors.New("not an image index")
+	if err := json.Unmarshal(raw, &index); err != nil || index.SchemaVersion != 2 {
+		return nil, errNotIndex
 	}
 	return index.Manifests, nil
 }

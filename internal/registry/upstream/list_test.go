@@ -71,6 +71,7 @@ func TestTagAnswers(t *testing.T) {
 		{`{"tags":["b","a","b"," bad ","-x"]}`, registry.Found, []string{"a", "b"}}, // unsorted, twice, and what is no tag
 		{`[]`, registry.Unknown, nil},
 		{`nonsense`, registry.Unknown, nil},
+		{`{"tags":[""` + strings.Repeat(`,""`, 1<<20) + `]}`, registry.Unknown, nil},
 		{`{"tags":["` + strings.Repeat("a", 33<<20) + `"]}`, registry.Unknown, nil},
 	} {
 		u, _ := fake(t)
@@ -114,9 +115,14 @@ func TestReferrersByTag(t *testing.T) {
 		}
 	}
 	u, image := fake(t)
-	u.Fail(registrytest.Rule{Kind: registrytest.KindReferrers, Fault: registrytest.Status(503)})
-	_, err := connect(t, u).Referrers(t.Context(), app, image.Manifest.Digest, "")
+	r := connect(t, u)
+	u.Fail(registrytest.Rule{Kind: registrytest.KindReferrers, Times: 1, Fault: registrytest.Status(503)})
+	_, err := r.Referrers(t.Context(), app, image.Manifest.Digest, "")
 	want(t, err, registry.Unknown, "503") // it has the API, and does not answer
+	bomb := registrytest.Fault{Status: 200, Body: `{"schemaVersion":2,"manifests":[{}` + strings.Repeat(",{}", 1<<20) + `]}`}
+	u.Fail(registrytest.Rule{Kind: registrytest.KindReferrers, Fault: bomb})
+	_, err = r.Referrers(t.Context(), app, image.Manifest.Digest, "")
+	want(t, err, registry.Unknown, "too long")
 }
 
 // TestReferrersUnfiltered: an upstream may ignore the filter, and page.
