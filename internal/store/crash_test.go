@@ -12,6 +12,7 @@ import (
 	"github.com/weir-registry/weir/internal/oci"
 	"github.com/weir-registry/weir/internal/store/blob"
 	"github.com/weir-registry/weir/internal/store/blob/blobtest"
+	"github.com/weir-registry/weir/internal/store/blob/mem"
 	"github.com/weir-registry/weir/internal/store/meta"
 	"github.com/weir-registry/weir/internal/store/meta/query"
 )
@@ -210,6 +211,9 @@ func TestCrashes(t *testing.T) {
 	run(t, Options{Grace: never}, func(t *testing.T, next *Store) {
 		for _, op := range operations() {
 			for name, point := range crashPoints {
+				if _, inMemory := next.blobs.(*mem.Store); point.database == "" && inMemory {
+					continue // where the bytes stand does not depend on the engine: once is enough
+				}
 				var used []RepositoryKey
 				for step, crashed := 1, true; crashed; step++ {
 					op.key.Name = fmt.Sprintf("crash/n%d", step)

@@ -122,9 +122,9 @@ func (c *change) releaseReferrers(ctx context.Context, subject []byte, at time.T
 	return c.DeleteList(ctx, query.DeleteListParams{RepositoryID: c.repository.ID, Kind: "referrers", Subject: subject})
 }
 
+// forgetAdmissions forgets how a digest entered that is not here any more, neither as a manifest nor as a blob.
 func (c *change) forgetAdmissions(ctx context.Context, digest []byte) error {
-	_, err := c.DeleteAdmissions(ctx, query.DeleteAdmissionsParams{RepositoryID: c.repository.ID, Digest: digest})
-	return err
+	return c.ForgetAdmissions(ctx, query.ForgetAdmissionsParams{RepositoryID: c.repository.ID, Digest: digest})
 }
 
 // unlink removes a link, if it exists, and has the blob reviewed after at.
@@ -134,6 +134,9 @@ func (c *change) unlink(ctx context.Context, digest []byte, at time.Time) (exist
 		return false, err
 	}
 	c.review(CandidateBlob, digest, at)
+	if err := c.forgetAdmissions(ctx, digest); err != nil {
+		return false, err
+	}
 	return true, c.changed(ctx, ChangeLink, digestText(digest))
 }
 
@@ -153,9 +156,6 @@ func (s *Store) UnlinkBlob(ctx context.Context, repository int64, digest oci.Dig
 			return ErrNotFound
 		case used:
 			return ErrInUse
-		}
-		if err := c.forgetAdmissions(ctx, d); err != nil {
-			return err
 		}
 		return c.happened(ctx, event.BlobDeleted, "@"+string(digest), nil)
 	})

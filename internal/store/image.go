@@ -83,7 +83,7 @@ func (s *Store) readImageInfo(ctx context.Context, b Blob) (*imageInfo, error) {
 	if content.Body == nil {
 		return none, nil
 	}
-	defer content.Body.Close() //nolint:errcheck // it was only read
+	defer content.Body.Close()
 	data, err := io.ReadAll(io.LimitReader(content.Body, b.Size))
 	if err != nil {
 		return nil, fmt.Errorf("read config %s: %w", b.Digest, err)

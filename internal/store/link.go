@@ -83,7 +83,7 @@ func (s *Store) verifyObject(ctx context.Context, object string, digest oci.Dige
 	if content.Body == nil {
 		return fmt.Errorf("the blob store gives only the location of %s, whose digest must be checked", object)
 	}
-	defer content.Body.Close() //nolint:errcheck // it was only read
+	defer content.Body.Close()
 	h, err := oci.NewHash(digest.Algorithm())
 	if err != nil {
 		return err

@@ -56,7 +56,8 @@ func recall[T any, K comparable](m *memory[K], key K) (value *T, ok bool) {
 	if !ok || !m.trusted() {
 		return nil, false
 	}
-	return v.(*T), true
+	value, ok = v.(*T)
+	return value, ok
 }
 
 func (m *memory[K]) stripe(key K) *stripe {
@@ -86,8 +87,9 @@ func amend[T any, K comparable](m *memory[K], key K, fn func(*T) *T) {
 	st := m.stripe(key)
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	if v, ok := m.cache.GetIfPresent(key); ok {
-		m.cache.Set(key, fn(v.(*T)))
+	v, _ := m.cache.GetIfPresent(key)
+	if value, ok := v.(*T); ok {
+		m.cache.Set(key, fn(value))
 	}
 }
 

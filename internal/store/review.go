@@ -30,7 +30,7 @@ func (s *Store) review(ctx context.Context, kind CandidateKind, repository int64
 func (s *Store) reviewManifest(ctx context.Context, c *change, digest []byte, pulled time.Time) (collected bool, err error) {
 	row, err := c.StatManifest(ctx, query.StatManifestParams{RepositoryID: c.repository.ID, Digest: digest})
 	if errors.Is(err, sql.ErrNoRows) {
-		return false, c.forgetLoneAdmissions(ctx, digest)
+		return false, c.forgetAdmissions(ctx, digest) // its bytes never came, or were evicted
 	}
 	if err != nil {
 		return false, err
@@ -80,16 +80,6 @@ func (c *change) manifestIsHeld(ctx context.Context, row query.StatManifestRow) 
 	return err == nil, err
 }
 
-// forgetLoneAdmissions forgets how a digest entered that is not here (any more): its bytes never came, or were evicted. A blob's
-// admission lives as long as its link.
-func (c *change) forgetLoneAdmissions(ctx context.Context, digest []byte) error {
-	_, err := c.GetLink(ctx, query.GetLinkParams{RepositoryID: c.repository.ID, Digest: digest})
-	if !errors.Is(err, sql.ErrNoRows) {
-		return err
-	}
-	return c.forgetAdmissions(ctx, digest)
-}
-
 func (s *Store) reviewLink(ctx context.Context, c *change, digest []byte) (collected bool, err error) {
 	link, err := c.GetLink(ctx, query.GetLinkParams{RepositoryID: c.repository.ID, Digest: digest})
 	if errors.Is(err, sql.ErrNoRows) {
@@ -106,27 +96,20 @@ func (s *Store) reviewLink(ctx context.Context, c *change, digest []byte) (colle
 		c.review(CandidateLink, digest, due)
 		return false, nil
 	}
-	if _, err := c.unlink(ctx, digest, c.now); err != nil {
-		return false, err
-	}
-	return true, c.forgetAdmissions(ctx, digest)
+	return c.unlink(ctx, digest, c.now)
 }
 
 // reviewBlob locks the blob's row first, as those do who link it: whoever comes later finds it gone.
 func (s *Store) reviewBlob(ctx context.Context, tx *meta.Tx, digest []byte) (key string, collected bool, err error) {
-	row, err := tx.LockBlob(ctx, digest)
-	if err != nil && !errors.Is(err, sql.ErrNoRows) {
-		return "", false, err
+	row, lockErr := tx.LockBlob(ctx, digest)
+	if lockErr != nil && !errors.Is(lockErr, sql.ErrNoRows) {
+		return "", false, lockErr
 	}
-	gone := err != nil
 	if _, err := tx.DeleteCandidate(ctx, query.DeleteCandidateParams{Kind: string(CandidateBlob), Digest: digest}); err != nil {
 		return "", false, err
 	}
-	if gone {
-		return "", false, nil
-	}
 	linked, err := tx.BlobIsLinked(ctx, digest)
-	if err != nil || linked {
+	if err != nil || linked || lockErr != nil {
 		return "", false, err
 	}
 	if _, err := tx.DeleteBlob(ctx, digest); err != nil {

@@ -25,11 +25,30 @@ type Upload struct {
 	key   RepositoryKey
 	id    string
 	stage blob.Stage
-	hash  hash.Hash // sha256 over the stage
+	hash  savedHash // sha256 over the stage
 
 	size      int64 // in the row: acknowledged
 	updatedAt int64 // in the row: its version
 	held      bool  // this Upload holds the session
+}
+
+// savedHash is a hash whose state can be kept in a row.
+type savedHash interface {
+	hash.Hash
+	encoding.BinaryMarshaler
+	encoding.BinaryUnmarshaler
+}
+
+func newSavedHash() (savedHash, error) {
+	h, err := oci.NewHash(oci.SHA256)
+	if err != nil {
+		return nil, err
+	}
+	saved, ok := h.(savedHash)
+	if !ok {
+		return nil, errors.New("the state of this sha256 cannot be saved")
+	}
+	return saved, nil
 }
 
 // sessions are the upload sessions that requests of this process are working on.
@@ -68,7 +87,7 @@ func (s *Store) StartUpload(ctx context.Context, key RepositoryKey) (*Upload, er
 
 func (s *Store) startUpload(ctx context.Context, key RepositoryKey) (_ *Upload, err error) {
 	u := &Upload{store: s, key: key, id: rand.Text()}
-	if u.hash, err = oci.NewHash(oci.SHA256); err != nil {
+	if u.hash, err = newSavedHash(); err != nil {
 		return nil, err
 	}
 	if u.stage, err = s.blobs.Stage(ctx); err != nil {
@@ -113,10 +132,10 @@ func (s *Store) resumeUpload(ctx context.Context, key RepositoryKey, id string) 
 		return nil, notFound(err)
 	}
 	u := &Upload{store: s, key: key, id: id, size: row.Size, updatedAt: row.UpdatedAt, held: true}
-	if u.hash, err = oci.NewHash(oci.SHA256); err != nil {
+	if u.hash, err = newSavedHash(); err != nil {
 		return nil, err
 	}
-	if err := u.hash.(encoding.BinaryUnmarshaler).UnmarshalBinary(row.HashState); err != nil {
+	if err := u.hash.UnmarshalBinary(row.HashState); err != nil {
 		return nil, fmt.Errorf("the saved hash: %w", err)
 	}
 	u.stage, err = s.blobs.ResumeStage(ctx, row.Stage, row.StageState)
@@ -205,7 +224,7 @@ func (u *Upload) row(ctx context.Context, now time.Time) (query.InsertUploadPara
 	if err != nil {
 		return query.InsertUploadParams{}, err
 	}
-	sum, err := u.hash.(encoding.BinaryMarshaler).MarshalBinary()
+	sum, err := u.hash.MarshalBinary()
 	if err != nil {
 		return query.InsertUploadParams{}, err
 	}
@@ -241,7 +260,7 @@ func (u *Upload) Commit(ctx context.Context, digest oci.Digest) (Blob, error) {
 // anything else and none says so before the end: for another algorithm the bytes are read back, from the stage or, with
 // hashed false, from the object it becomes.
 func (u *Upload) verify(digest oci.Digest) (hashed bool, err error) {
-	algorithm, h := digest.Algorithm(), u.hash
+	algorithm, h := digest.Algorithm(), hash.Hash(u.hash)
 	if algorithm != oci.SHA256 {
 		r, ok := u.stage.(blob.ReadableStage)
 		if !ok {

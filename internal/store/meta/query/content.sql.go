@@ -380,23 +380,6 @@ func (q *Queries) ConfirmTag(ctx context.Context, arg ConfirmTagParams) (int64, 
 	return result.RowsAffected()
 }
 
-const deleteAdmissions = `-- name: DeleteAdmissions :execrows
-DELETE FROM admissions WHERE repository_id = $1 AND digest = $2
-`
-
-type DeleteAdmissionsParams struct {
-	RepositoryID int64
-	Digest       []byte
-}
-
-func (q *Queries) DeleteAdmissions(ctx context.Context, arg DeleteAdmissionsParams) (int64, error) {
-	result, err := q.exec(ctx, q.deleteAdmissionsStmt, deleteAdmissions, arg.RepositoryID, arg.Digest)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected()
-}
-
 const deleteBlob = `-- name: DeleteBlob :execrows
 DELETE FROM blobs WHERE digest = $1
 `
@@ -588,6 +571,22 @@ func (q *Queries) FindRepository(ctx context.Context, arg FindRepositoryParams) 
 	var id int64
 	err := row.Scan(&id)
 	return id, err
+}
+
+const forgetAdmissions = `-- name: ForgetAdmissions :exec
+DELETE FROM admissions WHERE admissions.repository_id = $1 AND admissions.digest = $2
+    AND NOT EXISTS (SELECT 1 FROM manifests m WHERE m.repository_id = admissions.repository_id AND m.digest = admissions.digest)
+    AND NOT EXISTS (SELECT 1 FROM blob_links l WHERE l.repository_id = admissions.repository_id AND l.digest = admissions.digest)
+`
+
+type ForgetAdmissionsParams struct {
+	RepositoryID int64
+	Digest       []byte
+}
+
+func (q *Queries) ForgetAdmissions(ctx context.Context, arg ForgetAdmissionsParams) error {
+	_, err := q.exec(ctx, q.forgetAdmissionsStmt, forgetAdmissions, arg.RepositoryID, arg.Digest)
+	return err
 }
 
 const getAdmission = `-- name: GetAdmission :one

@@ -108,9 +108,6 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.countUserStmt, err = db.PrepareContext(ctx, countUser); err != nil {
 		return nil, fmt.Errorf("error preparing query CountUser: %w", err)
 	}
-	if q.deleteAdmissionsStmt, err = db.PrepareContext(ctx, deleteAdmissions); err != nil {
-		return nil, fmt.Errorf("error preparing query DeleteAdmissions: %w", err)
-	}
 	if q.deleteBlobStmt, err = db.PrepareContext(ctx, deleteBlob); err != nil {
 		return nil, fmt.Errorf("error preparing query DeleteBlob: %w", err)
 	}
@@ -200,6 +197,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	}
 	if q.finishJobStmt, err = db.PrepareContext(ctx, finishJob); err != nil {
 		return nil, fmt.Errorf("error preparing query FinishJob: %w", err)
+	}
+	if q.forgetAdmissionsStmt, err = db.PrepareContext(ctx, forgetAdmissions); err != nil {
+		return nil, fmt.Errorf("error preparing query ForgetAdmissions: %w", err)
 	}
 	if q.getAdmissionStmt, err = db.PrepareContext(ctx, getAdmission); err != nil {
 		return nil, fmt.Errorf("error preparing query GetAdmission: %w", err)
@@ -661,11 +661,6 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing countUserStmt: %w", cerr)
 		}
 	}
-	if q.deleteAdmissionsStmt != nil {
-		if cerr := q.deleteAdmissionsStmt.Close(); cerr != nil {
-			err = fmt.Errorf("error closing deleteAdmissionsStmt: %w", cerr)
-		}
-	}
 	if q.deleteBlobStmt != nil {
 		if cerr := q.deleteBlobStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing deleteBlobStmt: %w", cerr)
@@ -814,6 +809,11 @@ func (q *Queries) Close() error {
 	if q.finishJobStmt != nil {
 		if cerr := q.finishJobStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing finishJobStmt: %w", cerr)
+		}
+	}
+	if q.forgetAdmissionsStmt != nil {
+		if cerr := q.forgetAdmissionsStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing forgetAdmissionsStmt: %w", cerr)
 		}
 	}
 	if q.getAdmissionStmt != nil {
@@ -1408,7 +1408,6 @@ type Queries struct {
 	countTokenNameStmt          *sql.Stmt
 	countUpstreamUseStmt        *sql.Stmt
 	countUserStmt               *sql.Stmt
-	deleteAdmissionsStmt        *sql.Stmt
 	deleteBlobStmt              *sql.Stmt
 	deleteCandidateStmt         *sql.Stmt
 	deleteCredentialStmt        *sql.Stmt
@@ -1439,6 +1438,7 @@ type Queries struct {
 	findCachedBlobStmt          *sql.Stmt
 	findRepositoryStmt          *sql.Stmt
 	finishJobStmt               *sql.Stmt
+	forgetAdmissionsStmt        *sql.Stmt
 	getAdmissionStmt            *sql.Stmt
 	getBlobStmt                 *sql.Stmt
 	getGroupStmt                *sql.Stmt
@@ -1578,7 +1578,6 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		countTokenNameStmt:          q.countTokenNameStmt,
 		countUpstreamUseStmt:        q.countUpstreamUseStmt,
 		countUserStmt:               q.countUserStmt,
-		deleteAdmissionsStmt:        q.deleteAdmissionsStmt,
 		deleteBlobStmt:              q.deleteBlobStmt,
 		deleteCandidateStmt:         q.deleteCandidateStmt,
 		deleteCredentialStmt:        q.deleteCredentialStmt,
@@ -1609,6 +1608,7 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		findCachedBlobStmt:          q.findCachedBlobStmt,
 		findRepositoryStmt:          q.findRepositoryStmt,
 		finishJobStmt:               q.finishJobStmt,
+		forgetAdmissionsStmt:        q.forgetAdmissionsStmt,
 		getAdmissionStmt:            q.getAdmissionStmt,
 		getBlobStmt:                 q.getBlobStmt,
 		getGroupStmt:                q.getGroupStmt,

@@ -176,8 +176,10 @@ SELECT created_at FROM admissions WHERE repository_id = @repository_id AND diges
 -- name: AdmittedVia :one
 SELECT EXISTS (SELECT 1 FROM admissions WHERE repository_id = @repository_id AND digest = @digest AND via = @via);
 
--- name: DeleteAdmissions :execrows
-DELETE FROM admissions WHERE repository_id = @repository_id AND digest = @digest;
+-- name: ForgetAdmissions :exec
+DELETE FROM admissions WHERE admissions.repository_id = @repository_id AND admissions.digest = @digest
+    AND NOT EXISTS (SELECT 1 FROM manifests m WHERE m.repository_id = admissions.repository_id AND m.digest = admissions.digest)
+    AND NOT EXISTS (SELECT 1 FROM blob_links l WHERE l.repository_id = admissions.repository_id AND l.digest = admissions.digest);
 
 -- name: SampleAdmissions :many
 WITH RECURSIVE up (digest) AS (
