@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"log/slog"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -220,4 +222,23 @@ func orphan(t *testing.T, f *worktest.Fixture) (key, stageID string) {
 		worktest.Must(t, st.Close())
 	}
 	return key, stageID
+}
+
+func TestHandlerLogsWhatItFinds(t *testing.T) {
+	worktest.Run(t, store.Options{}, nil, func(t *testing.T, f *worktest.Fixture) {
+		f.Push(t, worktest.Hosted, worktest.NewImage("one"), "a")
+		worktest.Must(t, f.Blobs.Delete(t.Context(), keyOf(t, f, worktest.Hosted, []byte("one"))))
+		var log bytes.Buffer
+		c := check.New(f.Store, f.Blobs, check.Options{Log: slog.New(slog.NewTextHandler(&log, nil)), Now: f.Clock.Now})
+		h := c.Handler(time.Hour)
+		if h.Kind != check.Kind || h.Every != time.Hour {
+			t.Errorf("handler %+v", h)
+		}
+		for range 2 { // a driver may show a deleted object once more
+			worktest.Must(t, h.Run(t.Context(), nil))
+		}
+		if text := log.String(); !strings.Contains(text, "kind="+check.MissingBytes) || !strings.Contains(text, "level=ERROR") {
+			t.Errorf("the log says %s", text)
+		}
+	})
 }
