@@ -247,6 +247,32 @@ func TestMountFromUnreadableSourceLooksLikeAMissingOne(t *testing.T) {
 	}
 }
 
+// limited may read everything, but the token at hand covers pushing alone.
+type limited struct{ *world }
+
+func (l limited) Authenticate(r *http.Request) (context.Context, registry.Caller, error) {
+	return r.Context(), registry.Caller{PrincipalID: 1, Principal: "ann"}, nil
+}
+
+func (l limited) Authorize(_ context.Context, a distribution.Action, _ distribution.Target) error {
+	if a == distribution.Push {
+		return nil
+	}
+	return oci.NewError(oci.CodeUnauthorized, "the bearer token does not cover this")
+}
+
+func TestMountAsksForAWiderToken(t *testing.T) {
+	w := &world{hosted: registrytest.NewMemory()}
+	h := distribution.New(distribution.Options{Namespace: w, Access: limited{w}})
+	r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/v2/g/b/blobs/uploads/?mount="+digestA+"&from=g/a", nil)
+	rec := httptest.NewRecorder()
+	err := h.Serve(rec, r)
+	want := `scope="repository:g/b:pull,push repository:g/a:pull"`
+	if oci.ErrorCode(err) != oci.CodeUnauthorized || !strings.Contains(rec.Header().Get("WWW-Authenticate"), want) {
+		t.Errorf("%v, challenge %s", err, rec.Header().Get("WWW-Authenticate"))
+	}
+}
+
 func TestCatalog(t *testing.T) {
 	w := &world{opts: distribution.Options{MaxPage: 3}}
 	s := w.open(t)

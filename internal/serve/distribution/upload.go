@@ -53,10 +53,14 @@ func (c *call) mountBlob() (bool, error) {
 		return false, nil
 	}
 	source, rerr := c.Namespace.Resolve(c.ctx(), c.door(c.from))
-	if err := c.Access.Authorize(c.ctx(), Pull, source); err != nil || rerr != nil || source.Virtual != "" {
+	err := c.Access.Authorize(c.ctx(), Pull, source)
+	if oci.ErrorCode(err) == oci.CodeUnauthorized && registry.CallerFrom(c.ctx()).PrincipalID != 0 {
+		return false, c.refuse(err) // the caller may, and only needs a token that says so too
+	}
+	if err != nil || rerr != nil || source.Virtual != "" {
 		return false, nil //nolint:nilerr // a mount that cannot be had becomes a session
 	}
-	err := c.link(source)
+	err = c.link(source)
 	switch {
 	case err == nil:
 		return true, c.created(c.mount)
