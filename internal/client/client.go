@@ -105,29 +105,14 @@ func (c *Client) Call(ctx context.Context, method, path string, in, out any) err
 		}
 		content = bytes.NewReader(text)
 	}
-	r, err := http.NewRequestWithContext(ctx, method, c.base+path, content)
+	response, err := c.send(ctx, c.http, method, path, content)
 	if err != nil {
 		return err
-	}
-	r.Header.Set("Content-Type", "application/json")
-	r.Header.Set("Accept", "application/json, application/problem+json")
-	r.Header.Set("User-Agent", "weir-cli")
-	if c.token != "" {
-		r.Header.Set("Authorization", "Bearer "+c.token)
-	}
-	response, err := c.http.Do(r)
-	if err != nil {
-		return c.unreachable(err)
 	}
 	defer response.Body.Close()
 	answer, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
 	if err != nil {
 		return fmt.Errorf("read the answer of %s: %w", c.where, err)
-	}
-	if response.StatusCode >= 300 {
-		p := &Problem{Status: response.StatusCode, Title: http.StatusText(response.StatusCode)}
-		_ = json.Unmarshal(answer, p) // what is no problem document has the status alone
-		return p
 	}
 	if out == nil {
 		return nil
@@ -136,6 +121,35 @@ func (c *Client) Call(ctx context.Context, method, path string, in, out any) err
 		return fmt.Errorf("the answer of %s: %w", c.where, err)
 	}
 	return nil
+}
+
+// send sends a request and returns a good answer, whose body the caller closes.
+func (c *Client) send(ctx context.Context, h *http.Client, method, path string, content io.Reader) (*http.Response, error) {
+	r, err := http.NewRequestWithContext(ctx, method, c.base+path, content)
+	if err != nil {
+		return nil, err
+	}
+	r.Header.Set("Content-Type", "application/json")
+	r.Header.Set("Accept", "application/json, application/problem+json")
+	r.Header.Set("User-Agent", "weir-cli")
+	if c.token != "" {
+		r.Header.Set("Authorization", "Bearer "+c.token)
+	}
+	response, err := h.Do(r)
+	if err != nil {
+		return nil, c.unreachable(err)
+	}
+	if response.StatusCode < 300 {
+		return response, nil
+	}
+	defer response.Body.Close()
+	answer, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
+	if err != nil {
+		return nil, fmt.Errorf("read the answer of %s: %w", c.where, err)
+	}
+	p := &Problem{Status: response.StatusCode, Title: http.StatusText(response.StatusCode)}
+	_ = json.Unmarshal(answer, p) // what is no problem document has the status alone
+	return nil, p
 }
 
 func (c *Client) unreachable(err error) error {

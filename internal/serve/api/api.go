@@ -71,6 +71,7 @@ type Options struct {
 	Planner     Planner
 	Explainer   Explainer
 	Refresher   Refresher
+	Checker     Checker
 	Version     string
 	Log         *slog.Logger
 }
@@ -103,6 +104,7 @@ func New(o Options) *API {
 	a.registerDefinitions()
 	a.registerResolution()
 	a.registerTokens()
+	a.registerCheck()
 	return a
 }
 

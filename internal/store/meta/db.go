@@ -121,6 +121,7 @@ func (db *DB) start(ctx context.Context, version string) error {
 		return fmt.Errorf("claim a replica number: %w", err)
 	}
 	db.ids = newIDSource(db.replica.number, floor)
+	db.replica.ids = db.ids
 	if err := db.feed.start(ctx, db.engine); err != nil {
 		return fmt.Errorf("start the change feed: %w", err)
 	}

@@ -48,6 +48,7 @@ type Upstream struct {
 	OnUnknown        string
 	OnUpstreamDelete string
 	Freshness        Freshness
+	StaleBefore      time.Time // references confirmed earlier are stale, whatever their freshness; see Tx.SetStaleBefore
 	Settings         UpstreamSettings
 	Rules            []Rule
 }

@@ -34,3 +34,10 @@ func (s *idSource) next() int64 {
 	s.mu.Unlock()
 	return last>>sequenceBits<<(replicaBits+sequenceBits) | s.replica<<sequenceBits | last&(1<<sequenceBits-1)
 }
+
+// latest is the time of the newest id, rounded up.
+func (s *idSource) latest() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return time.UnixMilli(s.last>>sequenceBits + 1 + idEpoch)
+}

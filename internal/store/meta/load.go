@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"time"
 
 	"github.com/weir-registry/weir/internal/store/meta/query"
 )
@@ -124,6 +125,7 @@ func (l *loader) loadUpstreams() error {
 		u := Upstream{
 			ID: row.ID, Name: row.Name, URL: row.Url, Local: row.Local, CredentialID: row.CredentialID, Epoch: row.Epoch,
 			Enabled: row.Enabled, OnUnknown: row.OnUnknown, OnUpstreamDelete: row.OnUpstreamDelete,
+			StaleBefore: fromMicros(row.StaleBefore),
 		}
 		if err := decode(row.Freshness, &u.Freshness); err != nil {
 			return fmt.Errorf("freshness of %s: %w", row.Name, err)
@@ -237,4 +239,12 @@ func decode(text string, into any) error {
 		return nil
 	}
 	return json.Unmarshal([]byte(text), into)
+}
+
+// fromMicros reads a time column, in which 0 is "never".
+func fromMicros(at int64) time.Time {
+	if at == 0 {
+		return time.Time{}
+	}
+	return time.UnixMicro(at)
 }

@@ -26,6 +26,7 @@ type replica struct {
 	id     string
 	beaten atomic.Int64 // micros by the wall clock: a suspended machine's monotonic clock stands still
 	lost   atomic.Bool
+	ids    *idSource // made by this replica
 }
 
 var errAllTaken = errors.New("all 1024 replica numbers are in use")
@@ -57,7 +58,7 @@ func (r *replica) claim(ctx context.Context, e engine, version string) (floor ti
 					Number: number, ID: r.id, Host: host, Version: version, StartedAt: micros(now), HeartbeatAt: micros(now),
 				})
 			} else {
-				floor = time.UnixMicro(former.HeartbeatAt)
+				floor = idFloor(former)
 				n, err = q.TakeReplica(ctx, query.TakeReplicaParams{
 					ID: r.id, Host: host, Version: version, StartedAt: micros(now), HeartbeatAt: micros(now),
 					Number: number, ID_2: former.ID, HeartbeatAt_2: former.HeartbeatAt,
@@ -100,6 +101,20 @@ func pickReplica(rows []query.Replica, now time.Time) (number int32, former *que
 	return next, nil, nil
 }
 
+// idFloor is after every id that the former holder of a number can have made.
+func idFloor(former *query.Replica) time.Time {
+	floor := time.UnixMicro(former.HeartbeatAt)
+	if former.ID != "" { // it was not released, but died or was lost between two heartbeats
+		floor = floor.Add(replicaTrust)
+	}
+	return floor
+}
+
+// stamp is the heartbeat to write. It covers the ids made so far, because this machine's clock may be ahead of the shared one.
+func (r *replica) stamp(now time.Time) int64 {
+	return max(micros(now), micros(r.ids.latest()))
+}
+
 // beat renews the lease. It sets lost when another process has taken the number.
 func (r *replica) beat(ctx context.Context, e engine) error {
 	begun := time.Now()
@@ -109,7 +124,7 @@ func (r *replica) beat(ctx context.Context, e engine) error {
 	}
 	var n int64
 	err = e.write(ctx, func(ctx context.Context, q *query.Queries, _ query.DBTX) (err error) {
-		n, err = q.BeatReplica(ctx, query.BeatReplicaParams{HeartbeatAt: micros(now), Number: int32(r.number), ID: r.id})
+		n, err = q.BeatReplica(ctx, query.BeatReplicaParams{HeartbeatAt: r.stamp(now), Number: int32(r.number), ID: r.id})
 		return err
 	})
 	if err != nil {
@@ -170,7 +185,7 @@ func (r *replica) release(e engine) error {
 		return fmt.Errorf("release the replica number: %w", err)
 	}
 	err = e.write(ctx, func(ctx context.Context, q *query.Queries, _ query.DBTX) error {
-		return q.ReleaseReplica(ctx, query.ReleaseReplicaParams{HeartbeatAt: micros(now), Number: int32(r.number), ID: r.id})
+		return q.ReleaseReplica(ctx, query.ReleaseReplicaParams{HeartbeatAt: r.stamp(now), Number: int32(r.number), ID: r.id})
 	})
 	if err != nil {
 		return fmt.Errorf("release the replica number: %w", err)

@@ -34,7 +34,7 @@ const (
 	telemetryFile  = "telemetry.db"
 	sqliteReaders  = 8
 	sqliteBusy     = "busy_timeout(10000)"
-	sqliteCacheKiB = "cache_size(-8192)"
+	sqliteCacheKiB = "cache_size(-4096)"
 )
 
 func openSQLite(ctx context.Context, o Options, log *slog.Logger) (_ *sqliteEngine, err error) {

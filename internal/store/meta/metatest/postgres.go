@@ -68,63 +68,72 @@ func (c *postgres) exec(t testing.TB, statement string) {
 	}
 }
 
-func startCluster() (*postgres, error) {
+func startCluster() (c *postgres, err error) {
 	bin, err := binaries()
 	if err != nil {
 		return nil, err
 	}
-	dir, err := os.MkdirTemp("", "weir-pg-")
-	if err != nil {
-		return nil, err
-	}
-	as, err := prepareUser(dir)
-	if err != nil {
-		return nil, errors.Join(err, os.RemoveAll(dir))
-	}
-	data := filepath.Join(dir, "data")
-	if out, err := as(filepath.Join(bin, "initdb"), "-D", data, "-A", "trust", "-U", "app", "-E", "UTF8", "--no-locale", "-N").CombinedOutput(); err != nil {
-		return nil, errors.Join(fmt.Errorf("initdb: %w: %s", err, out), os.RemoveAll(dir))
-	}
-	c := &postgres{}
 	for range 3 { // the free port may be gone when the server wants it
-		if c.port, err = freePort(); err != nil {
-			break
-		}
-		if err = c.serve(as, filepath.Join(bin, "postgres"), dir, data); err == nil {
+		c = &postgres{}
+		if err = c.start(bin); err == nil {
 			return c, nil
 		}
 	}
-	return nil, errors.Join(err, os.RemoveAll(dir))
+	return nil, err
 }
 
-// serve starts the server under a watcher: a shell that holds the reading end of a pipe of ours. The pipe closes when this
-// process is gone; the shell then ends the server that it started, by its process id, and deletes the folder.
-func (c *postgres) serve(as func(string, ...string) *exec.Cmd, server, dir, data string) error {
-	const watch = `"$@" >"$0/log" 2>&1 & pid=$!; echo $pid >"$0/server.pid"; read -r _; kill -QUIT $pid 2>/dev/null; wait $pid; rm -rf "$0/data" "$0/log" "$0/server.pid"; rmdir "$0" 2>/dev/null`
-	cmd := as("/bin/sh", "-c", watch, dir, server, "-D", data, "-p", strconv.Itoa(c.port), "-k", dir,
+// watch makes a cluster in the folder $0 and serves it until standard input ends. That is the end of a pipe which this process
+// holds: it closes when the process is gone, however it ended. The shell then ends the server that it started, by its
+// process id, and deletes the folder. A server that has only just begun ignores the signal, hence the loop.
+const watch = `bin=$1; shift; exec 3<&0
+"$bin/initdb" -D "$0/data" -A trust -U app -E UTF8 --no-locale -N >"$0/log" 2>&1 || exit
+"$bin/postgres" -D "$0/data" -k "$0" "$@" >>"$0/log" 2>&1 3<&- & server=$!
+{ read -r _ <&3; while kill -QUIT $server; do sleep 0.2; done; } 2>/dev/null & reader=$!
+wait $server
+kill $reader
+rm -rf "$0"`
+
+func (c *postgres) start(bin string) error {
+	dir, err := os.MkdirTemp("", "weir-pg-")
+	if err != nil {
+		return err
+	}
+	as, err := prepareUser(dir)
+	if err != nil {
+		return errors.Join(err, os.RemoveAll(dir))
+	}
+	if c.port, err = freePort(); err != nil {
+		return errors.Join(err, os.RemoveAll(dir))
+	}
+	cmd := as("/bin/sh", "-c", watch, dir, bin, "-p", strconv.Itoa(c.port),
 		"-c", "listen_addresses=127.0.0.1", "-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off",
 		"-c", "max_connections=200", "-c", "shared_buffers=32MB", "-c", "autovacuum=off")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // an interrupt at the terminal must reach the watcher last
 	pipe, err := cmd.StdinPipe()
 	if err != nil {
-		return err
+		return errors.Join(err, os.RemoveAll(dir))
 	}
 	if err := cmd.Start(); err != nil {
-		return err
+		return errors.Join(err, os.RemoveAll(dir))
 	}
-	if err = c.prepare(); err == nil {
-		c.hold = pipe // open until this process ends
+	c.hold = pipe // open until this process ends
+	exited := make(chan struct{})
+	go func() { // ends with the watcher, that is with this process
+		defer close(exited)
+		_ = cmd.Wait()
+	}()
+	if err = c.prepare(exited); err == nil {
 		return nil
 	}
 	log, _ := os.ReadFile(filepath.Join(dir, "log"))
 	_ = pipe.Close()
-	_ = cmd.Wait()
-	return fmt.Errorf("%w\n%s", err, log)
+	<-exited
+	return errors.Join(fmt.Errorf("%w\n%s", err, log), os.RemoveAll(dir))
 }
 
 // prepare waits for the server and makes the template with the schema.
-func (c *postgres) prepare() error {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+func (c *postgres) prepare(exited <-chan struct{}) error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	admin, err := sql.Open("pgx", c.dsn("postgres"))
 	if err != nil {
@@ -134,6 +143,8 @@ func (c *postgres) prepare() error {
 	defer tick.Stop()
 	for admin.PingContext(ctx) != nil {
 		select {
+		case <-exited:
+			return errors.New("the server ended")
 		case <-ctx.Done():
 			return errors.New("the server did not come up")
 		case <-tick.C:

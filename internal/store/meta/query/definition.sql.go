@@ -735,7 +735,7 @@ func (q *Queries) ListRules(ctx context.Context, arg ListRulesParams) ([]Rule, e
 }
 
 const listUpstreams = `-- name: ListUpstreams :many
-SELECT id, group_id, name, url, local, credential_id, epoch, enabled, on_unknown, on_upstream_delete, freshness, settings, created_at, updated_at FROM upstreams WHERE group_id BETWEEN $1 AND $2 ORDER BY group_id, name
+SELECT id, group_id, name, url, local, credential_id, epoch, enabled, on_unknown, on_upstream_delete, freshness, settings, stale_before, created_at, updated_at FROM upstreams WHERE group_id BETWEEN $1 AND $2 ORDER BY group_id, name
 `
 
 type ListUpstreamsParams struct {
@@ -765,6 +765,7 @@ func (q *Queries) ListUpstreams(ctx context.Context, arg ListUpstreamsParams) ([
 			&i.OnUpstreamDelete,
 			&i.Freshness,
 			&i.Settings,
+			&i.StaleBefore,
 			&i.CreatedAt,
 			&i.UpdatedAt,
 		); err != nil {
@@ -779,6 +780,23 @@ func (q *Queries) ListUpstreams(ctx context.Context, arg ListUpstreamsParams) ([
 		return nil, err
 	}
 	return items, nil
+}
+
+const setStaleBefore = `-- name: SetStaleBefore :execrows
+UPDATE upstreams SET stale_before = $1 WHERE id = $2
+`
+
+type SetStaleBeforeParams struct {
+	StaleBefore int64
+	ID          int64
+}
+
+func (q *Queries) SetStaleBefore(ctx context.Context, arg SetStaleBeforeParams) (int64, error) {
+	result, err := q.exec(ctx, q.setStaleBeforeStmt, setStaleBefore, arg.StaleBefore, arg.ID)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
 }
 
 const updateCredential = `-- name: UpdateCredential :execrows

@@ -285,6 +285,7 @@ type Upstream struct {
 	OnUpstreamDelete string
 	Freshness        string
 	Settings         string
+	StaleBefore      int64
 	CreatedAt        int64
 	UpdatedAt        int64
 }

@@ -39,6 +39,7 @@ CREATE TABLE upstreams (
     on_upstream_delete TEXT NOT NULL,      -- serve, refuse
     freshness          TEXT NOT NULL,      -- JSON {default, classes}
     settings           TEXT NOT NULL,      -- JSON of the rest: timeouts, ca, concurrency
+    stale_before       BIGINT NOT NULL DEFAULT 0, -- references confirmed earlier are stale, whatever their freshness
     created_at         BIGINT NOT NULL,
     updated_at         BIGINT NOT NULL,
     UNIQUE (group_id, name)
@@ -272,6 +273,7 @@ CREATE TABLE changes (
     at       BIGINT NOT NULL
 );
 CREATE INDEX changes_at ON changes (at);
+CREATE INDEX changes_xid ON changes (xid);
 
 CREATE TABLE events (
     id          BIGINT PRIMARY KEY,

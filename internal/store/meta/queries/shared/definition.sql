@@ -131,3 +131,6 @@ DELETE FROM host_bindings WHERE group_id = $1 AND host = $2;
 
 -- name: HostedRepositoryBelow :one
 SELECT name FROM repositories WHERE group_id = $1 AND upstream_id = 0 AND (name = $2 OR (name > $3 AND name < $4)) ORDER BY name LIMIT 1;
+
+-- name: SetStaleBefore :execrows
+UPDATE upstreams SET stale_before = $1 WHERE id = $2;

@@ -1,0 +1,72 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/weir-registry/weir/internal/app"
+	"github.com/weir-registry/weir/internal/client"
+	"github.com/weir-registry/weir/internal/config"
+	"github.com/weir-registry/weir/internal/serve/api"
+)
+
+func newCheckCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "check", Short: "Compare rows with bytes, both ways", Args: cobra.NoArgs,
+		Long: "Asks the running server to compare rows with bytes. With --offline it opens the store itself, which no server may have open then.\nThe exit code is 1 when there are problems.",
+	}
+	deep := cmd.Flags().Bool("deep", false, "read all bytes and compare their digests")
+	offline := cmd.Flags().Bool("offline", false, "open the store itself; the server must be stopped")
+	repair := cmd.Flags().Bool("repair", false, "with --offline: drop bytes nobody knows and cached blobs whose bytes are lost")
+	connect, settings := clientFlags(cmd), settingsFlags(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		report := func(f client.Finding) {
+			word := "problem"
+			switch {
+			case f.Repaired:
+				word = "repaired"
+			case f.Warning:
+				word = "warning"
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "%s: %s %s: %s\n    %s\n", word, f.Kind, f.Subject, f.Detail, f.Advice)
+		}
+		var sum client.CheckSummary
+		var err error
+		if *offline {
+			sum, err = checkOffline(cmd, settings, *deep, *repair, report)
+		} else {
+			if *repair {
+				return errors.New("--repair needs --offline: stop the server first")
+			}
+			sum, err = checkOnline(cmd, connect, *deep, report)
+		}
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(cmd.OutOrStdout(), "%d blobs, %d bytes: %d problems (%d repaired), %d warnings\n", sum.Blobs, sum.Bytes, sum.Problems, sum.Repaired, sum.Warnings)
+		if sum.Problems > sum.Repaired {
+			return errReported
+		}
+		return nil
+	}
+	return cmd
+}
+
+func checkOnline(cmd *cobra.Command, connect func() (*client.Client, error), deep bool, report func(client.Finding)) (client.CheckSummary, error) {
+	c, err := connect()
+	if err != nil {
+		return client.CheckSummary{}, err
+	}
+	return c.Check(cmd.Context(), deep, report)
+}
+
+func checkOffline(cmd *cobra.Command, settings func() (config.Config, error), deep, repair bool, report func(client.Finding)) (client.CheckSummary, error) {
+	c, err := settings()
+	if err != nil {
+		return client.CheckSummary{}, err
+	}
+	sum, err := app.CheckOffline(cmd.Context(), c, deep, repair, func(f api.Finding) { report(client.Finding(f)) }, cmd.ErrOrStderr())
+	return client.CheckSummary{Blobs: sum.Blobs, Bytes: sum.Bytes, Problems: sum.Problems, Warnings: sum.Warnings, Repaired: sum.Repaired}, err
+}

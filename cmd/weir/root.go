@@ -1,0 +1,63 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/weir-registry/weir/internal/app"
+)
+
+// run is main without the process: it returns the exit code. The first SIGINT or SIGTERM cancels the command's context, so
+// that it ends in order; a second one ends the process at once.
+func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop) // from here on signals have their default effect again
+
+	root := newRootCommand()
+	root.SetArgs(args)
+	root.SetIn(stdin)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return 0
+	}
+	if !errors.Is(err, errReported) {
+		fmt.Fprintf(stderr, "weir: %v\n", err)
+	}
+	return 1
+}
+
+// errReported ends a command with exit code 1 whose output has said all there is to say.
+var errReported = errors.New("reported")
+
+func newRootCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "weir",
+		Short:         "One registry in front of all the others",
+		Version:       app.Version,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	root.PersistentFlags().String("data", envOr("WEIR_DATA", "./data"), "data folder of the server; the command line finds its socket there")
+	root.AddCommand(
+		newServeCommand(), newConfigCommand(), newKeysCommand(), newCheckCommand(),
+		newApplyCommand(), newExplainCommand(), newRefreshCommand(), newTokenCommand(), newGetCommand(),
+	)
+	return root
+}
+
+func envOr(name, or string) string {
+	if v := os.Getenv(name); v != "" {
+		return v
+	}
+	return or
+}

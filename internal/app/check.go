@@ -1,0 +1,40 @@
+package app
+
+import (
+	"context"
+	"io"
+
+	"github.com/weir-registry/weir/internal/config"
+	"github.com/weir-registry/weir/internal/serve/api"
+	"github.com/weir-registry/weir/internal/telemetry"
+	"github.com/weir-registry/weir/internal/work/check"
+)
+
+var _ api.Checker = (*server)(nil)
+
+// Check implements api.Checker.
+func (s *server) Check(ctx context.Context, r api.CheckRequest, report func(api.Finding)) (api.CheckSummary, error) {
+	return s.kept.check(ctx, check.Options{Log: s.log, Deep: r.Deep}, report)
+}
+
+func (k *kept) check(ctx context.Context, o check.Options, report func(api.Finding)) (api.CheckSummary, error) {
+	sum, err := check.New(k.store, k.blobs, o).Run(ctx, func(f check.Finding) {
+		report(api.Finding{Kind: f.Kind, Subject: f.Subject, Detail: f.Detail, Advice: f.Advice, Warning: f.Warning, Repaired: f.Repaired})
+	})
+	return api.CheckSummary(sum), err
+}
+
+// CheckOffline checks a data folder that no server has open: nothing else writes, so even the youngest bytes without a row
+// are orphans. With repair, what cannot lose anything is mended.
+func CheckOffline(ctx context.Context, c config.Config, deep, repair bool, report func(api.Finding), console io.Writer) (sum api.CheckSummary, err error) {
+	log, err := telemetry.NewLogger(console, telemetry.LogOptions{Level: "warn", Format: "text"})
+	if err != nil {
+		return sum, err
+	}
+	k, err := openKept(ctx, c, log, nil)
+	if err != nil {
+		return sum, err
+	}
+	defer k.close(log)
+	return k.check(ctx, check.Options{Log: log, Grace: -1, Deep: deep, DropOrphans: repair, DropLost: repair}, report)
+}

@@ -1,0 +1,186 @@
+package app
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/weir-registry/weir/internal/access"
+	"github.com/weir-registry/weir/internal/config"
+	"github.com/weir-registry/weir/internal/serve"
+	"github.com/weir-registry/weir/internal/serve/api"
+	"github.com/weir-registry/weir/internal/serve/distribution"
+	"github.com/weir-registry/weir/internal/serve/ops"
+	"github.com/weir-registry/weir/internal/store/meta"
+	"github.com/weir-registry/weir/internal/work"
+	"github.com/weir-registry/weir/internal/work/check"
+	"github.com/weir-registry/weir/internal/work/gc"
+	"github.com/weir-registry/weir/internal/work/uploads"
+)
+
+// SocketName is the local socket in the data folder. Whoever may open it may do everything: it has mode 0600.
+const SocketName = "weir.sock"
+
+// listeners are the open listeners with what answers on them.
+type listeners struct {
+	server *serve.Server
+	ops    *ops.Handler
+}
+
+// listen opens every listener, so that a taken port is known before the banner says "ready".
+func (s *server) listen(ctx context.Context) (l *listeners, err error) {
+	c := s.config
+	front, err := s.front()
+	if err != nil {
+		return nil, err
+	}
+	l = &listeners{server: serve.NewServer(serve.ServerOptions{Log: s.log, Drain: time.Duration(c.ShutdownTimeout)})}
+	l.ops = ops.New(ops.Options{Metrics: s.metrics.Handler(s.log), Checks: []ops.Check{{Name: "database", Run: s.db.Ping}, {Name: "blobs", Run: s.blobsReady}}})
+	var certificate *serve.Certificate
+	if c.TLS.CertFile != "" {
+		if certificate, err = serve.LoadCertificate(c.TLS.CertFile, c.TLS.KeyFile, s.log, time.Now); err != nil {
+			return nil, err
+		}
+	}
+	var open []net.Listener
+	defer func() {
+		if err != nil {
+			for _, o := range open {
+				_ = o.Close()
+			}
+		}
+	}()
+	add := func(name, network, address string, h http.Handler, certificate *serve.Certificate) error {
+		nl, err := new(net.ListenConfig).Listen(ctx, network, address)
+		if err != nil {
+			return fmt.Errorf("listen for %s: %w", name, err)
+		}
+		open = append(open, nl)
+		l.server.Add(name, nl, h, certificate)
+		return nil
+	}
+	if err := add("registry", "tcp", c.Listen, s.handler(front, false), certificate); err != nil {
+		return nil, err
+	}
+	if c.Ops.Listen != "" {
+		if err := add("ops", "tcp", c.Ops.Listen, l.ops, nil); err != nil {
+			return nil, err
+		}
+	}
+	socket, err := socketPath(c.Data)
+	if err != nil {
+		return nil, err
+	}
+	if err := add("local", "unix", socket, s.handler(front, true), nil); err != nil {
+		return nil, err
+	}
+	if err := os.Chmod(socket, 0o600); err != nil { // the data folder is 0700: nobody came in before this
+		return nil, fmt.Errorf("local socket: %w", err)
+	}
+	return l, nil
+}
+
+// socketPath makes room for the local socket: the lock on the data folder says that a socket left there is a dead server's.
+func socketPath(data string) (string, error) {
+	path := filepath.Join(data, SocketName)
+	if len(path) > 100 { // of the 108 bytes an address has
+		if abs, err := filepath.Abs(path); err == nil && len(abs) < len(path) {
+			path = abs
+		}
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return "", fmt.Errorf("local socket: %w", err)
+	}
+	return path, nil
+}
+
+// handler mounts the doors. The local socket has the API alone.
+func (s *server) handler(front *serve.Front, local bool) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle(api.Prefix+"/", front.Wrap("api", s.api(local)))
+	if local {
+		return mux
+	}
+	d := distribution.New(distribution.Options{
+		Namespace: s.doors, Access: s.gate, Instance: s.id, MaxBlob: int64(s.config.Limits.BlobSize),
+	})
+	v2 := front.Handle("distribution", d.Serve)
+	mux.Handle("/v2", v2)
+	mux.Handle("/v2/", v2)
+	mux.Handle("/token", front.Handle("token", s.gate.Serve))
+	mux.Handle("/", front.Wrap("none", http.HandlerFunc(noDoor)))
+	return mux
+}
+
+func (s *server) api(local bool) http.Handler {
+	return api.New(api.Options{
+		Authorize: func(r *http.Request) (api.Caller, error) {
+			id := ""
+			if info := serve.FromContext(r.Context()); info != nil {
+				id = info.ID
+			}
+			if local {
+				return api.Caller{Principal: access.Principal{Name: "local"}, Local: true, RequestID: id}, nil
+			}
+			ctx, _, err := s.gate.Authenticate(r)
+			return api.Caller{Principal: access.PrincipalFrom(ctx), RequestID: id}, err
+		},
+		Directory: s.dir, Definitions: s.db, Planner: s.planner, Explainer: s, Refresher: s, Checker: s, Version: Version, Log: s.log,
+	})
+}
+
+func (s *server) blobsReady(ctx context.Context) error {
+	_, err := s.blobs.Space(ctx)
+	return err
+}
+
+// runner is the work that happens later.
+func (s *server) runner() *work.Runner {
+	c := s.config
+	budget := int64(c.Cache.Budget)
+	collector := gc.New(s.store, s.blobs, gc.Options{
+		Log: s.log, Metrics: collectorMetrics{s.metrics},
+		HighBytes: budget / 100 * int64(c.Cache.HighWatermark), LowBytes: budget / 100 * int64(c.Cache.LowWatermark),
+	})
+	sweeper := uploads.New(s.store, s.blobs, uploads.Options{Log: s.log, Age: time.Duration(c.Limits.UploadTTL)})
+	checker := check.New(s.store, s.blobs, check.Options{Log: s.log})
+	handlers := append(collector.Handlers(), sweeper.Handler(), checker.Handler(7*24*time.Hour))
+	return work.NewRunner(s.db, work.Options{Log: s.log, Metrics: s.metrics.Work}, handlers...)
+}
+
+// ownHosts are the host names that lead to this instance.
+func ownHosts(c config.Config) []string {
+	hosts := []string{c.Listen}
+	for _, text := range c.ExternalURLs {
+		if u, err := url.Parse(text); err == nil && u.Host != "" {
+			hosts = append(hosts, u.Host)
+		}
+	}
+	return hosts
+}
+
+// isLoopback reports whether an address to listen on can be reached from this machine alone.
+func isLoopback(listen string) bool {
+	host, _, err := net.SplitHostPort(listen)
+	if err != nil {
+		return false
+	}
+	if host == "localhost" {
+		return true
+	}
+	a, err := netip.ParseAddr(strings.Trim(host, "[]"))
+	return err == nil && a.IsLoopback()
+}
+
+func isNotFound(err error) bool { return errors.Is(err, meta.ErrNotFound) }
+
+func randomID() string { return strings.ToLower(rand.Text()) }

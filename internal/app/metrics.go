@@ -1,0 +1,51 @@
+package app
+
+import (
+	"time"
+
+	"github.com/weir-registry/weir/internal/registry/upstream"
+	"github.com/weir-registry/weir/internal/telemetry"
+)
+
+// upstreamMetrics puts the upstream's name before what registry/upstream reports.
+type upstreamMetrics struct {
+	name string
+	to   *telemetry.Upstream
+}
+
+func (m upstreamMetrics) Request(kind upstream.Kind, method string, status int, took time.Duration) {
+	m.to.Request(m.name, method, status, took)
+	if kind != upstream.KindToken {
+		return
+	}
+	outcome := "error"
+	switch {
+	case status >= 200 && status < 300:
+		outcome = "ok"
+	case status == 401 || status == 403:
+		outcome = "denied"
+	}
+	m.to.Token(m.name, outcome)
+}
+
+func (m upstreamMetrics) Budget(_, remaining int) { m.to.Budget(m.name, remaining) }
+
+func (m upstreamMetrics) Breaker(_ string, open bool) {
+	state := "closed"
+	if open {
+		state = "open"
+	}
+	m.to.Breaker(m.name, state)
+}
+
+// cacheMetrics is what registry/cache reports to.
+type cacheMetrics struct{ *telemetry.Cache }
+
+// collectorMetrics splits what the collector reports between the families of store and cache.
+type collectorMetrics struct{ to *telemetry.Metrics }
+
+func (m collectorMetrics) Collected(kind string, n, bytes int64) {
+	m.to.Store.Collected(kind, n, bytes)
+}
+func (m collectorMetrics) Evicted(bytes int64)       { m.to.Cache.Evicted(bytes) }
+func (m collectorMetrics) Usage(bytes, budget int64) { m.to.Cache.Usage(bytes, budget) }

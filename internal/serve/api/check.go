@@ -1,0 +1,81 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/weir-registry/weir/internal/access"
+)
+
+// CheckRequest is the body of POST /check.
+type CheckRequest struct {
+	Deep bool `json:"deep,omitempty" doc:"Read all bytes and compare their digests"`
+}
+
+// CheckLine is one line of the answer: a finding, or at the end the summary or why there is none.
+type CheckLine struct {
+	Finding *Finding      `json:"finding,omitempty"`
+	Summary *CheckSummary `json:"summary,omitempty"`
+	Error   string        `json:"error,omitempty"`
+}
+
+// Finding is something that must not be.
+type Finding struct {
+	Kind     string `json:"kind"`
+	Subject  string `json:"subject"`
+	Detail   string `json:"detail"`
+	Advice   string `json:"advice"`
+	Warning  bool   `json:"warning,omitempty"`
+	Repaired bool   `json:"repaired,omitempty"`
+}
+
+// CheckSummary counts what was looked at and what was found.
+type CheckSummary struct {
+	Blobs    int64 `json:"blobs"`
+	Bytes    int64 `json:"bytes"`
+	Objects  int64 `json:"objects"`
+	Stages   int64 `json:"stages"`
+	Problems int64 `json:"problems"`
+	Warnings int64 `json:"warnings"`
+	Repaired int64 `json:"repaired"`
+}
+
+// Checker compares rows with bytes. report is called for each finding as it is made.
+type Checker interface {
+	Check(ctx context.Context, r CheckRequest, report func(Finding)) (CheckSummary, error)
+}
+
+func (a *API) registerCheck() {
+	operation(a, huma.Operation{
+		OperationID: "check", Method: http.MethodPost, Path: "/check", Tags: []string{"store"},
+		Summary:     "Compare rows with bytes",
+		Description: "Answers JSON lines as findings are made: objects with a finding each, then one with the summary, or with an error.",
+	}, a.check)
+}
+
+// check streams, because a check of many bytes takes long and its findings are wanted at once.
+func (a *API) check(ctx context.Context, in *body[CheckRequest]) (*huma.StreamResponse, error) {
+	if err := a.may(ctx, access.Administer, ""); err != nil {
+		return nil, err
+	}
+	return &huma.StreamResponse{Body: func(h huma.Context) {
+		h.SetHeader("Content-Type", "application/jsonl")
+		out := json.NewEncoder(h.BodyWriter())
+		flusher, _ := h.BodyWriter().(http.Flusher)
+		write := func(line CheckLine) {
+			_ = out.Encode(line) // a client that left is noticed by the context
+			if flusher != nil {
+				flusher.Flush()
+			}
+		}
+		sum, err := a.Checker.Check(h.Context(), in.Body, func(f Finding) { write(CheckLine{Finding: &f}) })
+		if err != nil {
+			write(CheckLine{Summary: &sum, Error: a.problem(h.Context(), err).Error()})
+			return
+		}
+		write(CheckLine{Summary: &sum})
+	}}, nil
+}
