@@ -17,7 +17,7 @@ import (
 // TestCrowd has 200 clients join over ten seconds on one cold blob of a throttled upstream. WEIR_TEST_FULL=1 makes the blob 1 GB.
 func TestCrowd(t *testing.T) {
 	const clients = 200
-	size := int64(12 << 20)
+	size := int64(6 << 20)
 	if os.Getenv("WEIR_TEST_FULL") != "" {
 		size = 1 << 30
 	}

@@ -76,7 +76,7 @@ type FillOptions struct {
 	PerPrincipal int           // … for each principal; 32
 	Passes       int           // responses passing through uncached at once; 64
 	QueueWait    time.Duration // how long excess waits before it is refused; 30s
-	Idle         time.Duration // without a byte from the upstream before the read is taken up anew; 45s
+	Idle         time.Duration // without a byte from the upstream before the read is taken up anew; 2m, above any remote's own limit
 	Retries      int           // reads taken up anew without a single byte of progress between them; 6
 	SaveBytes    int64         // a spool's progress is saved at least this often; 8 MiB
 	Resumes      int           // fills continued at once after a start; 4
@@ -104,7 +104,7 @@ func (o *FillOptions) setDefaults() {
 		o.QueueWait = 30 * time.Second
 	}
 	if o.Idle <= 0 {
-		o.Idle = 45 * time.Second
+		o.Idle = 2 * time.Minute
 	}
 	if o.SaveBytes <= 0 {
 		o.SaveBytes = 8 << 20
@@ -131,6 +131,7 @@ const (
 	farAhead     = 32 << 20        // a range that begins further ahead of the spool passes through
 	heldBack     = 64 << 10        // bytes of a whole response withheld until the content is verified
 	saveInterval = time.Second
+	saveAtLeast  = 256 << 10 // bytes worth a flush of the device
 )
 
 // Fills is the engine that all cache registries share: it owns every transfer and every check that outlives the request

@@ -158,7 +158,7 @@ func (r *Registry) check(ctx context.Context, repository string, h held, key fli
 }
 
 func (r *Registry) checkTag(ctx context.Context, repository string, h held) manifestResult {
-	d, err := r.Remote.StatManifest(ctx, repository, oci.ByTag(h.tag.Name))
+	d, err := r.statManifest(ctx, repository, oci.ByTag(h.tag.Name))
 	if err != nil {
 		return manifestResult{err: registry.AsOutcome(err)}
 	}
@@ -280,17 +280,19 @@ func (r *Registry) fetchManifest(ctx context.Context, repository string, ref oci
 		err = oci.ErrManifestSchema1
 		fallthrough
 	case err != nil:
-		return store.Manifest{}, &registry.OutcomeError{Outcome: registry.Unknown, Reason: "what the upstream sent cannot be kept: " + reason(err), Err: err}
+		return store.Manifest{}, notKept(err)
 	}
 	return store.Manifest{Digest: got, MediaType: mediaType(m.MediaType, parsed), Payload: m.Payload, CreatedAt: r.Now()}, nil
 }
 
-// reason words an error of oci.ParseManifest without the upstream's text in it.
-func reason(err error) string {
+// notKept is the answer of an upstream that has something else than a manifest of today. The upstream's own text stays out
+// of what clients see.
+func notKept(err error) error {
+	why := oci.ErrManifest
 	if errors.Is(err, oci.ErrManifestSchema1) {
-		return oci.ErrManifestSchema1.Error()
+		why = oci.ErrManifestSchema1
 	}
-	return oci.ErrManifest.Error()
+	return &registry.OutcomeError{Outcome: registry.Unknown, Reason: "what the upstream has cannot be kept: " + why.Error(), Err: err}
 }
 
 // mediaType is what the payload says of itself, else what the upstream said, else what it looks like.
@@ -349,11 +351,20 @@ func (r *Registry) head(ctx context.Context, q virtual.Query, patience time.Dura
 		if q.Kind == virtual.KindBlob {
 			d, err = r.Remote.StatBlob(ctx, q.Repository, q.Reference.Digest)
 		} else {
-			d, err = r.Remote.StatManifest(ctx, q.Repository, q.Reference)
+			d, err = r.statManifest(ctx, q.Repository, q.Reference)
 		}
 		return headResult{registry.AsOutcome(err), d}
 	})
 	return fl.wait(ctx, patience)
+}
+
+// statManifest refuses what a GET would have to refuse.
+func (r *Registry) statManifest(ctx context.Context, repository string, ref oci.Reference) (oci.Descriptor, error) {
+	d, err := r.Remote.StatManifest(ctx, repository, ref)
+	if err == nil && oci.IsSchema1(d.MediaType) {
+		err = notKept(oci.ErrManifestSchema1)
+	}
+	return d, err
 }
 
 // probeStale says what revalidate would answer, without changing anything.

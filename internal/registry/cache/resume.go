@@ -21,6 +21,7 @@ import (
 const (
 	sidecarSuffix = ".json"
 	spoolSuffix   = ".bytes"
+	nextSuffix    = ".next"
 	sidecarAge    = 24 * time.Hour // older ones are dropped at a start
 	maxParked     = 256            // sidecars kept at once
 )
@@ -51,7 +52,8 @@ func (t *transfer) saveIfDue(ctx context.Context) error {
 	if t.savedAt.IsZero() {
 		t.savedAt = now
 	}
-	if size-t.saved < t.engine.options.SaveBytes && now.Sub(t.savedAt) < saveInterval {
+	grown := size - t.saved
+	if grown < t.engine.options.SaveBytes && (grown < saveAtLeast || now.Sub(t.savedAt) < saveInterval) {
 		return nil
 	}
 	t.saved, t.savedAt = size, now
@@ -80,7 +82,7 @@ func (t *transfer) save(ctx context.Context) error {
 
 // writeFile replaces a file in one step.
 func writeFile(path string, text []byte) error {
-	next := path + ".next"
+	next := path + nextSuffix
 	if err := os.WriteFile(next, text, 0o600); err != nil {
 		return err
 	}
@@ -158,7 +160,8 @@ func readSidecar(path string) (sidecar, error) {
 
 // Resume continues in the background the transfers that an earlier process left unfinished, a few at a time; a request for
 // the same content joins them. lookup gives the fetch for an identity, or false when the upstream or its epoch is gone: then
-// the spool is dropped. Call it once, after the registries exist. It returns when everything left has been begun or ctx ends.
+// the spool is dropped. Call it once, after the registries exist, beside serving: it returns when all of them are over, or with
+// ctx; the transfers themselves end with Close.
 func (e *Fills) Resume(ctx context.Context, lookup func(Identity) (Fill, bool)) error {
 	entries, err := os.ReadDir(e.options.SpoolDir)
 	if err != nil {
@@ -184,11 +187,13 @@ func (e *Fills) Resume(ctx context.Context, lookup func(Identity) (Fill, bool)) 
 	return e.resumeAll(ctx, sides, lookup)
 }
 
-// sweep removes spool files that no sidecar names and no transfer of this process holds.
+// sweep removes files that no sidecar names and no transfer of this process holds.
 func (e *Fills) sweep(entries []os.DirEntry, wanted map[string]bool) {
 	for _, entry := range entries {
-		if strings.HasSuffix(entry.Name(), spoolSuffix) && !wanted[entry.Name()] && !e.holds(entry.Name()) {
-			_ = os.Remove(filepath.Join(e.options.SpoolDir, entry.Name()))
+		name := entry.Name()
+		orphan := strings.HasSuffix(name, spoolSuffix) && !wanted[name] || strings.HasSuffix(name, nextSuffix)
+		if orphan && !e.holds(name) {
+			_ = os.Remove(filepath.Join(e.options.SpoolDir, name))
 		}
 	}
 }

@@ -75,7 +75,11 @@ func (t *transfer) run(ctx context.Context) {
 	t.release(ctx)
 	took := t.engine.options.Now().Sub(began)
 	t.engine.options.Metrics.FillEnded(t.fill.Name, result, t.received, t.resumes, took)
-	t.log.Log(ctx, levelOf(result), "fill ended", "result", result, "bytes", t.received, "resumes", t.resumes, "duration", took, "error", err)
+	log := t.log
+	if err != nil {
+		log = log.With("error", err)
+	}
+	log.Log(ctx, levelOf(result), "fill ended", "result", result, "bytes", t.received, "resumes", t.resumes, "duration", took)
 }
 
 func levelOf(result string) slog.Level {
