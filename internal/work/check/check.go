@@ -73,8 +73,8 @@ type Summary struct {
 	Objects  int64
 	Stages   int64
 	Problems int64 // without warnings, repaired ones included
-	Warnings int64
-	Repaired int64
+	Repaired int64 // of the problems
+	Warnings int64 // repaired ones included
 }
 
 // Checker checks one store.
@@ -136,11 +136,11 @@ func (r *run) found(f Finding) {
 	switch {
 	case f.Warning:
 		r.sum.Warnings++
+	case f.Repaired:
+		r.sum.Problems++
+		r.sum.Repaired++
 	default:
 		r.sum.Problems++
-	}
-	if f.Repaired {
-		r.sum.Repaired++
 	}
 	r.report(f)
 }
