@@ -2,6 +2,7 @@ package plan
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/weir-registry/weir/internal/plan/desired"
@@ -34,8 +35,9 @@ func Describe(g meta.Group) desired.Group {
 		d.Hosted = append(d.Hosted, desired.Hosted{Prefix: p.Prefix, AnonymousPull: p.AnonymousPull, AllowSparseIndex: p.AllowSparseIndex})
 	}
 	for _, b := range g.HostBindings {
+		_, registry, _ := strings.Cut(b.Prefix, "/")
 		d.HostBindings = append(d.HostBindings, desired.HostBinding{
-			Host: b.Host, Registry: b.Prefix[len(g.Name)+1:], Mirror: b.Mirror, Networks: slices.Clone(b.Networks),
+			Host: b.Host, Registry: registry, Mirror: b.Mirror, Networks: slices.Clone(b.Networks),
 		})
 	}
 	d.Normalize()
