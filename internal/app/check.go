@@ -21,7 +21,10 @@ func (k *kept) check(ctx context.Context, o check.Options, report func(api.Findi
 	sum, err := check.New(k.store, k.blobs, o).Run(ctx, func(f check.Finding) {
 		report(api.Finding{Kind: f.Kind, Subject: f.Subject, Detail: f.Detail, Advice: f.Advice, Warning: f.Warning, Repaired: f.Repaired})
 	})
-	return api.CheckSummary(sum), err
+	return api.CheckSummary{
+		Blobs: sum.Blobs, Bytes: sum.Bytes, Objects: sum.Objects, Stages: sum.Stages,
+		Problems: sum.Problems, Warnings: sum.Warnings, Repaired: sum.Repaired,
+	}, err
 }
 
 // CheckOffline checks a data folder that no server has open: nothing else writes, so even the youngest bytes without a row

@@ -70,7 +70,7 @@ func start(t *testing.T, env []string, name string, args ...string) *process {
 	t.Cleanup(func() {
 		p.stop()
 		if t.Failed() {
-			t.Logf("output of %s:\n%s", p.name, tail(p.out.String(), 6000))
+			t.Logf("output of %s:\n%s", p.name, tail(p.out.String(), 2500))
 		}
 	})
 	return p

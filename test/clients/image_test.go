@@ -66,7 +66,7 @@ var buildOnce = sync.OnceValues(func() (*images, error) {
 	add := func(img v1.Image, arch string) mutate.IndexAddendum {
 		return mutate.IndexAddendum{Add: img, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: arch}}}
 	}
-	index := mutate.AppendManifests(mutate.IndexMediaType(empty.Index, types.OCIImageIndex), add(amd, "amd64"), add(arm, "arm64"))
+	index := mutate.AppendManifests(mutate.IndexMediaType(empty.Index, types.DockerManifestList), add(amd, "amd64"), add(arm, "arm64"))
 	return &images{debian: amd, small: small, multi: index}, nil
 })
 

@@ -20,7 +20,7 @@ func TestSkopeo(t *testing.T) {
 	multi, _ := im.multi.Digest()
 	hub, own := "docker://"+w.addr+"/acme/hub/", "docker://"+w.addr+"/acme/own/"
 
-	run(t, env, "skopeo", "copy", "--all", "--preserve-digests", "--src-tls-verify=false", "--src-creds", creds, hub+"team/multi:1", "oci:"+t.TempDir()+"/out:1")
+	run(t, env, "skopeo", "copy", "--all", "--preserve-digests", "--src-tls-verify=false", "--src-creds", creds, hub+"team/multi:1", "dir:"+t.TempDir())
 	run(t, env, "skopeo", "copy", "--all", "--preserve-digests", "--src-tls-verify=false", "--dest-tls-verify=false", "--src-creds", creds, "--dest-creds", creds, hub+"team/multi:1", own+"multi:1")
 	contains(t, "inspect", run(t, env, "skopeo", "inspect", "--tls-verify=false", "--creds", creds, "--format", "{{.Digest}}", own+"multi:1"), multi.String())
 	contains(t, "list-tags of the upstream", run(t, env, "skopeo", "list-tags", "--tls-verify=false", "--creds", creds, hub+"team/debian"), `"1"`)
@@ -33,7 +33,7 @@ func TestSkopeo(t *testing.T) {
 	w.start()
 	verifyIndex(t, w, "acme/hub/team/multi", "1", im.multi)
 	verifyIndex(t, w, "acme/own/multi", "1", im.multi)
-	run(t, env, "skopeo", "copy", "--all", "--preserve-digests", "--src-tls-verify=false", "--src-creds", creds, hub+"team/multi:1", "oci:"+t.TempDir()+"/out:1")
+	run(t, env, "skopeo", "copy", "--all", "--preserve-digests", "--src-tls-verify=false", "--src-creds", creds, hub+"team/multi:1", "dir:"+t.TempDir())
 	run(t, env, "skopeo", "delete", "--tls-verify=false", "--creds", creds, own+"multi:1")
 	if out, err := tryRun(t, env, "skopeo", "inspect", "--tls-verify=false", "--creds", creds, own+"multi:1"); err == nil {
 		t.Fatalf("a deleted image is still there:\n%s", out)
