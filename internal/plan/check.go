@@ -343,6 +343,6 @@ func validHost(host string) bool {
 		return err == nil
 	}
 	return !strings.ContainsFunc(u.Hostname(), func(r rune) bool {
-		return !(r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || r == '.' || r == '-')
+		return (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '.' && r != '-'
 	})
 }

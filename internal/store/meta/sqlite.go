@@ -115,7 +115,11 @@ func (c *sqliteConnector) Connect(ctx context.Context) (driver.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := conn.(driver.ExecerContext).ExecContext(ctx, c.attach, nil); err != nil {
+	x, ok := conn.(driver.ExecerContext)
+	if !ok {
+		return nil, errors.Join(errors.New("the driver cannot execute"), conn.Close())
+	}
+	if _, err := x.ExecContext(ctx, c.attach, nil); err != nil {
 		return nil, errors.Join(fmt.Errorf("attach: %w", err), conn.Close())
 	}
 	return conn, nil
@@ -134,7 +138,7 @@ func (e *sqliteEngine) snapshot(ctx context.Context, fn func(q *query.Queries) e
 	if err != nil {
 		return err
 	}
-	defer tx.Rollback() //nolint:errcheck // it only read
+	defer tx.Rollback()
 	return fn(e.queries.WithTx(tx))
 }
 
@@ -205,7 +209,7 @@ func inTx(ctx context.Context, db *sql.DB, o *sql.TxOptions, fn func(ctx context
 	if err != nil {
 		return err
 	}
-	defer tx.Rollback() //nolint:errcheck // no-op after Commit; otherwise the first error matters
+	defer tx.Rollback() // no-op after Commit; otherwise the first error matters
 	if err := fn(ctx, tx); err != nil {
 		return err
 	}
