@@ -122,6 +122,11 @@ func (s *Store) putManifest(ctx context.Context, c *change, p PutManifest, rows 
 			return err
 		}
 	}
+	if !c.hosted() {
+		if err := s.takeAwaitingTags(ctx, c, rows.manifest.Digest); err != nil {
+			return err
+		}
+	}
 	for _, tag := range rows.tags {
 		if err := s.moveTag(ctx, c, tag, rows.manifest.Digest, p.CheckedAt); err != nil {
 			return fmt.Errorf("tag %s: %w", tag, err)
@@ -264,6 +269,27 @@ func (c *change) admit(ctx context.Context, digest []byte, via Via, tag string) 
 	return nil
 }
 
+// awaiting is how long a tag that was heard of before its manifest waits for it.
+const awaiting = 10 * time.Minute
+
+// takeAwaitingTags points the tags whose HEAD told of this digest a moment ago to the manifest that has now arrived: clients
+// that resolve by HEAD and then GET by digest never ask for the tag's content, and still the tag must be servable without the
+// upstream.
+func (s *Store) takeAwaitingTags(ctx context.Context, c *change, digest []byte) error {
+	rows, err := c.ListAwaitingTags(ctx, query.ListAwaitingTagsParams{
+		RepositoryID: c.repository.ID, Digest: digest, CreatedAt: micros(c.now.Add(-awaiting)),
+	})
+	if err != nil {
+		return fmt.Errorf("find tags that wait for the manifest: %w", err)
+	}
+	for _, row := range rows {
+		if err := s.moveTag(ctx, c, row.Tag, digest, fromMicros(row.CreatedAt)); err != nil {
+			return fmt.Errorf("tag %s: %w", row.Tag, err)
+		}
+	}
+	return nil
+}
+
 // Admit records that digest may be asked for in the repository (created if need be), before its bytes are here: a HEAD by
 // tag tells containerd the digest it then GETs. An admission whose manifest never comes is forgotten after the grace period.
 // One that is young is not written again, so that clients which only ever HEAD cost no writes.
@@ -282,7 +308,10 @@ func (s *Store) Admit(ctx context.Context, key RepositoryKey, digest oci.Digest,
 			c.review(CandidateManifest, d, c.now.Add(s.grace))
 			return nil
 		}
-		return err
+		if err != nil || via != ViaTag || c.hosted() {
+			return err
+		}
+		return s.takeAwaitingTags(ctx, c, d)
 	})
 	if err != nil {
 		return fmt.Errorf("admit %s: %w", digest, err)
@@ -297,6 +326,16 @@ func (s *Store) admittedLately(ctx context.Context, key RepositoryKey, digest oc
 	}
 	if err != nil {
 		return false, err
+	}
+	if via == ViaTag {
+		// Only the latest digest of a tag counts as known: a tag that moves back must be heard again.
+		newest, err := s.db.Read().NewestTagAdmission(ctx, query.NewestTagAdmissionParams{RepositoryID: id, Tag: tag})
+		if err == nil && string(newest.Digest) != string(oci.DigestBytes(digest)) {
+			return false, nil
+		}
+		if err == nil && s.now().Sub(fromMicros(newest.CreatedAt)) >= awaiting/2 {
+			return false, nil // the manifest may come now; the tag must wait for it again
+		}
 	}
 	at, err := s.db.Read().GetAdmission(ctx, query.GetAdmissionParams{
 		RepositoryID: id, Digest: oci.DigestBytes(digest), Via: string(via), Tag: tag,

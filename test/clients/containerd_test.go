@@ -40,7 +40,7 @@ func TestContainerd(t *testing.T) {
 	w := startWeir(t)
 	w.front(up)
 	ctr := startContainerd(t)
-	token := w.cli("token", "create", "--name", "containerd", "--expires", "1h", "--quiet")
+	token := w.cli("token", "create", "--name", "containerd", "--expires", "1h")
 	hosts := filepath.Join(t.TempDir(), "certs.d")
 	writeFile(t, filepath.Join(hosts, "upstream.test", "hosts.toml"), fmt.Sprintf(`server = "http://127.0.0.1:9"
 [host."http://%s/v2/acme/hub"]

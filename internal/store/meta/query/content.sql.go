@@ -1102,6 +1102,49 @@ func (q *Queries) ListAdmissions(ctx context.Context, arg ListAdmissionsParams) 
 	return items, nil
 }
 
+const listAwaitingTags = `-- name: ListAwaitingTags :many
+SELECT a.tag, a.created_at FROM admissions a
+WHERE a.repository_id = $1 AND a.digest = $2 AND a.via = 'tag' AND a.created_at >= $3
+    AND NOT EXISTS (SELECT 1 FROM admissions b WHERE b.repository_id = a.repository_id AND b.tag = a.tag AND b.via = 'tag' AND b.created_at > a.created_at)
+    AND NOT EXISTS (SELECT 1 FROM tags t WHERE t.repository_id = a.repository_id AND t.name = a.tag AND t.checked_at >= a.created_at)
+ORDER BY a.tag
+`
+
+type ListAwaitingTagsParams struct {
+	RepositoryID int64
+	Digest       []byte
+	CreatedAt    int64
+}
+
+type ListAwaitingTagsRow struct {
+	Tag       string
+	CreatedAt int64
+}
+
+// Tags that were last heard to name a digest, lately, and do not point to anything newer.
+func (q *Queries) ListAwaitingTags(ctx context.Context, arg ListAwaitingTagsParams) ([]ListAwaitingTagsRow, error) {
+	rows, err := q.query(ctx, q.listAwaitingTagsStmt, listAwaitingTags, arg.RepositoryID, arg.Digest, arg.CreatedAt)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []ListAwaitingTagsRow{}
+	for rows.Next() {
+		var i ListAwaitingTagsRow
+		if err := rows.Scan(&i.Tag, &i.CreatedAt); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const listChildren = `-- name: ListChildren :many
 SELECT DISTINCT child, kind FROM manifest_references WHERE repository_id = $1 AND parent = $2
 ORDER BY kind, child
@@ -1661,6 +1704,28 @@ func (q *Queries) MoveBlob(ctx context.Context, arg MoveBlobParams) (int64, erro
 		return 0, err
 	}
 	return result.RowsAffected()
+}
+
+const newestTagAdmission = `-- name: NewestTagAdmission :one
+SELECT digest, created_at FROM admissions WHERE repository_id = $1 AND via = 'tag' AND tag = $2
+ORDER BY created_at DESC LIMIT 1
+`
+
+type NewestTagAdmissionParams struct {
+	RepositoryID int64
+	Tag          string
+}
+
+type NewestTagAdmissionRow struct {
+	Digest    []byte
+	CreatedAt int64
+}
+
+func (q *Queries) NewestTagAdmission(ctx context.Context, arg NewestTagAdmissionParams) (NewestTagAdmissionRow, error) {
+	row := q.queryRow(ctx, q.newestTagAdmissionStmt, newestTagAdmission, arg.RepositoryID, arg.Tag)
+	var i NewestTagAdmissionRow
+	err := row.Scan(&i.Digest, &i.CreatedAt)
+	return i, err
 }
 
 const postponeCandidate = `-- name: PostponeCandidate :execrows

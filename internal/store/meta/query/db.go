@@ -321,6 +321,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.listAdmissionsStmt, err = db.PrepareContext(ctx, listAdmissions); err != nil {
 		return nil, fmt.Errorf("error preparing query ListAdmissions: %w", err)
 	}
+	if q.listAwaitingTagsStmt, err = db.PrepareContext(ctx, listAwaitingTags); err != nil {
+		return nil, fmt.Errorf("error preparing query ListAwaitingTags: %w", err)
+	}
 	if q.listBlobPageStmt, err = db.PrepareContext(ctx, listBlobPage); err != nil {
 		return nil, fmt.Errorf("error preparing query ListBlobPage: %w", err)
 	}
@@ -410,6 +413,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	}
 	if q.moveBlobStmt, err = db.PrepareContext(ctx, moveBlob); err != nil {
 		return nil, fmt.Errorf("error preparing query MoveBlob: %w", err)
+	}
+	if q.newestTagAdmissionStmt, err = db.PrepareContext(ctx, newestTagAdmission); err != nil {
+		return nil, fmt.Errorf("error preparing query NewestTagAdmission: %w", err)
 	}
 	if q.postponeCandidateStmt, err = db.PrepareContext(ctx, postponeCandidate); err != nil {
 		return nil, fmt.Errorf("error preparing query PostponeCandidate: %w", err)
@@ -1016,6 +1022,11 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing listAdmissionsStmt: %w", cerr)
 		}
 	}
+	if q.listAwaitingTagsStmt != nil {
+		if cerr := q.listAwaitingTagsStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing listAwaitingTagsStmt: %w", cerr)
+		}
+	}
 	if q.listBlobPageStmt != nil {
 		if cerr := q.listBlobPageStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing listBlobPageStmt: %w", cerr)
@@ -1164,6 +1175,11 @@ func (q *Queries) Close() error {
 	if q.moveBlobStmt != nil {
 		if cerr := q.moveBlobStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing moveBlobStmt: %w", cerr)
+		}
+	}
+	if q.newestTagAdmissionStmt != nil {
+		if cerr := q.newestTagAdmissionStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing newestTagAdmissionStmt: %w", cerr)
 		}
 	}
 	if q.postponeCandidateStmt != nil {
@@ -1479,6 +1495,7 @@ type Queries struct {
 	keyIsDoomedStmt             *sql.Stmt
 	linkBlobStmt                *sql.Stmt
 	listAdmissionsStmt          *sql.Stmt
+	listAwaitingTagsStmt        *sql.Stmt
 	listBlobPageStmt            *sql.Stmt
 	listChildrenStmt            *sql.Stmt
 	listColdManifestsStmt       *sql.Stmt
@@ -1509,6 +1526,7 @@ type Queries struct {
 	listTagsOfStmt              *sql.Stmt
 	listUpstreamsStmt           *sql.Stmt
 	moveBlobStmt                *sql.Stmt
+	newestTagAdmissionStmt      *sql.Stmt
 	postponeCandidateStmt       *sql.Stmt
 	putCandidateStmt            *sql.Stmt
 	putGrantStmt                *sql.Stmt
@@ -1649,6 +1667,7 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		keyIsDoomedStmt:             q.keyIsDoomedStmt,
 		linkBlobStmt:                q.linkBlobStmt,
 		listAdmissionsStmt:          q.listAdmissionsStmt,
+		listAwaitingTagsStmt:        q.listAwaitingTagsStmt,
 		listBlobPageStmt:            q.listBlobPageStmt,
 		listChildrenStmt:            q.listChildrenStmt,
 		listColdManifestsStmt:       q.listColdManifestsStmt,
@@ -1679,6 +1698,7 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		listTagsOfStmt:              q.listTagsOfStmt,
 		listUpstreamsStmt:           q.listUpstreamsStmt,
 		moveBlobStmt:                q.moveBlobStmt,
+		newestTagAdmissionStmt:      q.newestTagAdmissionStmt,
 		postponeCandidateStmt:       q.postponeCandidateStmt,
 		putCandidateStmt:            q.putCandidateStmt,
 		putGrantStmt:                q.putGrantStmt,

@@ -190,6 +190,7 @@ CREATE TABLE admissions (
     created_at    BIGINT NOT NULL,
     PRIMARY KEY (repository_id, digest, via, tag)
 );
+CREATE INDEX admissions_tag ON admissions (repository_id, tag, created_at);
 
 -- Tag lists and referrers an upstream answered.
 CREATE TABLE cached_lists (

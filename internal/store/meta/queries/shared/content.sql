@@ -173,6 +173,18 @@ ON CONFLICT (repository_id, digest, via, tag) DO UPDATE SET created_at = exclude
 -- name: GetAdmission :one
 SELECT created_at FROM admissions WHERE repository_id = @repository_id AND digest = @digest AND via = @via AND tag = @tag;
 
+-- name: NewestTagAdmission :one
+SELECT digest, created_at FROM admissions WHERE repository_id = @repository_id AND via = 'tag' AND tag = @tag
+ORDER BY created_at DESC LIMIT 1;
+
+-- name: ListAwaitingTags :many
+-- Tags that were last heard to name a digest, lately, and do not point to anything newer.
+SELECT a.tag, a.created_at FROM admissions a
+WHERE a.repository_id = @repository_id AND a.digest = @digest AND a.via = 'tag' AND a.created_at >= @created_at
+    AND NOT EXISTS (SELECT 1 FROM admissions b WHERE b.repository_id = a.repository_id AND b.tag = a.tag AND b.via = 'tag' AND b.created_at > a.created_at)
+    AND NOT EXISTS (SELECT 1 FROM tags t WHERE t.repository_id = a.repository_id AND t.name = a.tag AND t.checked_at >= a.created_at)
+ORDER BY a.tag;
+
 -- name: AdmittedVia :one
 SELECT EXISTS (SELECT 1 FROM admissions WHERE repository_id = @repository_id AND digest = @digest AND via = @via);
 
