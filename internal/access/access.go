@@ -55,6 +55,16 @@ type Principal struct {
 // Nobody is the anonymous principal.
 func Nobody() Principal { return Principal{Kind: Anonymous, Name: "anonymous"} }
 
+// Behind returns p as it counts behind a virtual registry. A bearer token is limited to the names its client asked for at the
+// door, and a local member has its content under another name: there the user's grants decide, and the limit of the personal
+// token behind the login, if there is one.
+func (p Principal) Behind() Principal {
+	if p.Bearer {
+		p.Ceiling, p.Bearer = p.personal, false
+	}
+	return p
+}
+
 // IsAnonymous reports whether nobody is logged in.
 func (p Principal) IsAnonymous() bool { return p.ID == 0 }
 

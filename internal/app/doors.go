@@ -154,6 +154,7 @@ func (g gate) Challenge(r *http.Request, scope string, cause error) string {
 
 // mayPull is the guard of local members.
 func (g gate) mayPull(ctx context.Context, path string, public bool) error {
+	ctx = access.WithPrincipal(ctx, access.PrincipalFrom(ctx).Behind())
 	return g.Gate.Authorize(ctx, access.Request{Action: access.Pull, Path: path, Public: public})
 }
 

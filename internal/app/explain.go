@@ -210,5 +210,8 @@ func (s *server) refreshUpstream(ctx context.Context, name string) (api.Refreshe
 	err := s.db.Write(ctx, func(ctx context.Context, tx *meta.Tx) error {
 		return tx.SetStaleBefore(ctx, c.GroupID, c.UpstreamID, time.Now())
 	})
+	if err == nil {
+		s.live.now(ctx)
+	}
 	return api.Refreshed{Deferred: true}, err
 }

@@ -134,7 +134,7 @@ func (s *server) api(local bool) http.Handler {
 			ctx, _, err := s.gate.Authenticate(r)
 			return api.Caller{Principal: access.PrincipalFrom(ctx), RequestID: id}, err
 		},
-		Directory: s.dir, Definitions: s.db, Planner: s.planner, Explainer: s, Refresher: s, Checker: s, Version: Version, Log: s.log,
+		Directory: s.dir, Definitions: s.db, Planner: s, Explainer: s, Refresher: s, Checker: s, Version: Version, Log: s.log,
 	})
 }
 

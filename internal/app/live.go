@@ -109,6 +109,13 @@ func (l *live) fill(id cache.Identity) (cache.Fill, bool) {
 	return cache.Fill{}, false
 }
 
+// now puts a change that was just made in force, so that a script can go on with a pull. If that fails, follow goes on trying.
+func (l *live) now(ctx context.Context) {
+	if err := l.rebuild(ctx); err != nil {
+		l.log.Warn("a change is not in force yet", "error", err)
+	}
+}
+
 // follow rebuilds after changes until ctx ends.
 func (l *live) follow(ctx context.Context) {
 	l.db.Follow(ctx, func(c meta.Change) {

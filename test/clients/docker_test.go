@@ -81,7 +81,7 @@ func testDocker(t *testing.T, up *upstream) {
 
 	up.proc.stop()
 	d.forget()
-	for _, ref := range []string{byTag, byDigest, multi, own, w.addr + "/acme/hub/app:1.0"} {
+	for _, ref := range []string{byTag, byDigest, multi, own, w.addr + "/acme/hub/own/app:1.0"} {
 		d.run("pull", ref)
 	}
 	if again := d.run("inspect", "-f", "{{.Id}}", byTag); again != id {

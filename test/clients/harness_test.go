@@ -7,6 +7,7 @@ package clients
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -116,7 +117,7 @@ func eventually(t *testing.T, what string, f func() error) {
 	}
 }
 
-// run runs a client and returns its output; the test fails when the client does.
+// run runs a client and returns its standard output; the test fails when the client does.
 func run(t *testing.T, env []string, name string, args ...string) string {
 	t.Helper()
 	out, err := tryRun(t, env, name, args...)
@@ -132,8 +133,11 @@ func tryRun(t *testing.T, env []string, name string, args ...string) (string, er
 	defer cancel()
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Env = append(os.Environ(), env...)
-	out, err := cmd.CombinedOutput()
-	return string(out), err
+	out, err := cmd.Output()
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+		return string(out) + string(exit.Stderr), err
+	}
+	return strings.TrimSpace(string(out)), err
 }
 
 func writeFile(t *testing.T, path, content string) string {
