@@ -181,7 +181,7 @@ func (r *Registry) passBlob(ctx context.Context, q virtual.Query) virtual.Answer
 }
 
 func (r *Registry) opened(ctx context.Context, q virtual.Query, open func() (*registry.Blob, registry.CacheStatus, error)) virtual.Answer {
-	stop := timed(ctx, r.Now)
+	stop := timed(registry.TraceFrom(ctx))
 	b, status, err := open()
 	stop()
 	if err != nil {

@@ -59,9 +59,7 @@ func (fs *flights[V]) start(ctx context.Context, e *Fills, key flightKey, f func
 // (0 = as long as it takes). The time counts as spent on upstreams.
 func (fl *flight[V]) wait(ctx context.Context, patience time.Duration) (V, bool) {
 	began := time.Now()
-	defer func() {
-		registry.TraceFrom(ctx).Update(func(v *registry.TraceValues) { v.UpstreamTime += time.Since(began) })
-	}()
+	defer timed(registry.TraceFrom(ctx))()
 	var tooLong <-chan time.Time
 	if patience > 0 {
 		timer := time.NewTimer(patience - began.Sub(fl.began))
@@ -121,10 +119,11 @@ type refusal struct {
 	reason  string
 }
 
-// timed counts the time until the returned function is called as spent on upstreams.
-func timed(ctx context.Context, now func() time.Time) func() {
-	began := now()
+// timed counts the time until the returned function is called as spent waiting for upstreams: for an answer's beginning,
+// and for each part of a body that a client could have had sooner.
+func timed(t *registry.Trace) (stop func()) {
+	began := time.Now()
 	return func() {
-		registry.TraceFrom(ctx).Update(func(v *registry.TraceValues) { v.UpstreamTime += now().Sub(began) })
+		t.Update(func(v *registry.TraceValues) { v.UpstreamTime += time.Since(began) })
 	}
 }

@@ -93,11 +93,17 @@ func (f *follower) next(p []byte) (int, error) {
 	case ph == detached:
 		return 0, f.fromUpstream()
 	}
+	return 0, f.wait(changed)
+}
+
+// wait waits until the transfer has moved on.
+func (f *follower) wait(changed <-chan struct{}) error {
+	defer timed(registry.TraceFrom(f.ctx))()
 	select {
 	case <-changed:
-		return 0, nil
+		return nil
 	case <-f.ctx.Done():
-		return 0, context.Cause(f.ctx)
+		return context.Cause(f.ctx)
 	}
 }
 
@@ -142,12 +148,7 @@ func (f *follower) readSpool(s spool, p []byte, ph phase) (int, error) {
 	}
 	changed := f.t.waitLocked()
 	f.t.mu.Unlock()
-	select {
-	case <-changed:
-		return 0, nil
-	case <-f.ctx.Done():
-		return 0, context.Cause(f.ctx)
-	}
+	return 0, f.wait(changed)
 }
 
 // fromStore goes on from the committed blob.

@@ -101,7 +101,7 @@ func (e *Fills) passing(ctx context.Context, fill Fill, rng registry.Range, rele
 			return nil, errors.Join(err, b.Body.Close())
 		}
 	}
-	body := &passingBody{source: b.Body, release: release}
+	body := &passingBody{source: b.Body, release: release, trace: registry.TraceFrom(ctx)}
 	if err := body.align(b, rng); err != nil {
 		return nil, errors.Join(err, body.Close())
 	}
@@ -121,6 +121,7 @@ func (e *Fills) passing(ctx context.Context, fill Fill, rng registry.Range, rele
 type passingBody struct {
 	source  io.ReadCloser
 	release func()
+	trace   *registry.Trace
 	left    int64 // bytes that may still come, -1 = to the source's end
 	check   *sums
 	wrong   func(*wrongError)
@@ -200,7 +201,9 @@ func (p *passingBody) plain(out []byte) (int, error) {
 	if p.left > 0 {
 		out = out[:min(int64(len(out)), p.left)]
 	}
+	stop := timed(p.trace)
 	n, err := p.source.Read(out)
+	stop()
 	if p.left > 0 {
 		p.left -= int64(n)
 		if err == io.EOF && p.left > 0 { //nolint:errorlint // io.Reader promises io.EOF itself

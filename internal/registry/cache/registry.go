@@ -58,8 +58,6 @@ type Options struct {
 	NegativeFor    time.Duration // how long absent and denied are remembered; 30 s
 
 	Remote registry.Registry // package upstream, or any other kind
-	// Yield, if set, marks the context of a check: the upstream's rate budget is for misses first.
-	Yield func(context.Context) context.Context
 
 	Store   Store
 	Fills   *Fills           // shared by all caches of the process
@@ -90,9 +88,6 @@ func New(o Options) *Registry {
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
-	}
-	if o.Yield == nil {
-		o.Yield = func(ctx context.Context) context.Context { return ctx }
 	}
 	o.Log = o.Log.With("upstream", o.Name)
 	return &Registry{Options: o}

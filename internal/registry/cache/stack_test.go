@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/weir-registry/weir/internal/oci"
 	"github.com/weir-registry/weir/internal/registry"
 	"github.com/weir-registry/weir/internal/registry/cache"
 	"github.com/weir-registry/weir/internal/registry/registrytest"
@@ -28,7 +29,6 @@ func newStack(t *testing.T, change ...func(*cache.Options)) (*world, *registryte
 	return newWorld(t, append([]func(*cache.Options){func(o *cache.Options) {
 		o.Remote = client
 		o.RevalidateWait = 50 * time.Millisecond
-		o.Yield = nil
 	}}, change...)...), fake
 }
 
@@ -176,5 +176,67 @@ func TestWrongDigestHeader(t *testing.T) {
 	}
 	if p := w.peek(virtual.Query{Kind: virtual.KindManifest, Repository: alpine, Reference: latest}); p.State != virtual.Nothing {
 		t.Errorf("kept: %+v", p)
+	}
+}
+
+// TestChecksYieldToMisses: what little an upstream's rate limit has left is for images that are not here.
+func TestChecksYieldToMisses(t *testing.T) {
+	w, fake := newStack(t, func(o *cache.Options) { o.RevalidateWait = 5 * time.Second })
+	held, missing := registrytest.RandomImage(1, 1, 1000), registrytest.RandomImage(2, 1, 1000)
+	fake.Put(alpine, []string{"latest"}, held)
+	fake.Put("library/busybox", []string{"latest"}, missing)
+	fake.Set(func(b *registrytest.Behavior) { b.RateLimit, b.RateRemaining, b.RateWindow = 100, 11, 3600 })
+	w.want(w.ask(virtual.ModeGet, alpine, latest), held.Manifest.Digest, registry.CacheMiss) // leaves the reserve of ten
+	w.pass(2 * time.Hour)
+	fake.Forget()
+	for _, mode := range []virtual.Mode{virtual.ModeProbe, virtual.ModeGet} {
+		a := w.ask(mode, alpine, latest)
+		if w.want(a, held.Manifest.Digest, registry.CacheStale); !a.Limited {
+			t.Errorf("not for the rate limit: %s", a.Reason)
+		}
+	}
+	if n := fake.Count("", registrytest.KindManifest); n != 0 {
+		t.Errorf("%d requests for what is held", n)
+	}
+	w.want(w.ask(virtual.ModeGet, "library/busybox", latest), missing.Manifest.Digest, registry.CacheMiss)
+}
+
+// TestUpstreamTimeIsCounted: the wait for an upstream is told apart from the rest of a request's time, whatever was asked for,
+// and a hit has none.
+func TestUpstreamTimeIsCounted(t *testing.T) {
+	w, fake := newStack(t)
+	image := registrytest.RandomImage(1, 1, 1000)
+	fake.Put(alpine, []string{"latest"}, image)
+	spent := func(q virtual.Query) time.Duration {
+		t.Helper()
+		trace := &registry.Trace{}
+		q.Repository = alpine
+		a := w.Ask(registry.WithTrace(t.Context(), trace), q)
+		if a.Outcome != registry.Found {
+			t.Fatalf("%s: %s", a.Outcome, a.Reason)
+		}
+		if a.Blob != nil {
+			if _, err := io.Copy(io.Discard, a.Blob.Body); err != nil {
+				t.Error(err)
+			}
+			_ = a.Blob.Body.Close()
+		}
+		return trace.Values().UpstreamTime
+	}
+	for name, q := range map[string]virtual.Query{
+		"manifest":  {Kind: virtual.KindManifest, Mode: virtual.ModeGet, Reference: latest},
+		"blob":      {Kind: virtual.KindBlob, Mode: virtual.ModeGet, Reference: oci.ByDigest(image.Layers()[0].Digest)},
+		"tags":      {Kind: virtual.KindTags, Mode: virtual.ModeGet},
+		"referrers": {Kind: virtual.KindReferrers, Mode: virtual.ModeGet, Reference: oci.ByDigest(image.Manifest.Digest)},
+	} {
+		if took := spent(q); took <= 0 {
+			t.Errorf("%s, cold: %v", name, took)
+		}
+		if q.Kind == virtual.KindBlob {
+			w.settled(alpine, q.Reference.Digest)
+		}
+		if took := spent(q); took != 0 {
+			t.Errorf("%s, held: %v", name, took)
+		}
 	}
 }
