@@ -44,7 +44,7 @@ func (s *server) listen(ctx context.Context) (l *listeners, err error) {
 		return nil, err
 	}
 	l = &listeners{server: serve.NewServer(serve.ServerOptions{Log: s.log, Drain: time.Duration(c.ShutdownTimeout)})}
-	l.ops = ops.New(ops.Options{Metrics: s.metrics.Handler(s.log), Checks: []ops.Check{{Name: "database", Run: s.db.Ping}, {Name: "blobs", Run: s.blobsReady}}})
+	l.ops = ops.New(ops.Options{Metrics: s.metrics.Handler(s.log), Checks: []ops.Check{{Name: "database", Run: s.databaseReady}, {Name: "blobs", Run: s.blobsReady}}})
 	var certificate *serve.Certificate
 	if c.TLS.CertFile != "" {
 		if certificate, err = serve.LoadCertificate(c.TLS.CertFile, c.TLS.KeyFile, s.log, time.Now); err != nil {
@@ -138,6 +138,20 @@ func (s *server) api(local bool) http.Handler {
 	})
 }
 
+// databaseReady says whether rows can be read and written and what is held in memory follows the other replicas.
+func (s *server) databaseReady(ctx context.Context) error {
+	if err := s.db.Err(); err != nil {
+		return err
+	}
+	if behind := s.db.Behind(); behind > maxBehind {
+		return fmt.Errorf("the change feed is %s behind", behind.Round(time.Second))
+	}
+	return s.db.Ping(ctx)
+}
+
+// maxBehind is how late the change feed may be before the server asks for no more clients; the store reads through long before.
+const maxBehind = 30 * time.Second
+
 func (s *server) blobsReady(ctx context.Context) error {
 	_, err := s.blobs.Space(ctx)
 	return err
@@ -152,7 +166,7 @@ func (s *server) runner() *work.Runner {
 		HighBytes: budget / 100 * int64(c.Cache.HighWatermark), LowBytes: budget / 100 * int64(c.Cache.LowWatermark),
 	})
 	sweeper := uploads.New(s.store, s.blobs, uploads.Options{Log: s.log, Age: time.Duration(c.Limits.UploadTTL)})
-	checker := check.New(s.store, s.blobs, check.Options{Log: s.log})
+	checker := check.New(s.store, s.blobs, check.Options{Log: s.log, DropOrphans: true})
 	handlers := append(collector.Handlers(), sweeper.Handler(), checker.Handler(7*24*time.Hour))
 	return work.NewRunner(s.db, work.Options{Log: s.log, Metrics: s.metrics.Work}, handlers...)
 }
