@@ -10,6 +10,7 @@ import (
 type Caller struct {
 	PrincipalID int64  // 0 = anonymous
 	Principal   string // name, for logs
+	Accepted    bool   // credentials were shown and are good: a login, or an anonymous token
 	Address     string // of the client
 	RequestID   string
 	Via         string // the request's Via header, for requests that answering it takes: so a loop of any length is seen

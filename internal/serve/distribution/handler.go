@@ -237,9 +237,10 @@ func (c *call) scope() string {
 	return scope
 }
 
-// base answers /v2/: clients learn from it how to log in, so it must challenge everybody who has not.
+// base answers /v2/: clients learn from it how to log in, so it must challenge everybody who has not, and let everybody pass
+// who shows what the token endpoint gave out, be it an anonymous token.
 func (c *call) base() error {
-	if registry.CallerFrom(c.ctx()).PrincipalID == 0 {
+	if !registry.CallerFrom(c.ctx()).Accepted {
 		return c.refuse(oci.NewError(oci.CodeUnauthorized, "log in, or ask for an anonymous token"))
 	}
 	c.w.Header().Set("Content-Type", "application/json")

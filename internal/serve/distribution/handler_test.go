@@ -319,6 +319,9 @@ func TestAnonymousPull(t *testing.T) {
 	if resp, _ := get(t, as(""), http.MethodGet, s.URL+"/v2/", nil); resp.StatusCode != 401 {
 		t.Errorf("/v2/ without credentials: %s", resp.Status)
 	}
+	if resp, _ := get(t, as(""), http.MethodGet, s.URL+"/v2/", nil, "Authorization", "Bearer anonymous"); resp.StatusCode != 200 {
+		t.Errorf("/v2/ with an anonymous token: %s", resp.Status)
+	}
 	if resp, b := get(t, as("reader"), http.MethodGet, s.URL+"/v2/", nil); resp.StatusCode != 200 || string(b) != "{}" {
 		t.Errorf("/v2/ with credentials: %s %s", resp.Status, b)
 	}

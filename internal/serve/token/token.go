@@ -97,7 +97,7 @@ func (g *Gate) Authenticate(r *http.Request) (context.Context, registry.Caller, 
 	if err != nil {
 		return r.Context(), registry.Caller{}, err
 	}
-	caller := registry.Caller{PrincipalID: p.ID, Principal: p.Name}
+	caller := registry.Caller{PrincipalID: p.ID, Principal: p.Name, Accepted: p.Bearer || !p.IsAnonymous()}
 	if info := serve.FromContext(r.Context()); info != nil {
 		caller.Address, caller.RequestID = info.Client.String(), info.ID
 	}

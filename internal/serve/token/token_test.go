@@ -247,6 +247,29 @@ func TestRefreshTokens(t *testing.T) {
 	}
 }
 
+// TestAccepted tells an anonymous token from no token, and a login that was ignored from one that was good.
+func TestAccepted(t *testing.T) {
+	w := newWorld(t)
+	var anonymous answer
+	if err := json.Unmarshal(w.get("weir.test", "", "", "").Body.Bytes(), &anonymous); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		host, authorization string
+		want                bool
+	}{
+		{"weir.test", "", false}, {"weir.test", "Basic Og==", false}, // an empty name and password
+		{"weir.test", "Bearer " + anonymous.Token, true}, {"weir.test", "Bearer " + w.pat, true},
+		{"mirror.test", "Bearer eyJ", false}, {"mirror.test", "Bearer " + anonymous.Token, true},
+	} {
+		r := httptest.NewRequest(http.MethodGet, "http://"+c.host+"/v2/", nil)
+		r.Header.Set("Authorization", c.authorization)
+		if _, caller, err := w.gate.Authenticate(r); err != nil || caller.Accepted != c.want {
+			t.Errorf("%s with %.12q: %+v, %v", c.host, c.authorization, caller, err)
+		}
+	}
+}
+
 // The gate as the other doors see it.
 func TestGate(t *testing.T) {
 	w := newWorld(t)
