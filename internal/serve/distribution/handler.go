@@ -106,18 +106,19 @@ func (h *Handler) Serve(w http.ResponseWriter, r *http.Request) error {
 		}
 		return err
 	}
-	if viaSelf(r.Header, h.Instance) {
+	via := strings.Join(r.Header.Values("Via"), ", ")
+	if len(via) > maxVia || viaSelf(via, h.Instance) {
 		return errLoop
 	}
 	c := &call{Handler: h, request: req, w: w, r: r}
-	if err := c.authenticate(info); err != nil {
+	if err := c.authenticate(info, via); err != nil {
 		return err
 	}
 	return c.dispatch(info)
 }
 
 // authenticate puts the caller into the context. Wrong credentials are challenged like missing ones.
-func (c *call) authenticate(info *serve.Info) error {
+func (c *call) authenticate(info *serve.Info, via string) error {
 	ctx, caller, err := c.Access.Authenticate(c.r)
 	if err != nil {
 		return c.refuse(err)
@@ -126,6 +127,7 @@ func (c *call) authenticate(info *serve.Info) error {
 	if info != nil {
 		caller.RequestID, caller.Address = info.ID, info.Client.String()
 	}
+	caller.Via = via
 	c.r = c.r.WithContext(registry.WithCaller(ctx, caller))
 	return nil
 }

@@ -74,6 +74,36 @@ func TestLoopIsRefused(t *testing.T) {
 	}
 }
 
+// asked keeps who asked.
+type asked struct {
+	registry.Registry
+	by *registry.Caller
+}
+
+func (r asked) Manifest(ctx context.Context, name string, ref oci.Reference) (*registry.Manifest, error) {
+	*r.by = registry.CallerFrom(ctx)
+	return r.Registry.Manifest(ctx, name, ref)
+}
+
+// TestViaIsHandedOn: what answers the request learns through whose hands it came, so that a loop through several instances
+// ends at the first one that sees it again.
+func TestViaIsHandedOn(t *testing.T) {
+	var by registry.Caller
+	memory := registrytest.NewMemory()
+	push(t, memory, "a")
+	s := (&world{virtual: asked{memory, &by}, opts: distribution.Options{Instance: "weir-7"}}).open(t)
+	url := s.URL + "/v2/g/v/a/manifests/t"
+	if resp, b := get(t, as("reader"), http.MethodGet, url, nil, "Via", "1.1 weir-8", "Via", "1.1 proxy (nginx)"); resp.StatusCode != 200 {
+		t.Fatalf("%s %s", resp.Status, b)
+	}
+	if by.Via != "1.1 weir-8, 1.1 proxy (nginx)" || by.Principal != "reader" {
+		t.Errorf("asked by %+v", by)
+	}
+	if resp, _ := get(t, as("reader"), http.MethodGet, url, nil, "Via", strings.Repeat("1.1 weir-8, ", 100)); resp.StatusCode != http.StatusLoopDetected {
+		t.Errorf("a hundred hops: %s", resp.Status)
+	}
+}
+
 // traced fills in the trace like a virtual registry does.
 type traced struct {
 	registry.Registry

@@ -82,17 +82,18 @@ func writeNotModified(w http.ResponseWriter) error {
 	return nil
 }
 
+// maxVia bounds the Via header in bytes, since it goes on to upstreams: room for some twenty hops.
+const maxVia = 1 << 10
+
 // viaSelf reports whether a Via header names instance: the request has been here before.
-func viaSelf(h http.Header, instance string) bool {
+func viaSelf(via, instance string) bool {
 	if instance == "" {
 		return false
 	}
-	for _, line := range h.Values("Via") {
-		for hop := range strings.SplitSeq(line, ",") {
-			fields := strings.Fields(hop) // protocol, received-by, comment
-			if len(fields) >= 2 && fields[1] == instance {
-				return true
-			}
+	for hop := range strings.SplitSeq(via, ",") {
+		fields := strings.Fields(hop) // protocol, received-by, comment
+		if len(fields) >= 2 && fields[1] == instance {
+			return true
 		}
 	}
 	return false
