@@ -34,23 +34,25 @@ type weir struct {
 	data string
 	addr string
 	ops  string
+	env  []string
 	proc *process
 }
 
-func startWeir(t *testing.T) *weir {
+// startWeir starts the server with settings beside those every test has.
+func startWeir(t *testing.T, env ...string) *weir {
 	t.Helper()
 	bin, err := binary()
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &weir{t: t, bin: bin, data: filepath.Join(t.TempDir(), "data"), addr: "127.0.0.1:" + freePort(t), ops: "127.0.0.1:" + freePort(t)}
+	w := &weir{t: t, bin: bin, data: filepath.Join(t.TempDir(), "data"), addr: "127.0.0.1:" + freePort(t), ops: "127.0.0.1:" + freePort(t), env: env}
 	w.start()
 	return w
 }
 
 func (w *weir) start() {
 	w.t.Helper()
-	env := []string{"WEIR_ADMIN_PASSWORD=" + adminPassword, "WEIR_UPSTREAM_ALLOW_PRIVATE_NETWORKS=true", "WEIR_OPS_LISTEN=" + w.ops}
+	env := append([]string{"WEIR_ADMIN_PASSWORD=" + adminPassword, "WEIR_UPSTREAM_ALLOW_PRIVATE_NETWORKS=true", "WEIR_OPS_LISTEN=" + w.ops}, w.env...)
 	w.proc = start(w.t, env, w.bin, "serve", "--data", w.data, "--listen", w.addr)
 	eventually(w.t, "weir is ready", func() error {
 		resp, err := http.Get("http://" + w.ops + "/readyz")
