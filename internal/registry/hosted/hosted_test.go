@@ -103,6 +103,30 @@ func TestDeleteOfANeededBlobIs405(t *testing.T) {
 	}
 }
 
+// TestTwoRequestsOnOneUpload: the second is told so, the first is not disturbed, and later the upload goes on.
+func TestTwoRequestsOnOneUpload(t *testing.T) {
+	r, ctx := hosted.New(open(t), 1, nil), t.Context()
+	c := registrytest.RandomBlob(1, 100)
+	first, err := r.StartUpload(ctx, "a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = r.ResumeUpload(ctx, "a", first.ID())
+	if e, ok := errors.AsType[*oci.Error](err); !ok || e.Code != oci.CodeBlobUploadInvalid || e.Status() != 409 || e.RetryAfter <= 0 {
+		t.Errorf("while the first works on it: %v", err)
+	}
+	if err := errors.Join(first.Append(ctx, 0, c.Reader(0)), first.Close()); err != nil {
+		t.Fatal(err)
+	}
+	second, err := r.ResumeUpload(ctx, "a", first.ID())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := second.Commit(ctx, c.Digest); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestTransferIsolation: what another group, or another repository of one's own, holds is of no use without a mount.
 func TestTransferIsolation(t *testing.T) {
 	s, ctx := open(t), t.Context()

@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/weir-registry/weir/internal/oci"
 	"github.com/weir-registry/weir/internal/registry"
@@ -60,6 +61,12 @@ var (
 	errUpload   = oci.NewError(oci.CodeBlobUploadUnknown, "there is no such upload in this repository; start a new one")
 )
 
+// errBusy is for two requests on one upload. The specification has no status for it. 416 would send clients of chunked uploads
+// asking where to go on, which is just as busy; 404 would make them drop what the other request is sending. To
+// BLOB_UPLOAD_INVALID docker, crane and skopeo --retry-times answer with a new try, and containerd ends the push with the message.
+var errBusy = oci.NewError(oci.CodeBlobUploadInvalid, "another request is working on this upload; wait for it, or start a new upload").
+	WithStatus(409).WithRetryAfter(time.Second)
+
 // explain turns the store's errors into protocol errors; missing stands for "not found".
 func explain(err error, missing *oci.Error, operation, object string) error {
 	if e, ok := errors.AsType[*store.MissingError](err); ok {
@@ -73,6 +80,8 @@ func explain(err error, missing *oci.Error, operation, object string) error {
 		return oci.NewError(oci.CodeDigestInvalid, "the bytes that arrived have another digest")
 	case errors.Is(err, store.ErrOffset):
 		return oci.NewError(oci.CodeRangeInvalid, "the chunk does not begin where the upload ends")
+	case errors.Is(err, store.ErrBusy):
+		return errBusy.WithCause(err)
 	case errors.Is(err, store.ErrInUse):
 		// 405 as the specification has it for deletions that are not allowed, and a code that says why.
 		return oci.NewError(oci.CodeDenied, "a manifest of this repository still needs the blob; delete the manifest first").WithStatus(405)
