@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"encoding/json"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -62,13 +64,44 @@ func (s *suite) do(t *testing.T, method, where string, options ...option) *respo
 	}
 	s.authorize(req)
 	r := s.send(t, req)
-	if r.StatusCode != http.StatusUnauthorized || !s.login(t, req, r) {
-		return r
+	if r.StatusCode == http.StatusUnauthorized && s.login(t, req, r) {
+		if req.GetBody != nil {
+			req.Body, _ = req.GetBody()
+		}
+		r = s.send(t, req)
 	}
-	if req.GetBody != nil {
-		req.Body, _ = req.GetBody()
+	s.compareHead(t, req, r)
+	return r
+}
+
+// varying are headers that tell of one answer rather than of what was asked for. A cache may have become warmer in between.
+var varying = []string{"Date", "Age", "Cache-Status", "Warning", "Weir-Decision", "X-Request-Id", "Transfer-Encoding"}
+
+// compareHead holds every GET of a manifest or blob against a HEAD of the same: it must answer the same but the body. Ranges are
+// for GET alone (RFC 9110, section 14.2).
+func (s *suite) compareHead(t *testing.T, req *http.Request, get *response) {
+	t.Helper()
+	path := req.URL.Path
+	if req.Method != http.MethodGet || req.Header.Get("Range") != "" || !strings.Contains(path, "/manifests/") && !strings.Contains(path, "/blobs/") {
+		return
 	}
-	return s.send(t, req)
+	if strings.Contains(path, "/blobs/uploads/") {
+		return
+	}
+	again := req.Clone(req.Context())
+	again.Method = http.MethodHead
+	head := s.send(t, again)
+	if head.StatusCode != get.StatusCode || len(head.body) > 0 {
+		t.Errorf("%s: %s and %d bytes of body; GET: %s", head.request, head.Status, len(head.body), get.Status)
+	}
+	a, b := get.Header.Clone(), head.Header.Clone()
+	for _, h := range varying {
+		a.Del(h)
+		b.Del(h)
+	}
+	if !maps.EqualFunc(a, b, slices.Equal) {
+		t.Errorf("%s: headers %v; GET: %v", head.request, b, a)
+	}
 }
 
 func (s *suite) send(t *testing.T, req *http.Request) *response {

@@ -52,7 +52,7 @@ var readers = []struct {
   registries: [{name: hub, anonymous_pull: true, members: [{upstream: own}]}]}]`)
 		admin := s.As("admin")
 		return s.URL, "acme/hub/", func(t *testing.T, repository string, tags []string, image registrytest.Image) {
-			admin.Push(t, "acme/own/"+repository, tags, image)
+			admin.Push(t, "acme/"+repository, tags, image)
 		}
 	}},
 	{"weir", func(t *testing.T) (string, string, func(*testing.T, string, []string, registrytest.Image)) {
@@ -87,7 +87,7 @@ func TestConformanceRead(t *testing.T) {
 		t.Run(r.name, func(t *testing.T) {
 			t.Parallel()
 			url, prefix, put := r.make(t)
-			c := conformance.Config{URL: url, Name: prefix + "conformance/test", ReadOnly: true}
+			c := conformance.Config{URL: url, Name: prefix + "own/test", ReadOnly: true}
 			c.Put = func(t *testing.T, repository string, tags []string, image registrytest.Image) {
 				put(t, repository[len(prefix):], tags, image)
 			}
