@@ -10,6 +10,13 @@ import (
 // least 4 MiB must be accepted).
 const MaxManifestSize = 4 << 20
 
+// Bounds within that size. The largest indexes in use have some hundreds of children, and 10,000 with platforms and annotations
+// have fewer than 100,000 values; but 4 MiB of "{}" would become 200 MB of descriptors.
+const (
+	MaxDescriptors = 10_000
+	maxValues      = 100_000
+)
+
 // Errors of ParseManifest.
 var (
 	ErrManifest        = errors.New("not a manifest")
@@ -50,8 +57,11 @@ type envelope struct {
 
 // ParseManifest reads the parts of payload that a registry acts on and leaves everything else alone: unknown fields and
 // media types are fine. contentType is the media type it was sent with; a payload that names another one is ErrManifest.
-// Every descriptor returned has a well-formed digest and a size of zero or more.
+// Every descriptor returned has a well-formed digest and a size of zero or more, and there are at most MaxDescriptors.
 func ParseManifest(contentType string, payload []byte) (*Manifest, error) {
+	if values(payload) > maxValues {
+		return nil, fmt.Errorf("%w: it has too many parts", ErrManifest)
+	}
 	var e envelope
 	if err := json.Unmarshal(payload, &e); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrManifest, err)
@@ -73,6 +83,9 @@ func ParseManifest(contentType string, payload []byte) (*Manifest, error) {
 }
 
 func (m *Manifest) check() error {
+	if len(m.Layers)+len(m.Children) > MaxDescriptors {
+		return fmt.Errorf("%w: it refers to more than %d others", ErrManifest, MaxDescriptors)
+	}
 	all := append(m.Blobs(), m.Children...)
 	if m.Subject != nil {
 		all = append(all, *m.Subject)
@@ -86,4 +99,20 @@ func (m *Manifest) check() error {
 		}
 	}
 	return nil
+}
+
+// values is how many values JSON text has at most, without decoding it: one for each separator and opening outside strings.
+func values(text []byte) int {
+	n, quoted := 1, false
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; {
+		case c == '"':
+			quoted = !quoted
+		case quoted && c == '\\':
+			i++
+		case !quoted && (c == ',' || c == '{' || c == '['):
+			n++
+		}
+	}
+	return n
 }

@@ -3,6 +3,7 @@ package oci
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 )
@@ -37,6 +38,64 @@ func TestParseManifestRefuses(t *testing.T) {
 	} {
 		if _, err := ParseManifest(c.contentType, []byte(c.payload)); !errors.Is(err, c.want) {
 			t.Errorf("%s: %v, want %v", name, err, c.want)
+		}
+	}
+}
+
+// TestParseManifestIsBounded: what a hostile payload of the full size costs stays far below what it could.
+func TestParseManifestIsBounded(t *testing.T) {
+	digest := string(DigestOf(SHA256, nil))
+	fill := func(start, part, end string) string {
+		return start + strings.Repeat(part+",", (MaxManifestSize-len(start)-len(part)-len(end))/(len(part)+1)) + part + end
+	}
+	var keys strings.Builder
+	for i := range 350_000 {
+		fmt.Fprintf(&keys, `"%06x":"",`, i)
+	}
+	for name, payload := range map[string]string{
+		"empty children": fill(`{"manifests":[`, `{}`, `]}`),
+		"null layers":    fill(`{"layers":[`, `null`, `]}`),
+		"few nulls":      `{"layers":[` + strings.Repeat("null,", maxValues-3) + `null]}`,
+		"numbers":        fill(`{"blobs":[`, `0`, `]}`),
+		"nesting":        strings.Repeat("[", MaxManifestSize),
+		"nested unknown": `{"x":` + strings.Repeat(`{"x":`, 700_000),
+		"annotations":    `{"annotations":{` + keys.String() + `"":""}}`,
+		"URLs":           fill(`{"layers":[{"urls":[`, `""`, `]}]}`),
+		"children":       fill(`{"manifests":[`, `{"digest":"`+digest+`"}`, `]}`),
+	} {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		_, err := ParseManifest("", []byte(payload))
+		runtime.ReadMemStats(&after)
+		if !errors.Is(err, ErrManifest) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if spent := after.TotalAlloc - before.TotalAlloc; spent > 80<<20 {
+			t.Errorf("%s: %d MiB allocated", name, spent>>20)
+		} else {
+			t.Logf("%s: %d KiB allocated", name, spent>>10)
+		}
+	}
+}
+
+// TestParseManifestTakesLargeOnes: an index as large as anyone makes, and text that only looks like structure, are fine.
+func TestParseManifestTakesLargeOnes(t *testing.T) {
+	child := fmt.Sprintf(`{"mediaType":%q,"digest":%q,"size":1,"platform":{"os":"linux","architecture":"arm","variant":"v7"}}`,
+		MediaTypeImageManifest, DigestOf(SHA256, nil))
+	index := `{"manifests":[` + strings.Repeat(child+",", MaxDescriptors-1) + child + `],"annotations":{"sbom":"\"` + strings.Repeat("{,[", 300_000) + `"}}`
+	m, err := ParseManifest("", []byte(index))
+	if err != nil || len(m.Children) != MaxDescriptors || len(index) > MaxManifestSize {
+		t.Errorf("%d bytes: %v", len(index), err)
+	}
+}
+
+func BenchmarkParseManifest(b *testing.B) {
+	layer := fmt.Sprintf(`{"mediaType":"application/vnd.oci.image.layer.v1.tar+gzip","digest":%q,"size":1}`, DigestOf(SHA256, nil))
+	payload := []byte(`{"schemaVersion":2,"config":` + layer + `,"layers":[` + strings.Repeat(layer+",", 19) + layer + `]}`)
+	b.SetBytes(int64(len(payload)))
+	for b.Loop() {
+		if _, err := ParseManifest("", payload); err != nil {
+			b.Fatal(err)
 		}
 	}
 }
