@@ -7,7 +7,6 @@ TOOLS   := .tools
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X github.com/weir-registry/weir/internal/app.Version=$(VERSION)
 GOTOOL  := go build -modfile=tools/go.mod
-# One package at a time keeps real servers and the race detector within two cores.
 TESTFLAGS ?= -race -timeout 15m
 
 .PHONY: help
@@ -47,11 +46,14 @@ lint: $(TOOLS)/golangci-lint ## static analysis
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); echo 'run make fmt'; exit 1; }
 	go vet ./...
 	$(TOOLS)/golangci-lint run ./...
+	$(TOOLS)/golangci-lint run --build-tags clients ./test/clients/...
 
 .PHONY: generate
 generate: $(TOOLS)/sqlc ## regenerate SQL code and generated documents
 	$(TOOLS)/sqlc generate
-	UPDATE_GOLDEN=1 go test ./internal/... -run 'Golden|Generated' -count=1 >/dev/null
+	go test -count=1 ./internal/config ./internal/telemetry -run Reference -update >/dev/null
+	go test -count=1 ./internal/serve/api -run OpenAPI -update >/dev/null
+	go test -count=1 ./internal/serve/distribution -run ErrorBytes -update >/dev/null
 
 .PHONY: generated
 generated: $(TOOLS)/sqlc ## fail when generated code differs from what is committed
@@ -67,7 +69,7 @@ fuzz: ## fuzz each parser for a minute (FUZZTIME=10m for longer)
 
 .PHONY: bench
 bench: build ## benchmarks with their floors in the same run
-	go test -run '^$$' -bench . -benchmem ./internal/...
+	go test -run '^$$' -bench . -benchmem ./internal/... ./test/bench
 
 .PHONY: shape
 shape: ## report the longest files and functions
