@@ -1,18 +1,16 @@
 package distribution
 
-import (
-	"github.com/weir-registry/weir/internal/oci"
-	"github.com/weir-registry/weir/internal/registry"
-)
+import "github.com/weir-registry/weir/internal/registry"
 
 // maxCatalogScan bounds how many names one request looks at for those the caller may read. A page may be shorter than
 // asked for then, and its Link leads on.
 const maxCatalogScan = 10_000
 
-// catalog lists the hosted repositories that the caller may pull from.
+// catalog lists the hosted repositories that the caller may pull from. A bearer token for it covers listing, not pulling, so that
+// is what is asked for each name.
 func (c *call) catalog() error {
-	if registry.CallerFrom(c.ctx()).PrincipalID == 0 {
-		return c.refuse(oci.NewError(oci.CodeUnauthorized, "log in to list repositories"))
+	if err := c.Access.Authorize(c.ctx(), Catalog, Target{}); err != nil {
+		return c.refuse(err)
 	}
 	page := c.pageSize()
 	names, last, more, err := c.readable(page)
@@ -45,7 +43,7 @@ func (c *call) readable(page registry.Page) (names []string, last string, more b
 		for i, name := range list.Repositories {
 			last = name
 			target, err := c.Namespace.Resolve(c.ctx(), Door{Name: name})
-			if err == nil && c.Access.Authorize(c.ctx(), Pull, target) == nil {
+			if err == nil && (target.Anonymous || c.Access.Authorize(c.ctx(), Catalog, target) == nil) {
 				names = append(names, name)
 			}
 			if len(names) == page.N {

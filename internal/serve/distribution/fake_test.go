@@ -71,7 +71,7 @@ func (w *world) Authorize(ctx context.Context, a distribution.Action, t distribu
 	switch who := registry.CallerFrom(ctx).Principal; {
 	case who == "admin", t.Anonymous && a == distribution.Pull:
 		return nil
-	case who == "reader" && a == distribution.Pull && !strings.HasPrefix(t.Path, "g/private"):
+	case who == "reader" && (a == distribution.Pull || a == distribution.Catalog) && !strings.HasPrefix(t.Path, "g/private"):
 		return nil
 	case who == "" || who == "anonymous":
 		return oci.NewError(oci.CodeUnauthorized, "log in to "+string(a)+" "+t.Path)

@@ -26,6 +26,8 @@ const (
 	Pull   Action = "pull"
 	Push   Action = "push"
 	Delete Action = "delete"
+
+	Catalog Action = "catalog" // list names; of all, with the zero Target, means those that may be listed one by one
 )
 
 // Door is where and how a client named a repository.
