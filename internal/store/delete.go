@@ -119,6 +119,9 @@ func (c *change) releaseReferrers(ctx context.Context, subject []byte, at time.T
 	for _, referrer := range referrers {
 		c.review(CandidateManifest, referrer, at)
 	}
+	if err := c.forgetListed(ctx, subject); err != nil {
+		return err
+	}
 	return c.DeleteList(ctx, query.DeleteListParams{RepositoryID: c.repository.ID, Kind: "referrers", Subject: subject})
 }
 

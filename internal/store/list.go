@@ -1,9 +1,13 @@
 package store
 
 import (
+	"bytes"
 	"context"
+	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/weir-registry/weir/internal/oci"
 	"github.com/weir-registry/weir/internal/store/meta/query"
@@ -32,6 +36,50 @@ func (s *Store) HostedRepositories(ctx context.Context, group int64, after strin
 	}
 	return names, nil
 }
+
+// PutList keeps an upstream's answer. What a list of referrers names can be asked for from then on, by whoever may have the
+// subject.
+func (s *Store) PutList(ctx context.Context, l List) error {
+	subject := optionalDigest(l.Subject)
+	err := s.changeNamed(ctx, l.Repository, func(ctx context.Context, c *change) error {
+		old, err := c.GetList(ctx, query.GetListParams{RepositoryID: c.repository.ID, Kind: l.Kind, Subject: subject})
+		if err != nil && !errors.Is(err, sql.ErrNoRows) {
+			return err
+		}
+		if l.Subject != "" && (err != nil || !bytes.Equal(old.Payload, l.Payload)) {
+			if err := c.admitListed(ctx, subject, l.Referrers); err != nil {
+				return err
+			}
+		}
+		return c.PutList(ctx, query.PutListParams{
+			RepositoryID: c.repository.ID, Kind: l.Kind, Subject: subject, Payload: l.Payload, CheckedAt: micros(l.CheckedAt),
+		})
+	})
+	if err != nil {
+		return fmt.Errorf("keep the list of %s: %w", l.Kind, err)
+	}
+	return nil
+}
+
+// admitListed makes the listed referrers of a subject those admitted ViaList, and no others.
+func (c *change) admitListed(ctx context.Context, subject []byte, referrers []oci.Digest) error {
+	if err := c.forgetListed(ctx, subject); err != nil {
+		return err
+	}
+	for _, digest := range referrers {
+		if err := c.admit(ctx, oci.DigestBytes(digest), ViaList, subjectTag(subject)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *change) forgetListed(ctx context.Context, subject []byte) error {
+	return c.ForgetListed(ctx, query.ForgetListedParams{RepositoryID: c.repository.ID, Tag: subjectTag(subject)})
+}
+
+// subjectTag is the tag that speaks of a digest (distribution specification, "Referrers Tag Schema"), but for its length.
+func subjectTag(digest []byte) string { return strings.Replace(digestText(digest), ":", "-", 1) }
 
 // Referrers lists manifests whose subject is digest, with artifact type and annotations, at most limit of them (at most
 // 10,000), in order of digest. artifactType filters unless it is empty.

@@ -203,7 +203,7 @@ func TestReferrersAndLists(t *testing.T) {
 			t.Errorf("referrers %+v, signatures %+v", all, signatures)
 		}
 		at := time.UnixMicro(1_700_000_000_000_000).UTC()
-		ok(t, s.PutList(ctx, cached, "tags", "", []byte(`["1"]`), at))
+		ok(t, s.PutList(ctx, List{Repository: cached, Kind: "tags", Payload: []byte(`["1"]`), CheckedAt: at}))
 		cid, err := s.RepositoryID(ctx, cached)
 		ok(t, err)
 		payload, checked, err := s.List(ctx, cid, "tags", "")

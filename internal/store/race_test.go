@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -152,6 +154,51 @@ func TestAdmissions(t *testing.T) {
 			_ = tag
 			break
 		}
+	})
+}
+
+// TestAdmissionsOfReferrers: a referrer is admitted through its subject for as long as it is here or listed.
+func TestAdmissionsOfReferrers(t *testing.T) {
+	run(t, Options{Grace: time.Hour}, func(t *testing.T, s *Store) {
+		ctx, subject := t.Context(), newImage("subject")
+		signature, sbom := newReferrer(subject.digest, "a/signature"), newReferrer(subject.digest, "a/sbom")
+		speaks := strings.Replace(string(subject.digest), ":", "-", 1)
+		id := mustPush(t, s, cached, subject, "1.0")
+		check := func(what string, id int64, d oci.Digest, want ...string) {
+			t.Helper()
+			var got []string
+			for tag, err := range s.Admissions(ctx, id, d) {
+				ok(t, err)
+				got = append(got, tag)
+			}
+			if slices.Sort(got); !slices.Equal(got, want) {
+				t.Errorf("%s: admitted by %q, want %q", what, got, want)
+			}
+		}
+		list := func(payload string, referrers ...oci.Digest) {
+			t.Helper()
+			ok(t, s.PutList(ctx, List{
+				Repository: cached, Kind: "referrers", Subject: subject.digest, Payload: []byte(payload), CheckedAt: s.now(), Referrers: referrers,
+			}))
+		}
+		check("unheard of", id, signature.digest)
+		list("1", signature.digest, sbom.digest)
+		list("1", signature.digest, sbom.digest) // confirmed
+		check("listed", id, signature.digest, speaks)
+		mustPush(t, s, cached, signature)
+		check("listed and here", id, signature.digest, "", speaks)
+		list("2", signature.digest)
+		check("listed no more", id, sbom.digest)
+		ok(t, s.DeleteManifest(ctx, id, signature.digest))
+		check("gone but listed", id, signature.digest, speaks)
+		ok(t, s.DeleteManifest(ctx, id, subject.digest))
+		check("gone with its subject", id, signature.digest)
+		_, err := s.Tag(ctx, id, speaks)
+		want(t, err, ErrNotFound) // no tag comes of it
+
+		hosted := mustPush(t, s, acme, signature)
+		check("pushed", hosted, signature.digest, "", speaks)
+		check("elsewhere", id, signature.digest)
 	})
 }
 

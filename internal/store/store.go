@@ -72,10 +72,14 @@ type Blob struct {
 type Via string
 
 // Ways in. Children and blobs of an admitted manifest are admitted through their parents and need no record of their own.
+// Referrers are admitted through their subject: the record's tag is the one that speaks of it, "sha256-<hex>", whether or not
+// there is such a tag.
 const (
-	ViaTag    Via = "tag"
-	ViaPush   Via = "push"
-	ViaDigest Via = "digest"
+	ViaTag     Via = "tag"
+	ViaPush    Via = "push"
+	ViaDigest  Via = "digest"
+	ViaSubject Via = "subject" // the manifest names its subject; ends with the manifest
+	ViaList    Via = "list"    // an upstream listed it as a referrer; ends with that list
 )
 
 // PutManifest is one manifest to store together with everything that belongs to it.
@@ -90,4 +94,14 @@ type PutManifest struct {
 	CheckedAt  time.Time     // freshness of Tags; zero for hosted content
 	Strict     bool          // hosted push: refuse (*MissingError) when config, layers or children are not in the repository
 	Sparse     bool          // with Strict: children of an index may be missing
+}
+
+// List is an upstream's answer to keep.
+type List struct {
+	Repository RepositoryKey // created if it does not exist
+	Kind       string        // "tags", "referrers"
+	Subject    oci.Digest    // of referrers
+	Payload    []byte
+	CheckedAt  time.Time
+	Referrers  []oci.Digest // of Subject, each admitted ViaList until another list takes the place of this one
 }

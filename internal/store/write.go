@@ -132,6 +132,11 @@ func (s *Store) putManifest(ctx context.Context, c *change, p PutManifest, rows 
 			return fmt.Errorf("tag %s: %w", tag, err)
 		}
 	}
+	if rows.manifest.Subject != nil {
+		if err := c.admit(ctx, rows.manifest.Digest, ViaSubject, subjectTag(rows.manifest.Subject)); err != nil {
+			return err
+		}
+	}
 	if len(rows.tags) == 0 && p.Via != "" {
 		if err := c.admit(ctx, rows.manifest.Digest, p.Via, ""); err != nil {
 			return err
@@ -347,17 +352,4 @@ func (s *Store) admittedLately(ctx context.Context, key RepositoryKey, digest oc
 		return false, fmt.Errorf("read the admission of %s: %w", digest, err)
 	}
 	return s.now().Sub(fromMicros(at)) < s.grace/2, nil
-}
-
-// PutList keeps an upstream's answer.
-func (s *Store) PutList(ctx context.Context, key RepositoryKey, kind string, subject oci.Digest, payload []byte, at time.Time) error {
-	err := s.changeNamed(ctx, key, func(ctx context.Context, c *change) error {
-		return c.PutList(ctx, query.PutListParams{
-			RepositoryID: c.repository.ID, Kind: kind, Subject: optionalDigest(subject), Payload: payload, CheckedAt: micros(at),
-		})
-	})
-	if err != nil {
-		return fmt.Errorf("keep the list of %s: %w", kind, err)
-	}
-	return nil
 }

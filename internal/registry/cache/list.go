@@ -9,6 +9,7 @@ import (
 	"github.com/weir-registry/weir/internal/oci"
 	"github.com/weir-registry/weir/internal/registry"
 	"github.com/weir-registry/weir/internal/registry/virtual"
+	"github.com/weir-registry/weir/internal/store"
 )
 
 // Kinds of cached list.
@@ -201,10 +202,22 @@ func (r *Registry) listFlight(ctx context.Context, q virtual.Query, key flightKe
 		if !probe {
 			r.Fills.failures.drop(key)
 			r.forgetRefusal(key)
-			if err := r.Store.PutList(ctx, r.key(q.Repository), kind, q.Reference.Digest, payload, r.Now()); err != nil {
-				r.Log.Warn("a list passes through uncached", "repository", q.Repository, "kind", kind, "error", err)
-			}
+			r.keepList(ctx, q, kind, list, payload)
 		}
 		return listResult{payload: payload}
 	})
+}
+
+// keepList stores a list. Clients fetch what a list of referrers names by digest, so it must be admitted now.
+func (r *Registry) keepList(ctx context.Context, q virtual.Query, kind string, list any, payload []byte) {
+	l := store.List{
+		Repository: r.key(q.Repository), Kind: kind, Subject: q.Reference.Digest, Payload: payload, CheckedAt: r.Now(),
+	}
+	referrers, _ := list.([]oci.Descriptor)
+	for _, d := range referrers {
+		l.Referrers = append(l.Referrers, d.Digest)
+	}
+	if err := r.Store.PutList(ctx, l); err != nil {
+		r.Log.Warn("a list passes through uncached", "repository", q.Repository, "kind", kind, "error", err)
+	}
 }

@@ -30,7 +30,7 @@ type Store interface {
 	ConfirmTag(ctx context.Context, repository int64, name string, digest oci.Digest, at time.Time) error
 	Admit(ctx context.Context, key store.RepositoryKey, digest oci.Digest, via store.Via, tag string) error
 	LinkBlob(ctx context.Context, key store.RepositoryKey, digest oci.Digest) (store.Blob, error)
-	PutList(ctx context.Context, key store.RepositoryKey, kind string, subject oci.Digest, payload []byte, at time.Time) error
+	PutList(ctx context.Context, l store.List) error
 	DeleteTag(ctx context.Context, repository int64, name string) error
 	Pulled(repository int64, digest oci.Digest)
 }

@@ -574,7 +574,7 @@ func (q *Queries) FindRepository(ctx context.Context, arg FindRepositoryParams) 
 }
 
 const forgetAdmissions = `-- name: ForgetAdmissions :exec
-DELETE FROM admissions WHERE admissions.repository_id = $1 AND admissions.digest = $2
+DELETE FROM admissions WHERE admissions.repository_id = $1 AND admissions.digest = $2 AND admissions.via <> 'list'
     AND NOT EXISTS (SELECT 1 FROM manifests m WHERE m.repository_id = admissions.repository_id AND m.digest = admissions.digest)
     AND NOT EXISTS (SELECT 1 FROM blob_links l WHERE l.repository_id = admissions.repository_id AND l.digest = admissions.digest)
 `
@@ -586,6 +586,20 @@ type ForgetAdmissionsParams struct {
 
 func (q *Queries) ForgetAdmissions(ctx context.Context, arg ForgetAdmissionsParams) error {
 	_, err := q.exec(ctx, q.forgetAdmissionsStmt, forgetAdmissions, arg.RepositoryID, arg.Digest)
+	return err
+}
+
+const forgetListed = `-- name: ForgetListed :exec
+DELETE FROM admissions WHERE repository_id = $1 AND via = 'list' AND tag = $2
+`
+
+type ForgetListedParams struct {
+	RepositoryID int64
+	Tag          string
+}
+
+func (q *Queries) ForgetListed(ctx context.Context, arg ForgetListedParams) error {
+	_, err := q.exec(ctx, q.forgetListedStmt, forgetListed, arg.RepositoryID, arg.Tag)
 	return err
 }
 

@@ -201,6 +201,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.forgetAdmissionsStmt, err = db.PrepareContext(ctx, forgetAdmissions); err != nil {
 		return nil, fmt.Errorf("error preparing query ForgetAdmissions: %w", err)
 	}
+	if q.forgetListedStmt, err = db.PrepareContext(ctx, forgetListed); err != nil {
+		return nil, fmt.Errorf("error preparing query ForgetListed: %w", err)
+	}
 	if q.getAdmissionStmt, err = db.PrepareContext(ctx, getAdmission); err != nil {
 		return nil, fmt.Errorf("error preparing query GetAdmission: %w", err)
 	}
@@ -820,6 +823,11 @@ func (q *Queries) Close() error {
 	if q.forgetAdmissionsStmt != nil {
 		if cerr := q.forgetAdmissionsStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing forgetAdmissionsStmt: %w", cerr)
+		}
+	}
+	if q.forgetListedStmt != nil {
+		if cerr := q.forgetListedStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing forgetListedStmt: %w", cerr)
 		}
 	}
 	if q.getAdmissionStmt != nil {
@@ -1455,6 +1463,7 @@ type Queries struct {
 	findRepositoryStmt          *sql.Stmt
 	finishJobStmt               *sql.Stmt
 	forgetAdmissionsStmt        *sql.Stmt
+	forgetListedStmt            *sql.Stmt
 	getAdmissionStmt            *sql.Stmt
 	getBlobStmt                 *sql.Stmt
 	getGroupStmt                *sql.Stmt
@@ -1627,6 +1636,7 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		findRepositoryStmt:          q.findRepositoryStmt,
 		finishJobStmt:               q.finishJobStmt,
 		forgetAdmissionsStmt:        q.forgetAdmissionsStmt,
+		forgetListedStmt:            q.forgetListedStmt,
 		getAdmissionStmt:            q.getAdmissionStmt,
 		getBlobStmt:                 q.getBlobStmt,
 		getGroupStmt:                q.getGroupStmt,

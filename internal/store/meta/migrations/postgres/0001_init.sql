@@ -185,12 +185,13 @@ CREATE INDEX tag_history_tag ON tag_history (repository_id, name, id);
 CREATE TABLE admissions (
     repository_id BIGINT NOT NULL,
     digest        BYTEA NOT NULL,
-    via           TEXT NOT NULL,           -- tag, push, digest
-    tag           TEXT COLLATE "C" NOT NULL, -- for via = tag, else empty
+    via           TEXT NOT NULL,           -- tag, push, digest; subject and list for referrers
+    tag           TEXT COLLATE "C" NOT NULL, -- of a referrer the one that speaks of its subject, sha256-<hex>; for push and digest empty
     created_at    BIGINT NOT NULL,
     PRIMARY KEY (repository_id, digest, via, tag)
 );
-CREATE INDEX admissions_tag ON admissions (repository_id, tag, created_at);
+-- The tag first: led by the repository, SQLite takes this index for questions about one digest too.
+CREATE INDEX admissions_tag ON admissions (tag, repository_id, created_at);
 
 -- Tag lists and referrers an upstream answered.
 CREATE TABLE cached_lists (

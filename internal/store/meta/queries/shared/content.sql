@@ -189,9 +189,12 @@ ORDER BY a.tag;
 SELECT EXISTS (SELECT 1 FROM admissions WHERE repository_id = @repository_id AND digest = @digest AND via = @via);
 
 -- name: ForgetAdmissions :exec
-DELETE FROM admissions WHERE admissions.repository_id = @repository_id AND admissions.digest = @digest
+DELETE FROM admissions WHERE admissions.repository_id = @repository_id AND admissions.digest = @digest AND admissions.via <> 'list'
     AND NOT EXISTS (SELECT 1 FROM manifests m WHERE m.repository_id = admissions.repository_id AND m.digest = admissions.digest)
     AND NOT EXISTS (SELECT 1 FROM blob_links l WHERE l.repository_id = admissions.repository_id AND l.digest = admissions.digest);
+
+-- name: ForgetListed :exec
+DELETE FROM admissions WHERE repository_id = @repository_id AND via = 'list' AND tag = @tag;
 
 -- name: SampleAdmissions :many
 WITH RECURSIVE up (digest) AS (
