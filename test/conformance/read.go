@@ -113,8 +113,11 @@ func (s *suite) invalid(t *testing.T) {
 		s.do(t, http.MethodGet, s.Name+"/referrers/"+d).wantCode(t, http.StatusBadRequest, oci.CodeDigestInvalid)
 	}
 	s.do(t, http.MethodGet, s.Name+"/blobs/latest").wantCode(t, http.StatusBadRequest, oci.CodeDigestInvalid)
-	s.do(t, http.MethodGet, s.Name+"/manifests/"+strings.Repeat("a", 129)).wantCode(t, http.StatusBadRequest, oci.CodeTagInvalid)
-	s.do(t, http.MethodGet, s.Name+"/manifests/-dash").wantCode(t, http.StatusBadRequest, oci.CodeTagInvalid)
+	for _, method := range []string{http.MethodGet, http.MethodHead} {
+		for _, noTag := range []string{strings.Repeat("a", 129), "-dash", ".INVALID"} {
+			s.do(t, method, s.Name+"/manifests/"+noTag).wantCode(t, http.StatusNotFound, oci.CodeManifestUnknown)
+		}
+	}
 	s.do(t, http.MethodGet, s.Name+"/UPPER/manifests/latest").wantCode(t, http.StatusBadRequest, oci.CodeNameInvalid)
 	s.do(t, http.MethodGet, s.Name+"/"+strings.Repeat("a/", 150)+"a/manifests/latest").wantCode(t, http.StatusBadRequest, oci.CodeNameInvalid)
 	s.do(t, http.MethodPost, s.Name+"/manifests/latest").wantCode(t, http.StatusMethodNotAllowed, oci.CodeUnsupported)

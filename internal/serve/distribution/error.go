@@ -13,6 +13,8 @@ var (
 	errNotFound      = oci.NewError(oci.CodeUnsupported, "no such resource of the distribution API").WithStatus(http.StatusNotFound)
 	errDigestInvalid = oci.NewError(oci.CodeDigestInvalid, "not a digest: want sha256:<64 hex digits> or sha512:<128 hex digits>")
 	errTagInvalid    = oci.NewError(oci.CodeTagInvalid, "not a tag: want a letter, digit or '_', then up to 127 letters, digits, '_', '.' or '-'")
+	// Nothing is stored under what cannot be a tag. The conformance suite of the distribution specification 1.1 asks for 404 there.
+	errNoManifest    = oci.NewError(oci.CodeManifestUnknown, "there is no such manifest: this is not a tag, nor a digest")
 	errUploadUnknown = oci.NewError(oci.CodeBlobUploadUnknown, "there is no such upload in this repository; start a new one")
 	errLoop          = oci.NewError(oci.CodeUnsupported, "this request has passed through this registry before: an upstream leads back here").
 				WithStatus(http.StatusLoopDetected)

@@ -1,6 +1,7 @@
 package distribution
 
 import (
+	"errors"
 	"net/http"
 	"net/url"
 	"slices"
@@ -74,6 +75,9 @@ const (
 // parse reads method and URL. Errors are protocol errors.
 func parse(method string, u *url.URL) (request, error) {
 	req, err := parsePath(u.Path)
+	if errors.Is(err, errTagInvalid) && (method == http.MethodGet || method == http.MethodHead || method == http.MethodDelete) {
+		return req, errNoManifest
+	}
 	if err != nil {
 		return req, err
 	}

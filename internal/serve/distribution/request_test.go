@@ -56,6 +56,18 @@ func TestParsePath(t *testing.T) {
 	}
 }
 
+// What cannot be a tag is absent to a reader and wrong to a writer.
+func TestParseNoTag(t *testing.T) {
+	for method, want := range map[string]oci.Code{
+		http.MethodGet: oci.CodeManifestUnknown, http.MethodHead: oci.CodeManifestUnknown, http.MethodDelete: oci.CodeManifestUnknown,
+		http.MethodPut: oci.CodeTagInvalid,
+	} {
+		if _, err := parse(method, &url.URL{Path: "/v2/a/manifests/.t"}); oci.ErrorCode(err) != want {
+			t.Errorf("%s: %v, want %s", method, err, want)
+		}
+	}
+}
+
 func equal(a, b request) bool {
 	return slices.Equal(a.tags, b.tags) && a.kind == b.kind && a.name == b.name && a.reference == b.reference && a.digest == b.digest && a.upload == b.upload
 }
