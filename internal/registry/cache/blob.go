@@ -15,13 +15,18 @@ import (
 // askBlob answers for a blob: from the store if this repository holds it, by a link if another cached repository of the group does
 // and the upstream has it under this name too, else through a fill.
 func (r *Registry) askBlob(ctx context.Context, q virtual.Query) virtual.Answer {
-	if b, ok, err := r.heldBlob(ctx, q.Repository, q.Reference.Digest); err != nil {
-		return virtual.Failed(err)
-	} else if ok {
+	b, ok, err := r.heldBlob(ctx, q.Repository, q.Reference.Digest)
+	if ok {
 		a := r.serveBlob(ctx, q, b, registry.CacheHit)
-		if !errors.Is(a.Err, blob.ErrNotFound) {
+		if !gone(a.Err) {
 			return a
 		}
+		b, ok, err = r.heldBlob(ctx, q.Repository, q.Reference.Digest) // it may have been evicted since
+	}
+	switch {
+	case err != nil:
+		return virtual.Failed(err)
+	case ok:
 		r.Log.Error("a blob's bytes are gone from the blob store; asking the upstream", "digest", b.Digest, "key", b.Key)
 		return r.passBlob(ctx, q)
 	}
@@ -41,6 +46,11 @@ func (r *Registry) askBlob(ctx context.Context, q virtual.Query) virtual.Answer 
 		r.refuse(key, &registry.OutcomeError{Outcome: a.Outcome, Status: a.Status, Reason: a.Reason})
 	}
 	return a
+}
+
+// gone tells that a blob could not be opened because its bytes are not there.
+func gone(err error) bool {
+	return errors.Is(err, store.ErrNotFound) || errors.Is(err, blob.ErrNotFound)
 }
 
 func (r *Registry) heldBlob(ctx context.Context, repository string, digest oci.Digest) (store.Blob, bool, error) {
@@ -118,7 +128,7 @@ func (r *Registry) link(ctx context.Context, q virtual.Query) virtual.Answer {
 		r.admitBlob(ctx, q)
 	}
 	a := r.serveBlob(ctx, q, b, registry.CacheRevalidated)
-	if errors.Is(a.Err, blob.ErrNotFound) && q.Mode == virtual.ModeGet {
+	if gone(a.Err) && q.Mode == virtual.ModeGet {
 		return r.passBlob(ctx, q)
 	}
 	return a

@@ -116,6 +116,22 @@ func TestKnownBlobIsLinkedAfterTheUpstreamsWord(t *testing.T) {
 	w.wantCalls("GET blob", 1)
 }
 
+// TestLostBytes: rows may promise bytes that a broken disk has not; the upstream still has them.
+func TestLostBytes(t *testing.T) {
+	w := newWorld(t)
+	layer := w.push(alpine, 30, "latest").Layers()[0]
+	w.wantBlob(w.blob(virtual.ModeGet, alpine, layer.Digest), layer, registry.CacheMiss)
+	w.settled(alpine, layer.Digest)
+	known, err := w.store.KnownBlob(t.Context(), w.group, layer.Digest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := shared.blobs.Delete(t.Context(), known.Key); err != nil {
+		t.Fatal(err)
+	}
+	w.wantBlob(w.blob(virtual.ModeGet, alpine, layer.Digest), layer, registry.CachePass)
+}
+
 func TestAbsentBlobIsRemembered(t *testing.T) {
 	w := newWorld(t)
 	w.push(alpine, 1, "latest")

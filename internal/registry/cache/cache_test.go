@@ -164,6 +164,7 @@ func (w *world) pass(d time.Duration) {
 var shared struct {
 	store  *store.Store
 	db     *meta.DB
+	blobs  *fs.Store
 	groups atomic.Int64
 }
 
@@ -183,7 +184,7 @@ func run(m *testing.M) int {
 	if err != nil {
 		panic(err)
 	}
-	shared.db, shared.store = db, store.New(db, blobs, store.Options{})
+	shared.db, shared.blobs, shared.store = db, blobs, store.New(db, blobs, store.Options{})
 	code := m.Run()
 	if err := errors.Join(shared.store.Close(), db.Close(), goleak.Find()); err != nil {
 		fmt.Fprintln(os.Stderr, err)
