@@ -130,6 +130,9 @@ func (w *walk) denied(of ruling) *oci.Error {
 	return oci.NewError(oci.CodeDenied, message).WithDetail(ErrorDetail{Decision: w.decisionID(), Rule: of.exclusion})
 }
 
+// retryDefault is when clients may come back if no member said. Without a Retry-After some take a 503 for final.
+const retryDefault = 5 * time.Second
+
 // unavailable is 429 when limits alone kept members from answering, otherwise 503. It names the members that were tried and
 // why each did not have the content, as far as the caller may know them.
 func (w *walk) unavailable(ctx context.Context) (Result, error) {
@@ -154,6 +157,9 @@ func (w *walk) unavailable(ctx context.Context) (Result, error) {
 			detail.Members = append(detail.Members, w.memberDetail(i))
 			tried = append(tried, w.r.members[i].Name+": "+reason(a))
 		}
+	}
+	if retry == 0 {
+		retry = retryDefault
 	}
 	result, code, why := ResultUnavailable, oci.CodeUnavailable, "no upstream could deliver "
 	if limited {

@@ -118,8 +118,8 @@ func TestOutcomes(t *testing.T) {
 		"denied":             {[]*fake{denied, empty}, oci.CodeManifestUnknown, 0},
 		"limited":            {[]*fake{empty, limited}, oci.CodeTooManyRequests, 30 * time.Second},
 		"limited and down":   {[]*fake{limited, down}, oci.CodeUnavailable, 30 * time.Second},
-		"down":               {[]*fake{down, empty}, oci.CodeUnavailable, 0},
-		"down, denied below": {[]*fake{down, denied}, oci.CodeUnavailable, 0},
+		"down":               {[]*fake{down, empty}, oci.CodeUnavailable, 5 * time.Second},
+		"down, denied below": {[]*fake{down, denied}, oci.CodeUnavailable, 5 * time.Second},
 		"no members":         {nil, oci.CodeNameUnknown, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
