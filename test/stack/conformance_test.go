@@ -18,8 +18,8 @@ func TestConformanceHosted(t *testing.T) {
 		t.Run(engine, func(t *testing.T) {
 			t.Parallel()
 			s := stack.Start(t, on(t, engine))
-			s.Apply(`groups: [{name: acme, hosted: [{prefix: "", anonymous_pull: true}]}]`)
-			conformance.Run(t, conformance.Config{URL: s.URL, Name: "acme/team/app", Username: "any", Password: s.NewToken("admin")})
+			s.Apply(t, `groups: [{name: acme, hosted: [{prefix: "", anonymous_pull: true}]}]`)
+			conformance.Run(t, conformance.Config{URL: s.URL, Name: "acme/team/app", Username: "any", Password: s.NewToken(t, "admin")})
 		})
 	}
 }
@@ -41,25 +41,25 @@ var readers = []struct {
 	{"upstream", func(t *testing.T) (string, string, func(*testing.T, string, []string, registrytest.Image)) {
 		u := registrytest.NewUpstream(t, registrytest.UpstreamOptions{})
 		s := stack.Start(t, stack.Options{})
-		s.Apply(fronting(u.URL()))
+		s.Apply(t, fronting(u.URL()))
 		return s.URL, "acme/hub/", func(_ *testing.T, repository string, tags []string, image registrytest.Image) {
 			u.Put(repository, tags, image)
 		}
 	}},
 	{"local", func(t *testing.T) (string, string, func(*testing.T, string, []string, registrytest.Image)) {
 		s := stack.Start(t, stack.Options{})
-		s.Apply(`groups: [{name: acme, hosted: [{prefix: own, anonymous_pull: true}], upstreams: [{name: own, local: acme/own}],
+		s.Apply(t, `groups: [{name: acme, hosted: [{prefix: own, anonymous_pull: true}], upstreams: [{name: own, local: acme/own}],
   registries: [{name: hub, anonymous_pull: true, members: [{upstream: own}]}]}]`)
-		admin := s.As("admin")
+		admin := s.As(t, "admin")
 		return s.URL, "acme/hub/", func(t *testing.T, repository string, tags []string, image registrytest.Image) {
 			admin.Push(t, "acme/"+repository, tags, image)
 		}
 	}},
 	{"weir", func(t *testing.T) (string, string, func(*testing.T, string, []string, registrytest.Image)) {
 		far, s := stack.Start(t, stack.Options{}), stack.Start(t, stack.Options{})
-		far.Apply(`groups: [{name: corp, hosted: [{prefix: "", anonymous_pull: true}]}]`)
-		s.Apply(fronting(far.URL + "/corp"))
-		admin := far.As("admin")
+		far.Apply(t, `groups: [{name: corp, hosted: [{prefix: "", anonymous_pull: true}]}]`)
+		s.Apply(t, fronting(far.URL+"/corp"))
+		admin := far.As(t, "admin")
 		return s.URL, "acme/hub/", func(t *testing.T, repository string, tags []string, image registrytest.Image) {
 			admin.Push(t, "corp/"+repository, tags, image)
 		}
@@ -67,8 +67,8 @@ var readers = []struct {
 	{"weir before an upstream", func(t *testing.T) (string, string, func(*testing.T, string, []string, registrytest.Image)) {
 		u := registrytest.NewUpstream(t, registrytest.UpstreamOptions{})
 		far, s := stack.Start(t, stack.Options{}), stack.Start(t, stack.Options{})
-		far.Apply(fronting(u.URL()))
-		s.Apply(fronting(far.URL + "/acme/hub"))
+		far.Apply(t, fronting(u.URL()))
+		s.Apply(t, fronting(far.URL+"/acme/hub"))
 		return s.URL, "acme/hub/", func(_ *testing.T, repository string, tags []string, image registrytest.Image) {
 			u.Put(repository, tags, image)
 		}

@@ -135,9 +135,9 @@ func (s *Server) Stop() {
 }
 
 // Apply makes a declaration in the form of `weir apply` so.
-func (s *Server) Apply(yaml string) {
-	s.t.Helper()
-	apply(s.t, s.API, yaml)
+func (s *Server) Apply(t *testing.T, yaml string) {
+	t.Helper()
+	apply(t, s.API, yaml)
 }
 
 func apply(t *testing.T, api *client.Client, yaml string) {
@@ -152,20 +152,20 @@ func apply(t *testing.T, api *client.Client, yaml string) {
 }
 
 // As returns the server as a user sees it who sends a personal token with each request. The empty user is nobody.
-func (s *Server) As(user string) Remote {
-	s.t.Helper()
+func (s *Server) As(t *testing.T, user string) Remote {
+	t.Helper()
 	if user == "" {
 		return Remote{URL: s.URL}
 	}
-	return Remote{URL: s.URL, Token: s.NewToken(user)}
+	return Remote{URL: s.URL, Token: s.NewToken(t, user)}
 }
 
 // NewToken makes a personal token.
-func (s *Server) NewToken(user string) string {
-	s.t.Helper()
+func (s *Server) NewToken(t *testing.T, user string) string {
+	t.Helper()
 	token, err := s.API.CreateToken(context.Background(), user, "test "+time.Now().Format(time.RFC3339Nano), time.Time{})
 	if err != nil {
-		s.t.Fatalf("token of %s: %v", user, err)
+		t.Fatalf("token of %s: %v", user, err)
 	}
 	return token.Text
 }
