@@ -1,13 +1,11 @@
 package namespace
 
 import (
-	"context"
 	"net/netip"
 	"strings"
 
 	"github.com/weir-registry/weir/internal/oci"
 	"github.com/weir-registry/weir/internal/registry"
-	"github.com/weir-registry/weir/internal/registry/virtual"
 )
 
 // Request is what a look-up goes by.
@@ -45,9 +43,6 @@ type Target struct {
 	NS         string    // host to narrow to, empty if none
 	Off        bool      // turned off: Registry refuses everything and says so
 }
-
-// Context returns ctx with what the target's registry has to know of the request: the host to narrow to.
-func (t *Target) Context(ctx context.Context) context.Context { return virtual.WithNS(ctx, t.NS) }
 
 // Lookup finds the target in the current snapshot; see Snapshot.Lookup.
 func (t *Table) Lookup(req Request) (Target, error) { return t.Current().Lookup(req) }
