@@ -71,6 +71,12 @@ const (
 	keyEverything = "everything"
 )
 
+// DirectoryChanged must be called in a transaction of another package that changes users or grants: every replica reads them
+// anew.
+func DirectoryChanged(ctx context.Context, tx *meta.Tx) error {
+	return tx.Change(ctx, 0, changeKind, keyDirectory)
+}
+
 // Open reads the directory, makes the first signing key, and follows the change feed until Close.
 func Open(ctx context.Context, o Options) (*Directory, error) {
 	d := &Directory{

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/weir-registry/weir/internal/access"
 	"github.com/weir-registry/weir/internal/plan/desired"
 	"github.com/weir-registry/weir/internal/store/meta"
 	"github.com/weir-registry/weir/internal/store/meta/query"
@@ -259,7 +260,7 @@ func (g *group) saveGrants(ctx context.Context) error {
 	if !changed {
 		return nil
 	}
-	return g.tx.Change(ctx, 0, "access", "directory")
+	return access.DirectoryChanged(ctx, g.tx)
 }
 
 // gone lists what is there and is not wanted.
