@@ -30,27 +30,28 @@ var rules = []rule{
 	{"config", nil, "one documented struct; only app and cmd read it"},
 	{"seal", nil, "cryptography over bytes; knows no rows"},
 	{"store/blob", []string{"oci", "store/blob"}, "bytes know no rows, no registry and no HTTP"},
-	{"store/meta", []string{"oci", "event", "."}, "rows know no bytes, no registry and no HTTP"},
+	{"store/meta", []string{"."}, "rows know no bytes, no registry and no HTTP"},
 	{"store", []string{"oci", "event", "store/blob", "store/meta", "store/meta/query"}, "the door: contracts, not drivers"},
 	{"registry/namespace", []string{"oci", "registry"}, "routing is pure"},
 	{"registry/virtual", []string{"oci", "registry"}, "resolution is pure: no I/O, no clock, no SQL"},
 	{"registry/guard", []string{"oci", "registry", "registry/virtual"}, "a check around a registry"},
-	{"registry/hosted", []string{"oci", "event", "registry", "registry/virtual", "store", "store/blob", "store/meta"}, "the store as a registry"},
-	{"registry/cache", []string{"oci", "event", "registry", "registry/virtual", "store", "store/blob", "store/meta"}, "gets its remote as a Registry, never an HTTP client"},
+	{"registry/hosted", []string{"oci", "registry", "registry/virtual", "store", "store/blob"}, "the store as a registry"},
+	{"registry/cache", []string{"oci", "registry", "registry/virtual", "store", "store/blob", "store/meta"}, "gets its remote as a Registry, never an HTTP client"},
 	{"registry/upstream", []string{"oci", "registry", "credential"}, "HTTP out; knows no store and no cloud SDK"},
-	{"registry/assemble", []string{"oci", "registry/...", "credential/...", "store", "store/meta", "seal", "access"}, "the only package that imports all kinds"},
-	{"registry/registrytest", []string{"oci", "registry", "registry/upstream"}, "a test double and the suite"},
+	{"registry/assemble", []string{"oci", "registry/...", "credential/...", "store", "store/meta", "seal", "plan"}, "the only package that imports all kinds; opens secrets where plan has sealed them"},
+	{"registry/registrytest", []string{"oci", "registry"}, "a test double and the suite"},
 	{"registry", []string{"oci"}, "the seam"},
-	{"credential", []string{"oci", "credential"}, "how we go out; knows nobody who comes in"},
-	{"access", []string{"oci", "event", "seal", "store/meta", "store/meta/query"}, "who may; does not know what they ask for"},
-	{"serve/distribution", []string{"oci", "event", "registry", "registry/namespace", "access", "serve"}, "the protocol; does not know which kind it talks to"},
-	{"serve/token", []string{"oci", "registry/namespace", "access", "serve"}, "the token endpoint"},
-	{"serve/api", []string{"oci", "event", "registry", "registry/namespace", "registry/virtual", "access", "serve", "store", "store/meta", "plan", "work/..."}, "REST for people and tools"},
-	{"serve/ops", []string{"serve"}, "health, metrics, profiles"},
-	{"serve", []string{"oci", "event", "registry"}, "HTTP in: no kinds, no drivers"},
-	{"plan", []string{"oci", "event", "store/meta", "store/meta/query"}, "desired state against rows"},
-	{"client", []string{"oci", "plan"}, "the API's client, what the command line stands on"},
-	{"work", []string{"oci", "event", "store", "store/blob", "store/meta", "store/meta/query", "work"}, "later work reads rows; nobody calls it"},
+	{"credential", []string{"credential"}, "how we go out; knows nobody who comes in"},
+	{"access", []string{"oci", "seal", "store/meta", "store/meta/query"}, "who may; does not know what they ask for"},
+	{"serve/distribution", []string{"oci", "registry", "serve"}, "the protocol; does not know which kind it talks to"},
+	{"serve/token", []string{"oci", "registry", "access", "serve"}, "the token endpoint; of the seam it needs the caller"},
+	{"serve/api", []string{"oci", "registry/virtual", "access", "serve", "store/meta", "plan", "plan/desired"}, "REST for people and tools; explains with virtual's decisions"},
+	{"serve/ops", nil, "health, metrics, profiles"},
+	{"serve", []string{"oci", "registry"}, "HTTP in: no kinds, no drivers"},
+	{"plan/desired", nil, "a form that files, the API and the planner share: pure"},
+	{"plan", []string{"oci", "plan/desired", "seal", "access", "store/meta", "store/meta/query"}, "desired state against rows; seals secrets, and tells access of grants it writes"},
+	{"client", []string{"plan/desired", "registry/virtual"}, "the API's client: the forms it sends and gets, nothing of the server behind"},
+	{"work", []string{"oci", "store", "store/blob", "store/meta", "store/meta/query", "work"}, "later work reads rows; nobody calls it"},
 	{"app", []string{"..."}, "wiring: the only place that knows every part"},
 }
 
@@ -58,12 +59,13 @@ type pkg struct {
 	ImportPath string
 	Name       string
 	Doc        string
+	GoFiles    []string
 	Imports    []string
 }
 
 func list(t *testing.T) []pkg {
 	t.Helper()
-	out, err := exec.Command("go", "list", "-json=ImportPath,Name,Doc,Imports", module+"...").Output()
+	out, err := exec.Command("go", "list", "-json=ImportPath,Name,Doc,GoFiles,Imports", module+"...").Output()
 	if err != nil {
 		t.Fatalf("go list: %v", err)
 	}
@@ -133,8 +135,8 @@ func TestHTTPStaysOutside(t *testing.T) {
 func TestEveryPackageIsDocumented(t *testing.T) {
 	for _, p := range list(t) {
 		want := "Package " + p.Name + " "
-		if p.Name == "main" || strings.HasSuffix(p.ImportPath, "/query") {
-			continue
+		if p.Name == "main" || strings.HasSuffix(p.ImportPath, "/query") || len(p.GoFiles) == 0 {
+			continue // query is generated; go list reads no comments in test files
 		}
 		if !strings.HasPrefix(p.Doc, want) {
 			t.Errorf("%s: the package comment must start with %q", p.ImportPath, want)

@@ -3,7 +3,6 @@ package cache
 import (
 	"context"
 	"errors"
-	"net/http"
 
 	"github.com/weir-registry/weir/internal/oci"
 	"github.com/weir-registry/weir/internal/registry"
@@ -98,7 +97,7 @@ func (r *Registry) coldBlob(ctx context.Context, q virtual.Query) virtual.Answer
 	switch {
 	case !answered:
 		return virtual.Failed(context.Cause(ctx))
-	case res.err != nil && q.Mode == virtual.ModeGet && res.err.Status == http.StatusMethodNotAllowed:
+	case res.err != nil && q.Mode == virtual.ModeGet && res.err.Status == 405: // an upstream without HEAD for blobs
 		return r.fill(ctx, q)
 	case res.err != nil:
 		return virtual.Failed(res.err)
@@ -107,7 +106,7 @@ func (r *Registry) coldBlob(ctx context.Context, q virtual.Query) virtual.Answer
 			return r.fill(ctx, q) // the upstream's own bytes decide
 		}
 		res.descriptor.Digest = q.Reference.Digest
-		return virtual.Answer{Outcome: registry.Found, Cache: registry.CacheMiss, Descriptor: res.descriptor, Status: http.StatusOK}
+		return virtual.Answer{Outcome: registry.Found, Cache: registry.CacheMiss, Descriptor: res.descriptor, Status: 200}
 	}
 	return r.link(ctx, q)
 }
@@ -182,7 +181,7 @@ func (r *Registry) passBlob(ctx context.Context, q virtual.Query) virtual.Answer
 		case res.err != nil:
 			return virtual.Failed(res.err)
 		}
-		return virtual.Answer{Outcome: registry.Found, Cache: registry.CachePass, Descriptor: res.descriptor, Status: http.StatusOK}
+		return virtual.Answer{Outcome: registry.Found, Cache: registry.CachePass, Descriptor: res.descriptor, Status: 200}
 	}
 	f, _ := r.FillOf(r.identity(q.Repository, q.Reference.Digest))
 	return r.opened(ctx, q, func() (*registry.Blob, registry.CacheStatus, error) {
@@ -200,5 +199,5 @@ func (r *Registry) opened(ctx context.Context, q virtual.Query, open func() (*re
 	if status == registry.CacheMiss {
 		r.admitBlob(ctx, q)
 	}
-	return virtual.Answer{Outcome: registry.Found, Cache: status, Blob: b, Descriptor: b.Descriptor, Status: http.StatusOK}
+	return virtual.Answer{Outcome: registry.Found, Cache: status, Blob: b, Descriptor: b.Descriptor, Status: 200}
 }
