@@ -200,21 +200,28 @@ func (l *login) obtain(ctx context.Context, repository string, key tokenKey) (to
 			return token{}, failure(l.ctx, "", context.Canceled)
 		}
 		defer l.wg.Done()
-		own, cancel := context.WithTimeoutCause(l.ctx, 2*l.o.Timeout, errNoHeaders)
-		defer cancel()
-		t, err := l.request(own, repository, key)
-		if err == nil {
-			l.tokens.put(key, t)
-		}
-		return t, err
+		return l.fetch(l.ctx, repository, key)
 	})
 	select {
 	case <-ctx.Done():
 		return token{}, failure(ctx, "", ctx.Err())
 	case result := <-done:
+		if result.Err != nil && l.ctx.Err() != nil { // closed: whoever still needs the upstream asks in its own time
+			return l.fetch(ctx, repository, key)
+		}
 		t, _ := result.Val.(token)
 		return t, result.Err
 	}
+}
+
+func (l *login) fetch(ctx context.Context, repository string, key tokenKey) (token, error) {
+	own, cancel := context.WithTimeoutCause(ctx, 2*l.o.Timeout, errNoHeaders)
+	defer cancel()
+	t, err := l.request(own, repository, key)
+	if err == nil {
+		l.tokens.put(key, t)
+	}
+	return t, err
 }
 
 // identity is our login at the upstream, after checking that it may go there.

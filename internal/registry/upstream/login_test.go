@@ -345,3 +345,18 @@ func TestSchemeChanges(t *testing.T) {
 		mustStat(t, r, 2)
 	}
 }
+
+// TestUseAfterClose: a transfer outlives the configuration that it began under.
+func TestUseAfterClose(t *testing.T) {
+	u, _ := fake(t, bearer)
+	c := newClock()
+	r := connect(t, u, login("ci", "s3cret"), func(o *upstream.Options) { o.Now = c.now })
+	mustStat(t, r, 1)
+	r.Close()
+	mustStat(t, r, 1)
+	c.advance(time.Hour)
+	mustStat(t, r, 2)
+	if k := u.Count("", registrytest.KindToken); k != 2 {
+		t.Errorf("%d token requests, want 2", k)
+	}
+}

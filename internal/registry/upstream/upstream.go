@@ -142,7 +142,8 @@ func (o *Options) defaults() {
 	o.RealmHosts = canonicalHosts(o.RealmHosts)
 }
 
-// Close ends token requests and idle connections. Bodies that were handed out stay readable.
+// Close ends background work and idle connections. Requests under way go on, and so may those that come later: a transfer that
+// began before the configuration changed has to renew its token and take up broken reads.
 func (r *Registry) Close() {
 	r.login.close()
 	r.transport.CloseIdleConnections()
