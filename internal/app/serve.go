@@ -114,12 +114,19 @@ func (s *server) open(ctx context.Context) (err error) {
 func (s *server) assembler() *assemble.Assembler {
 	c := s.config.Upstream
 	return assemble.New(assemble.Options{
-		Store: s.store, Fills: s.fills, Sealer: s.sealer, Log: s.log, MayPull: s.gate.mayPull, Version: Version, Instance: s.id,
+		Store: s.store, Fills: s.fills, Sealer: s.sealer, Log: s.log, MayPull: s.gate.mayPull, MaySee: s.maySee,
+		Version: Version, Instance: s.id,
 		AllowPrivateNetworks: c.AllowPrivateNetworks, Timeout: time.Duration(c.Timeout), IdleTimeout: time.Duration(c.IdleTimeout),
 		RevalidateWait: time.Duration(c.RevalidateWait), Concurrency: c.Concurrency, NegativeFor: time.Duration(s.config.Cache.NegativeTTL),
 		CacheMetrics:    cacheMetrics{s.metrics.Cache},
 		UpstreamMetrics: func(name string) upstream.Metrics { return upstreamMetrics{name, s.metrics.Upstream} },
 	})
+}
+
+// maySee is the bound on what errors tell. Unlike the gate it counts no refusals: nobody asked for anything.
+func (s *server) maySee(ctx context.Context, path string) bool {
+	d, err := s.dir.Check(ctx, access.PrincipalFrom(ctx).Behind(), access.Request{Action: access.Pull, Path: path})
+	return err == nil && d.Allowed
 }
 
 // run serves until ctx ends. Background work ends after the listeners have drained, so that clients who wait for a fill get it.

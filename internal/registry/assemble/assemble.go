@@ -35,6 +35,10 @@ type Options struct {
 	// that its prefix allows anonymous pull; UNAUTHORIZED or DENIED otherwise.
 	MayPull func(ctx context.Context, path string, public bool) error
 
+	// MaySee reports whether grants let the caller in ctx read at path, be it public or not. Such callers are told in errors
+	// which upstreams were asked and what they said; nil tells everybody.
+	MaySee func(ctx context.Context, path string) bool
+
 	Version  string // of Weir, for the User-Agent
 	Instance string // for Via headers
 
@@ -158,7 +162,7 @@ func (a *Assembler) virtual(g meta.Group, r meta.Registry, members map[int64]vir
 	opt := virtual.Options{
 		Group: g.Name, Name: r.Name, Generation: g.Generation, NewID: rand.Text,
 		AllowDigestFirst: r.DigestFirst == "allow", StrictPrecedence: r.StrictPrecedence,
-		Rules: a.rules(g.Name, r.Rules, 0),
+		Rules: a.rules(g.Name, r.Rules, 0), Visible: a.visible(g, r),
 	}
 	for _, row := range r.Members {
 		m, ok := members[row.UpstreamID]
@@ -171,6 +175,15 @@ func (a *Assembler) virtual(g meta.Group, r meta.Registry, members map[int64]vir
 		opt.Members = append(opt.Members, m)
 	}
 	return virtual.New(opt)
+}
+
+// visible hides what stands behind a public registry from those who only pull there. A registry that is open to this machine
+// alone has no such callers.
+func (a *Assembler) visible(g meta.Group, r meta.Registry) func(context.Context, string) bool {
+	if a.opt.MaySee == nil || r.AnonymousPull == "loopback" {
+		return nil
+	}
+	return func(ctx context.Context, _ string) bool { return a.opt.MaySee(ctx, g.Name+"/"+r.Name) }
 }
 
 func or[T comparable](v, def T) T {

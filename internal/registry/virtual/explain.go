@@ -24,7 +24,7 @@ func (r *Registry) Explain(ctx context.Context, req Request) Decision {
 	w := r.begin(ctx, Query{
 		Kind: req.Kind, Mode: ModeProbe, Repository: req.Repository, Reference: req.Reference, ArtifactType: req.ArtifactType,
 	})
-	w.plan = !req.Probe
+	w.plan, w.frank = !req.Probe, true
 	w.run(ctx)
 	return w.decide(w.conclude(ctx))
 }

@@ -168,6 +168,8 @@ func (w *walk) unavailable(ctx context.Context) (Result, error) {
 	message := why + w.subject()
 	if len(tried) > 0 {
 		message += ": " + strings.Join(tried, "; ")
+	} else if id := w.decisionID(); id != "" {
+		message += " (decision " + id + ")" // by which an operator finds the reasons
 	}
 	err := oci.NewError(code, message).WithDetail(detail).WithRetryAfter(retry)
 	if cause := joined(causes); cause != nil {
@@ -230,7 +232,7 @@ func (w *walk) subject() string {
 }
 
 func (w *walk) visible(ctx context.Context, i int) bool {
-	return w.r.opt.Visible == nil || w.r.opt.Visible(ctx, w.r.members[i].Name)
+	return w.frank || w.r.opt.Visible == nil || w.r.opt.Visible(ctx, w.r.members[i].Name)
 }
 
 func (w *walk) memberDetail(i int) MemberDetail {

@@ -43,6 +43,7 @@ func (r *Registry) Resolve(ctx context.Context, q Query) (Answer, error) {
 // decision.
 func (r *Registry) Refresh(ctx context.Context, repository string, ref oci.Reference) (Decision, error) {
 	w := r.begin(ctx, Query{Kind: KindManifest, Mode: ModeGet, Repository: repository, Reference: ref, Refresh: true})
+	w.frank = true
 	w.run(ctx)
 	result, err := w.conclude(ctx)
 	w.publish(ctx, result, err)

@@ -20,7 +20,7 @@ type Options struct {
 	NewID            func() string // makes decision ids; must be safe for concurrent use
 
 	// Visible reports whether the caller in ctx may be told about a member in an error; nil tells about every member. A local
-	// member that is forbidden to the caller is never told about.
+	// member that is forbidden to the caller is never told about. Decisions, of Explain and Refresh too, tell about all.
 	Visible func(ctx context.Context, member string) bool
 }
 

@@ -15,6 +15,7 @@ type walk struct {
 	steps []step
 	plan  bool // say what would be asked instead of asking
 	all   bool // collect every member's answer
+	frank bool // for somebody who may see the configuration: errors tell about every member
 
 	narrowed string // host that the request was narrowed to
 	limit    int    // members at and after it do not count any more
