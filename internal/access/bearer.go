@@ -137,7 +137,7 @@ func (d *Directory) fromBearer(ctx context.Context, text, kind string) (Principa
 	if err != nil {
 		return Principal{}, err
 	}
-	v, err := d.verify(ctx, s, text)
+	v, err := d.verify(s, text)
 	if err != nil || v.kind != kind {
 		return Principal{}, refused("the bearer token is not one of this server, or damaged; log in again")
 	}
@@ -182,7 +182,7 @@ func (d *Directory) bearerUser(ctx context.Context, s *snapshot, v verified, cei
 }
 
 // verify checks signature and form, from memory if this text was seen before.
-func (d *Directory) verify(ctx context.Context, s *snapshot, text string) (verified, error) {
+func (d *Directory) verify(s *snapshot, text string) (verified, error) {
 	if len(text) > maxBearer {
 		return verified{}, ErrInvalidToken
 	}

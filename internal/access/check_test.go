@@ -2,6 +2,7 @@ package access
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -166,7 +167,7 @@ func TestDecisionErrors(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		e, _ := d.Err().(*oci.Error)
+		e, _ := errors.AsType[*oci.Error](d.Err())
 		if e == nil || e.Code != tc.code || e.Status() != tc.status || e.Message != tc.want {
 			t.Errorf("%s: %v", name, d.Err())
 		}

@@ -104,7 +104,7 @@ func (d *doors) Door(_ context.Context, host string, client netip.Addr) (token.D
 func (d *doors) Place(ctx context.Context, host, name string) (token.Place, error) {
 	t, err := d.table.Lookup(namespace.Request{Host: host, Name: name, Client: client(ctx)})
 	if err != nil {
-		return token.Place{}, nil // not a name: nothing can be granted on it
+		return token.Place{}, nil //nolint:nilerr // not a name: nothing can be granted on it
 	}
 	return token.Place{Path: t.Path, Public: d.anyoneMayPull(ctx, t.Anonymous)}, nil
 }

@@ -58,12 +58,12 @@ func (c *Config) checkStores(p *problems) {
 }
 
 func (c *Config) checkNumbers(p *problems) {
-	p.atLeast("limits.members_per_registry", int64(c.Limits.MembersPerRegistry), 1)
-	p.atLeast("limits.fills_per_group", int64(c.Limits.FillsPerGroup), 1)
-	p.atLeast("limits.fills_per_upstream", int64(c.Limits.FillsPerUpstream), 1)
-	p.atLeast("limits.fills_per_principal", int64(c.Limits.FillsPerPrincipal), 1)
-	p.atLeast("upstream.concurrency", int64(c.Upstream.Concurrency), 1)
-	p.atLeast("auth.login_rate", int64(c.Auth.LoginRate), 1)
+	p.atLeastOne("limits.members_per_registry", int64(c.Limits.MembersPerRegistry))
+	p.atLeastOne("limits.fills_per_group", int64(c.Limits.FillsPerGroup))
+	p.atLeastOne("limits.fills_per_upstream", int64(c.Limits.FillsPerUpstream))
+	p.atLeastOne("limits.fills_per_principal", int64(c.Limits.FillsPerPrincipal))
+	p.atLeastOne("upstream.concurrency", int64(c.Upstream.Concurrency))
+	p.atLeastOne("auth.login_rate", int64(c.Auth.LoginRate))
 	p.positive("limits.upload_ttl", c.Limits.UploadTTL)
 	p.positive("upstream.timeout", c.Upstream.Timeout)
 	p.positive("upstream.idle_timeout", c.Upstream.IdleTimeout)
@@ -91,9 +91,9 @@ func (p *problems) oneOf(setting, value string, allowed ...string) {
 	}
 }
 
-func (p *problems) atLeast(setting string, value, least int64) {
-	if value < least {
-		p.addf(setting, "must be at least %d, is %d", least, value)
+func (p *problems) atLeastOne(setting string, value int64) {
+	if value < 1 {
+		p.addf(setting, "must be at least 1, is %d", value)
 	}
 }
 

@@ -30,7 +30,7 @@ func ParseDigest(s string) (Digest, error) {
 	if !ok {
 		return "", ErrDigest
 	}
-	want := 0
+	var want int
 	switch digest.Algorithm(alg) {
 	case SHA256:
 		want = 64

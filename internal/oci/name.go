@@ -56,15 +56,15 @@ func countAlnum(s string) int {
 }
 
 func countSeparator(s string) int {
-	switch {
-	case s[0] == '.':
+	switch s[0] {
+	case '.':
 		return 1
-	case s[0] == '_':
+	case '_':
 		if len(s) > 1 && s[1] == '_' {
 			return 2
 		}
 		return 1
-	case s[0] == '-':
+	case '-':
 		n := 1
 		for n < len(s) && s[n] == '-' {
 			n++

@@ -92,7 +92,7 @@ func install(path string, text []byte, put func(from, to string) error) error {
 	if err != nil {
 		return fmt.Errorf("keyset file: %w", err)
 	}
-	defer os.Remove(tmp.Name())
+	defer func() { _ = os.Remove(tmp.Name()) }() // gone already when it was renamed
 	_, err = tmp.Write(text)
 	err = errors.Join(err, tmp.Sync(), tmp.Close())
 	if err == nil {

@@ -54,11 +54,9 @@ func (r *Registry) askTags(ctx context.Context, q virtual.Query) virtual.Answer 
 
 // page cuts one page out of a sorted list.
 func page(tags []string, p registry.Page) *registry.TagList {
-	from, exact := 0, false
-	if p.Last != "" {
-		if from, exact = slices.BinarySearch(tags, p.Last); exact {
-			from++
-		}
+	from, exact := slices.BinarySearch(tags, p.Last) // no tag is empty
+	if exact {
+		from++
 	}
 	rest := tags[from:]
 	if p.N > 0 && len(rest) > p.N {
@@ -142,7 +140,7 @@ func (r *Registry) askList(ctx context.Context, q virtual.Query, kind string, fe
 		return hit, h.payload
 	}
 	hit.Cache = registry.CacheStale
-	if why, resting := r.Fills.resting(key); resting && !q.Refresh && !(r.RefuseDeleted && why.Outcome == registry.Absent) {
+	if why, resting := r.Fills.resting(key); resting && !q.Refresh && (!r.RefuseDeleted || why.Outcome != registry.Absent) {
 		explain(&hit, why)
 		return hit, h.payload
 	}

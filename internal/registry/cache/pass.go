@@ -206,7 +206,7 @@ func (p *passingBody) plain(out []byte) (int, error) {
 	stop()
 	if p.left > 0 {
 		p.left -= int64(n)
-		if err == io.EOF && p.left > 0 { //nolint:errorlint // io.Reader promises io.EOF itself
+		if err == io.EOF && p.left > 0 {
 			err = io.ErrUnexpectedEOF
 		}
 	}

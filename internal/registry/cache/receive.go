@@ -190,11 +190,11 @@ func (t *transfer) copy(ctx context.Context, b *registry.Blob, watchdog *time.Ti
 		}
 		switch {
 		case t.total >= 0 && t.spool.size() == t.total && (readErr != nil || b.Length >= 0):
-			return nil // also when the connection broke right behind the last byte
-		case readErr == io.EOF && t.total < 0: //nolint:errorlint // io.Reader promises io.EOF itself
+			return nil //nolint:nilerr // all of it is here, even if the connection broke right behind the last byte
+		case readErr == io.EOF && t.total < 0:
 			t.ended = true
 			return nil
-		case readErr == io.EOF: //nolint:errorlint // as above
+		case readErr == io.EOF:
 			return errShort
 		case readErr != nil:
 			return fmt.Errorf("read from the upstream: %w", readErr)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -178,13 +177,6 @@ func (f *fake) Admissions(_ context.Context, repository string, d oci.Digest) it
 			}
 		}
 	}
-}
-
-// clone copies what a walk can change.
-func (f *fake) clone() *fake {
-	c := *f
-	c.held, c.asked = maps.Clone(f.held), nil
-	return &c
 }
 
 // digest makes a digest of a small number.

@@ -12,13 +12,12 @@ import (
 
 // world is a configuration, its members' contents and one request.
 type world struct {
-	opt    virtual.Options
-	fakes  []*fake
-	ns     string
-	name   string
-	ref    oci.Reference
-	blob   bool
-	caller string
+	opt   virtual.Options
+	fakes []*fake
+	ns    string
+	name  string
+	ref   oci.Reference
+	blob  bool
 }
 
 // expected is what the resolution chapter of the design says must happen.
