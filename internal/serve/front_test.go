@@ -1,6 +1,7 @@
 package serve
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
 	"errors"
@@ -337,5 +338,23 @@ func TestProgress(t *testing.T) {
 	answer, err := io.ReadAll(conn)
 	if err != nil || bytes.HasPrefix(answer, []byte("HTTP/1.1 200")) {
 		t.Errorf("silent: %q, %v; want the connection to end without success", answer, err)
+	}
+}
+
+func TestForwarded(t *testing.T) {
+	for line, want := range map[string]bool{
+		"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n":                           false,
+		"GET / HTTP/1.1\r\nHost: localhost\r\nVia: 1.1 squid\r\n\r\n":         true,
+		"GET / HTTP/1.1\r\nHost: localhost\r\nX-Forwarded-Port: 443\r\n\r\n":  true,
+		"GET / HTTP/1.1\r\nHost: localhost\r\nX-Forwarded-For:\r\n\r\n":       true,
+		"GET / HTTP/1.0\r\nHost: 127.0.0.1:5000\r\nConnection: close\r\n\r\n": true, // nginx with nothing but a proxy_pass
+	} {
+		r, err := http.ReadRequest(bufio.NewReader(strings.NewReader(line)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := NewFront(Options{}).identify(r).Forwarded; got != want {
+			t.Errorf("%q: %v, want %v", line, got, want)
+		}
 	}
 }

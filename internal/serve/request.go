@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"net/http"
 	"net/netip"
+	"strings"
 	"sync"
 )
 
@@ -14,7 +15,7 @@ type Info struct {
 	Scheme string     // "http" or "https", as the client sees it
 	Host   string     // as the client sees it, with port if not the default; not to be trusted for realms
 	Client netip.Addr // of the client; invalid on a unix socket
-	// Forwarded says that forwarding headers were present, trusted or not: somebody else may be in front of us.
+	// Forwarded says that a proxy showed, trusted or not: the client may be anywhere.
 	Forwarded bool
 
 	mu        sync.Mutex
@@ -56,12 +57,9 @@ const maxRequestID = 64
 
 // identify works out who is on the other end, believing forwarding headers from trusted proxies only.
 func (f *Front) identify(r *http.Request) *Info {
-	i := &Info{Scheme: "http", Host: r.Host}
+	i := &Info{Scheme: "http", Host: r.Host, Forwarded: forwarded(r)}
 	if r.TLS != nil {
 		i.Scheme = "https"
-	}
-	for _, h := range []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-Ip"} {
-		i.Forwarded = i.Forwarded || r.Header.Get(h) != ""
 	}
 	if peer, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
 		i.Client = peer.Addr().Unmap()
@@ -73,6 +71,24 @@ func (f *Front) identify(r *http.Request) *Info {
 		i.ID = rand.Text()
 	}
 	return i
+}
+
+// forwarded reports whether something in front of us shows, even if it tells nothing. No client of a registry speaks HTTP/1.0;
+// nginx does unless it is told otherwise, and then it also puts our own address into Host and adds no header at all.
+func forwarded(r *http.Request) bool {
+	if r.ProtoMajor == 1 && r.ProtoMinor == 0 {
+		return true
+	}
+	for name := range r.Header {
+		switch name {
+		case "Forwarded", "Via", "X-Real-Ip", "X-Client-Ip", "True-Client-Ip", "Cf-Connecting-Ip":
+			return true
+		}
+		if strings.HasPrefix(name, "X-Forwarded") {
+			return true
+		}
+	}
+	return false
 }
 
 func validRequestID(s string) bool {
