@@ -74,6 +74,7 @@ func (s *suite) ranges(t *testing.T) {
 	}{
 		{"bytes=500-1499", 500, 1500}, {"bytes=500-", 500, 2048}, {"bytes=-500", 1548, 2048}, {"bytes=2000-5000", 2000, 2048},
 		{"bytes=0-", 0, 2048}, {"bytes=0-0", 0, 1}, {"bytes=2047-2047", 2047, 2048}, {"bytes=-9999", 0, 2048},
+		{"bytes=2000-18446744073709551615", 2000, 2048},
 	} {
 		t.Run(c.header, func(t *testing.T) {
 			r := s.do(t, http.MethodGet, where, header("Range", c.header)).want(t, http.StatusPartialContent).wantBody(t, all[c.from:c.to])

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -212,7 +213,8 @@ func TestRedirect(t *testing.T) {
 }
 
 func TestBlobLimit(t *testing.T) {
-	s := (&world{opts: distribution.Options{MaxBlob: 1000}}).open(t)
+	w := &world{opts: distribution.Options{MaxBlob: 1000}}
+	s := w.open(t)
 	big := bytes.Repeat([]byte("x"), 1001)
 	uploads := s.URL + "/v2/g/a/blobs/uploads/"
 	d := string(oci.DigestOf(oci.SHA256, big))
@@ -232,6 +234,12 @@ func TestBlobLimit(t *testing.T) {
 	}
 	if resp, _ := get(t, as("admin"), http.MethodPatch, at, bytes.NewReader(big[:400])); resp.StatusCode != http.StatusAccepted {
 		t.Errorf("up to the limit: %s", resp.Status)
+	}
+	endless := httptest.NewRequestWithContext(t.Context(), http.MethodPatch, resp.Header.Get("Location"), bytes.NewReader(big))
+	endless.ContentLength = math.MaxInt64
+	endless.SetBasicAuth("admin", "secret")
+	if err := distribution.New(w.opts).Serve(httptest.NewRecorder(), endless); oci.ErrorCode(err) != oci.CodeSizeInvalid || !strings.Contains(err.Error(), "1000") {
+		t.Errorf("a length that does not fit: %v", err)
 	}
 }
 

@@ -1,6 +1,7 @@
 package distribution
 
 import (
+	"errors"
 	"net/http"
 	"strconv"
 	"strings"
@@ -48,8 +49,8 @@ func parseRange(r *http.Request, digest oci.Digest) (rng registry.Range, ok bool
 
 // parseOffset reads digits only: no sign, no space. What does not fit is beyond the end of any blob.
 func parseOffset(s string) (int64, error) {
-	n, err := strconv.ParseUint(s, 10, 62)
-	if err != nil {
+	n, err := strconv.ParseUint(s, 10, 62) // and the largest number beside ErrRange
+	if err != nil && !errors.Is(err, strconv.ErrRange) {
 		return 0, errRange
 	}
 	return int64(n), nil

@@ -169,7 +169,7 @@ func (c *call) append(up registry.Upload) error {
 	}
 	tooLarge := oci.NewError(oci.CodeSizeInvalid, fmt.Sprintf("a blob may have at most %d bytes here", c.MaxBlob)).
 		WithStatus(http.StatusRequestEntityTooLarge)
-	if c.MaxBlob > 0 && up.Size()+max(0, length) > c.MaxBlob {
+	if c.MaxBlob > 0 && max(0, length) > c.MaxBlob-up.Size() {
 		return tooLarge
 	}
 	body := &clientBody{r: c.r.Body, left: length}
