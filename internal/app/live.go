@@ -119,14 +119,11 @@ func (l *live) now(ctx context.Context) {
 // follow rebuilds after changes until ctx ends.
 func (l *live) follow(ctx context.Context) {
 	l.db.Follow(ctx, func(c meta.Change) {
-		if c.Kind != meta.ChangeDefinition && c.Kind != meta.ChangeAll {
-			return
-		}
-		select {
-		case l.wake <- struct{}{}:
-		default:
+		if c.Kind == meta.ChangeDefinition || c.Kind == meta.ChangeAll {
+			l.again()
 		}
 	})
+	l.again() // for what has changed since the first build
 	const retry = time.Second
 	for {
 		select {
@@ -136,12 +133,14 @@ func (l *live) follow(ctx context.Context) {
 		}
 		if err := l.rebuild(ctx); err != nil && ctx.Err() == nil {
 			l.log.Error("the configuration in force is outdated", "error", err, "retry", retry)
-			time.AfterFunc(retry, func() {
-				select {
-				case l.wake <- struct{}{}:
-				default:
-				}
-			})
+			time.AfterFunc(retry, l.again)
 		}
+	}
+}
+
+func (l *live) again() {
+	select {
+	case l.wake <- struct{}{}:
+	default:
 	}
 }
