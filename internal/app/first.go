@@ -22,14 +22,16 @@ const (
 )
 
 // publicRegistries are the members of main/all, in order.
-var publicRegistries = []desired.Upstream{
-	{Name: "docker.io", URL: "https://registry-1.docker.io"},
-	{Name: "ghcr.io", URL: "https://ghcr.io"},
-	{Name: "quay.io", URL: "https://quay.io"},
-	{Name: "registry.k8s.io", URL: "https://registry.k8s.io"},
-	{Name: "mcr.microsoft.com", URL: "https://mcr.microsoft.com"},
-	{Name: "public.ecr.aws", URL: "https://public.ecr.aws"},
-	{Name: "gcr.io", URL: "https://gcr.io"},
+func publicRegistries() []desired.Upstream {
+	return []desired.Upstream{
+		{Name: "docker.io", URL: "https://registry-1.docker.io"},
+		{Name: "ghcr.io", URL: "https://ghcr.io"},
+		{Name: "quay.io", URL: "https://quay.io"},
+		{Name: "registry.k8s.io", URL: "https://registry.k8s.io"},
+		{Name: "mcr.microsoft.com", URL: "https://mcr.microsoft.com"},
+		{Name: "public.ecr.aws", URL: "https://public.ecr.aws"},
+		{Name: "gcr.io", URL: "https://gcr.io"},
+	}
 }
 
 // firstStart makes a new instance usable: an administrator and a registry in front of the public ones. Anonymous pull of that
@@ -47,10 +49,10 @@ func firstStart(ctx context.Context, db *meta.DB, dir *access.Directory, planner
 		return admin, nil
 	}
 	group := desired.Group{
-		Name: firstGroup, Upstreams: publicRegistries,
+		Name: firstGroup, Upstreams: publicRegistries(),
 		Registries: []desired.Registry{{Name: firstRegistry, AnonymousPullOnLoopback: true}},
 	}
-	for _, u := range publicRegistries {
+	for _, u := range group.Upstreams {
 		group.Registries[0].Members = append(group.Registries[0].Members, desired.Member{Upstream: u.Name})
 	}
 	if _, err := planner.Apply(ctx, desired.Document{Groups: []desired.Group{group}}, plan.Options{}); err != nil {
