@@ -13,6 +13,12 @@ type upstreamMetrics struct {
 	to   *telemetry.Upstream
 }
 
+// newUpstreamMetrics is for a new connection, which knows of no trouble.
+func newUpstreamMetrics(name string, to *telemetry.Upstream) upstream.Metrics {
+	to.Breaker(name, false)
+	return upstreamMetrics{name, to}
+}
+
 func (m upstreamMetrics) Request(kind upstream.Kind, method string, status int, took time.Duration) {
 	m.to.Request(m.name, method, status, took)
 	if kind != upstream.KindToken {
@@ -30,13 +36,7 @@ func (m upstreamMetrics) Request(kind upstream.Kind, method string, status int, 
 
 func (m upstreamMetrics) Budget(_, remaining int) { m.to.Budget(m.name, remaining) }
 
-func (m upstreamMetrics) Breaker(_ string, open bool) {
-	state := "closed"
-	if open {
-		state = "open"
-	}
-	m.to.Breaker(m.name, state)
-}
+func (m upstreamMetrics) Breaker(_ string, open bool) { m.to.Breaker(m.name, open) }
 
 // cacheMetrics is what registry/cache reports to.
 type cacheMetrics struct{ *telemetry.Cache }

@@ -119,7 +119,7 @@ func (s *server) assembler() *assemble.Assembler {
 		AllowPrivateNetworks: c.AllowPrivateNetworks, Timeout: time.Duration(c.Timeout), IdleTimeout: time.Duration(c.IdleTimeout),
 		RevalidateWait: time.Duration(c.RevalidateWait), Concurrency: c.Concurrency, NegativeFor: time.Duration(s.config.Cache.NegativeTTL),
 		CacheMetrics:    cacheMetrics{s.metrics.Cache},
-		UpstreamMetrics: func(name string) upstream.Metrics { return upstreamMetrics{name, s.metrics.Upstream} },
+		UpstreamMetrics: func(name string) upstream.Metrics { return newUpstreamMetrics(name, s.metrics.Upstream) },
 	})
 }
 

@@ -62,7 +62,7 @@ func TestScrape(t *testing.T) {
 	m.Cache.FillStarted("acme/hub")
 	m.Cache.FillEnded("acme/hub", "stored", 7, 2, time.Second)
 	m.Upstream.Request("acme/hub", "GET", 0, time.Second)
-	m.Upstream.Breaker("acme/hub", "open")
+	m.Upstream.Breaker("acme/hub", true)
 	m.Store.Collected("blob", 2, 100)
 	m.Store.Follow(func() time.Duration { return 3 * time.Second })
 	m.Work.JobDone("gc", "done", time.Second)
@@ -81,7 +81,7 @@ func TestScrape(t *testing.T) {
 		`weir_store_change_lag_seconds 3`,
 		`weir_cache_fills_in_flight{upstream="acme/hub"} 0`,
 		`weir_upstream_requests_total{method="GET",status="none",upstream="acme/hub"} 1`,
-		`weir_upstream_breaker_state{upstream="acme/hub"} 2`,
+		`weir_upstream_breaker_open{upstream="acme/hub"} 1`,
 		`weir_gc_freed_bytes_total 100`,
 		`weir_access_logins_total{method="password",outcome="refused"} 1`,
 	} {

@@ -21,7 +21,7 @@ func newUpstream(m *Metrics, upstreams *bound) *Upstream {
 		requests:  m.counter("weir_upstream_requests_total", "Requests sent to an upstream, by class of its answer; none is no answer at all.", "upstream", "method", "status"),
 		duration:  m.histogram("weir_upstream_request_duration_seconds", "Time until the response headers of an upstream.", requestBuckets, "upstream"),
 		budget:    m.gauge("weir_upstream_budget_remaining", "Requests left in the rate limit that the upstream last announced.", "upstream"),
-		breaker:   m.gauge("weir_upstream_breaker_state", "Circuit breaker of the upstream: 0 closed, 1 half open, 2 open.", "upstream"),
+		breaker:   m.gauge("weir_upstream_breaker_open", "1 since requests to a host of the upstream are refused, because it has stopped answering; 0 since it answered again.", "upstream"),
 		tokens:    m.counter("weir_upstream_token_requests_total", "Tokens asked of the upstream's realm, by outcome: ok, denied or error.", "upstream", "outcome"),
 		upstreams: upstreams,
 	}
@@ -39,10 +39,13 @@ func (u *Upstream) Budget(upstream string, remaining int) {
 	u.budget.WithLabelValues(u.upstreams.of(upstream)).Set(float64(remaining))
 }
 
-// Breaker sets the state of the circuit breaker: closed, half_open or open.
-func (u *Upstream) Breaker(upstream, state string) {
-	values := map[string]float64{"closed": 0, "half_open": 1, "open": 2}
-	u.breaker.WithLabelValues(u.upstreams.of(upstream)).Set(values[state])
+// Breaker sets whether the circuit breaker is open.
+func (u *Upstream) Breaker(upstream string, open bool) {
+	value := 0.0
+	if open {
+		value = 1
+	}
+	u.breaker.WithLabelValues(u.upstreams.of(upstream)).Set(value)
 }
 
 // Token counts a token acquisition: ok, denied or error.

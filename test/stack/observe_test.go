@@ -79,7 +79,7 @@ func TestObserved(t *testing.T) {
 		`weir_cache_fill_bytes_total\{upstream="acme/far"\} 1000`,
 		`weir_upstream_requests_total\{method="GET",status="2xx",upstream="acme/far"\} 3`,
 		`weir_upstream_requests_total\{method="HEAD",status="5xx",upstream="acme/far"\} 1`,
-		`weir_upstream_breaker_state\{upstream="acme/far"\} 0`,
+		`weir_upstream_breaker_open\{upstream="acme/far"\} 0`,
 		`weir_store_query_duration_seconds_count\{operation="write"\} [1-9]\d*`,
 		`weir_store_change_lag_seconds \d`,
 	} {

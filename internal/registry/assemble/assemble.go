@@ -50,7 +50,7 @@ type Options struct {
 	Concurrency          int
 
 	CacheMetrics    cache.Metrics                          // nil = none
-	UpstreamMetrics func(upstream string) upstream.Metrics // nil = none
+	UpstreamMetrics func(upstream string) upstream.Metrics // of "<group>/<upstream>"; nil = none
 }
 
 // Assembler builds. It is safe for concurrent use.
@@ -144,14 +144,15 @@ func (a *Assembler) cache(g *Group, u meta.Upstream, before map[int64]remote) *c
 		freshness, _ = cache.ParseFreshness(meta.Freshness{})
 	}
 	var from registry.Registry
-	if r, err := a.remote(g, u, before); err == nil {
+	name := g.Name + "/" + u.Name
+	if r, err := a.remote(g, u, name, before); err == nil {
 		from = r
 	} else {
 		a.opt.Log.Error("unusable upstream", "group", g.Name, "upstream", u.Name, "error", err)
 		from = broken{reason: fmt.Sprintf("upstream %s is misconfigured: %v", u.Name, err)}
 	}
 	return cache.New(cache.Options{
-		GroupID: g.ID, UpstreamID: u.ID, Epoch: u.Epoch, Generation: g.Generation, Name: u.Name,
+		GroupID: g.ID, UpstreamID: u.ID, Epoch: u.Epoch, Generation: g.Generation, Name: name,
 		Freshness: freshness, RefuseDeleted: u.OnUpstreamDelete == meta.Refuse,
 		StaleBefore: u.StaleBefore, RevalidateWait: or(u.Settings.RevalidateWait, a.opt.RevalidateWait), NegativeFor: a.opt.NegativeFor,
 		Remote: from, Store: a.opt.Store, Fills: a.opt.Fills, Log: a.opt.Log, Metrics: a.opt.CacheMetrics,

@@ -17,8 +17,9 @@ import (
 	"github.com/weir-registry/weir/internal/store/meta"
 )
 
-// remote returns the connection to an upstream: the one there was, if it was made from the same definition.
-func (a *Assembler) remote(g *Group, u meta.Upstream, before map[int64]remote) (*upstream.Registry, error) {
+// remote returns the connection to an upstream: the one there was, if it was made from the same definition. name is for logs and
+// metrics.
+func (a *Assembler) remote(g *Group, u meta.Upstream, name string, before map[int64]remote) (*upstream.Registry, error) {
 	var cred meta.Credential
 	if u.CredentialID != 0 {
 		i := slices.IndexFunc(g.Credentials, func(c meta.Credential) bool { return c.ID == u.CredentialID })
@@ -27,7 +28,7 @@ func (a *Assembler) remote(g *Group, u meta.Upstream, before map[int64]remote) (
 		}
 		cred = g.Credentials[i]
 	}
-	made := fmt.Sprintf("%q %d %+v %d %d %q", u.URL, u.Epoch, u.Settings, cred.ID, cred.Version, cred.Hosts)
+	made := fmt.Sprintf("%s %q %d %+v %d %d %q", name, u.URL, u.Epoch, u.Settings, cred.ID, cred.Version, cred.Hosts)
 	if r, ok := before[u.ID]; ok && r.made == made {
 		a.remotes[u.ID] = r
 		return r.registry, nil
@@ -41,10 +42,10 @@ func (a *Assembler) remote(g *Group, u meta.Upstream, before map[int64]remote) (
 		AllowPrivateNetworks: a.opt.AllowPrivateNetworks,
 		Timeout:              or(u.Settings.Timeout, a.opt.Timeout), IdleTimeout: or(u.Settings.IdleTimeout, a.opt.IdleTimeout),
 		Concurrency: or(u.Settings.Concurrency, a.opt.Concurrency),
-		Version:     a.opt.Version, InstanceID: a.opt.Instance, Log: a.opt.Log.With("upstream", u.Name),
+		Version:     a.opt.Version, InstanceID: a.opt.Instance, Log: a.opt.Log.With("upstream", name),
 	}
 	if a.opt.UpstreamMetrics != nil {
-		opt.Metrics = a.opt.UpstreamMetrics(u.Name)
+		opt.Metrics = a.opt.UpstreamMetrics(name)
 	}
 	r, err := upstream.New(opt)
 	if err != nil {

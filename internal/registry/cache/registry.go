@@ -48,7 +48,7 @@ type Options struct {
 	UpstreamID int64
 	Epoch      int64
 	Generation int64  // of the group: an answer remembered under another one does not count
-	Name       string // of the upstream, for logs and metrics
+	Name       string // "<group>/<upstream>", for logs and metrics
 	Format     string // of its repositories; "container" when empty
 
 	Freshness      Freshness
