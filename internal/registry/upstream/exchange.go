@@ -62,13 +62,14 @@ func (r *Registry) ask(ctx context.Context, q question) (*answer, error) {
 	return &answer{Response: resp, done: done}, nil
 }
 
-// slot waits for one of the upstream's slots. Blobs have their own, so that long transfers do not hold up manifests.
+// slot waits for one of the upstream's slots. Blobs have their own, so that long transfers do not hold up manifests, and wait
+// longer: as many as are let through by the cache may be on their way to one upstream, and each takes its time.
 func (r *Registry) slot(ctx context.Context, kind Kind) (release func(), err error) {
-	slots := r.small
+	slots, wait := r.small, r.o.Timeout
 	if kind == KindBlob {
-		slots = r.large
+		slots, wait = r.large, 3*r.o.Timeout
 	}
-	timer := time.NewTimer(r.o.Timeout)
+	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	select {
 	case slots <- struct{}{}:
@@ -76,7 +77,7 @@ func (r *Registry) slot(ctx context.Context, kind Kind) (release func(), err err
 	case <-ctx.Done():
 		return nil, failure(ctx, r.base.Host, ctx.Err())
 	case <-timer.C:
-		return nil, &registry.OutcomeError{Outcome: registry.Unknown, Reason: "too many requests to " + r.base.Host + " are under way", RetryAfter: time.Second}
+		return nil, limited("too many requests to "+r.base.Host+" are under way", time.Second)
 	}
 }
 
