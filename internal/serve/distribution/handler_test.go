@@ -375,3 +375,17 @@ func TestAllow(t *testing.T) {
 		t.Errorf("unknown resource: %s", resp.Status)
 	}
 }
+
+// TestManifestIsNoPage: people choose the media types of what they push, and a browser must not run it as a page of this host.
+func TestManifestIsNoPage(t *testing.T) {
+	s := (&world{}).open(t)
+	at := s.URL + "/v2/g/public/page/manifests/t"
+	page := `{"schemaVersion":2,"manifests":[],"annotations":{"a":"<script>alert(1)</script>"}}`
+	if resp, b := get(t, as("admin"), http.MethodPut, at, strings.NewReader(page), "Content-Type", "text/html"); resp.StatusCode != 201 {
+		t.Fatalf("%s %s", resp.Status, b)
+	}
+	resp, _ := get(t, as(""), http.MethodGet, at, nil)
+	if resp.StatusCode != 200 || !strings.Contains(resp.Header.Get("Content-Security-Policy"), "sandbox") || resp.Header.Get("X-Content-Type-Options") != "nosniff" {
+		t.Errorf("%s %v", resp.Status, resp.Header)
+	}
+}

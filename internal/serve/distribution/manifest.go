@@ -39,6 +39,7 @@ func (c *call) getManifest() error {
 	h := c.w.Header()
 	traceHeaders(h, registry.TraceFrom(c.ctx()).Values())
 	contentHeaders(h, m.MediaType, m.Digest, m.Size)
+	h.Set("Content-Security-Policy", "sandbox; default-src 'none'") // its type is whatever was pushed, text/html too
 	if notModified(c.r, m.Digest) {
 		return writeNotModified(c.w)
 	}
