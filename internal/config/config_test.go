@@ -88,6 +88,19 @@ external_urls: [https://a.test/path]
 	}
 }
 
+func TestOpsListenerOff(t *testing.T) {
+	for name, src := range map[string]Source{
+		"file":        {File: write(t, "ops: {listen: \"\"}\n")},
+		"environment": {Environ: []string{"WEIR_OPS_LISTEN="}},
+		"over file":   {File: write(t, "ops: {listen: \"127.0.0.1:1\"}\n"), Environ: []string{"WEIR_OPS_LISTEN="}},
+	} {
+		c, err := Load(src)
+		if err != nil || c.Ops.Listen != "" {
+			t.Errorf("%s: %q, %v", name, c.Ops.Listen, err)
+		}
+	}
+}
+
 func TestSyntaxErrorHasAPlace(t *testing.T) {
 	for _, text := range []string{"listen: [a\n", "a: b: c\n", "\tlisten: x\n"} {
 		_, err := Load(Source{File: write(t, text)})

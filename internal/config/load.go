@@ -77,6 +77,10 @@ func environment(environ []string, c *Config) []error {
 	if err != nil {
 		return []error{fmt.Errorf("environment: %w", err)}
 	}
+	// The library takes an empty variable for one that is not set. It shall turn this listener off, as in the file.
+	if listen, set := vars[Prefix+"OPS_LISTEN"]; set {
+		c.Ops.Listen = listen
+	}
 	return nil
 }
 
