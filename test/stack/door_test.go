@@ -136,8 +136,8 @@ func TestMirror(t *testing.T) {
 	}
 }
 
-// TestLoop has two servers be each other's upstream. A pull must end with an error, after a few requests.
-func TestLoop(t *testing.T) {
+// TestLoopCost has two servers be each other's upstream. A pull must end with an error, after a few requests.
+func TestLoopCost(t *testing.T) {
 	t.Parallel()
 	a, b := stack.Start(t, stack.Options{}), stack.Start(t, stack.Options{})
 	a.Apply(t, fronting(b.URL+"/acme/hub"))
