@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/weir-registry/weir/internal/registry"
+	"github.com/weir-registry/weir/internal/registry/virtual"
 )
 
 // flightKey names a question to an upstream.
@@ -74,6 +75,15 @@ func (fl *flight[V]) wait(ctx context.Context, patience time.Duration) (V, bool)
 	}
 	var none V
 	return none, false
+}
+
+// checking marks the context of a check of something held, which can be served without it: the upstream's rate budget is for
+// misses first. Nobody but the one who demands it now (weir refresh) depends on the answer.
+func checking(ctx context.Context, q virtual.Query) context.Context {
+	if q.Refresh {
+		return ctx
+	}
+	return registry.WithRevalidation(ctx)
 }
 
 // failure remembers a check that gave nothing, so that the next requests do not wait for the same again.

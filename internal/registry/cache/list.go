@@ -144,7 +144,7 @@ func (r *Registry) askList(ctx context.Context, q virtual.Query, kind string, fe
 		explain(&hit, why)
 		return hit, h.payload
 	}
-	res, answered := r.listFlight(registry.WithRevalidation(ctx), q, key, kind, fetch).wait(ctx, r.listPatience(q))
+	res, answered := r.listFlight(checking(ctx, q), q, key, kind, fetch).wait(ctx, r.listPatience(q))
 	switch {
 	case !answered:
 		explain(&hit, errStillAsking)

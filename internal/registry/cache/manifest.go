@@ -111,7 +111,7 @@ func (r *Registry) revalidate(ctx context.Context, q virtual.Query, h held, old 
 		return r.stale(q, h, old, why)
 	}
 	fl := r.Fills.manifests.start(ctx, r.Fills, key, func(ctx context.Context) manifestResult {
-		return r.check(registry.WithRevalidation(ctx), q.Repository, h, key)
+		return r.check(checking(ctx, q), q.Repository, h, key)
 	})
 	res, ok := fl.wait(ctx, r.patience(q))
 	switch {
@@ -133,8 +133,7 @@ func (r *Registry) patience(q virtual.Query) time.Duration {
 	return r.RevalidateWait
 }
 
-// check asks the upstream whether the tag still names the manifest held, and fetches what it names now if it does not. The
-// upstream's rate budget is for misses first: what is held can be served without it.
+// check asks the upstream whether the tag still names the manifest held, and fetches what it names now if it does not.
 func (r *Registry) check(ctx context.Context, repository string, h held, key flightKey) manifestResult {
 	res := r.checkTag(ctx, repository, h)
 	result := "confirmed"
@@ -373,7 +372,7 @@ func (r *Registry) probeStale(ctx context.Context, q virtual.Query, h held, old 
 	if why, resting := r.Fills.resting(r.flight(q.Repository, what(q))); resting && !q.Refresh {
 		return r.stale(q, h, old, why)
 	}
-	res, ok := r.head(registry.WithRevalidation(ctx), q, r.patience(q))
+	res, ok := r.head(checking(ctx, q), q, r.patience(q))
 	switch {
 	case !ok:
 		return r.stale(q, h, old, errStillAsking)

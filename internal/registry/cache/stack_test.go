@@ -198,6 +198,8 @@ func TestChecksYieldToMisses(t *testing.T) {
 	if n := fake.Count("", registrytest.KindManifest); n != 0 {
 		t.Errorf("%d requests for what is held", n)
 	}
+	demanded := virtual.Query{Kind: virtual.KindManifest, Mode: virtual.ModeGet, Repository: alpine, Reference: latest, Refresh: true}
+	w.want(w.Ask(t.Context(), demanded), held.Manifest.Digest, registry.CacheRevalidated)
 	w.want(w.ask(virtual.ModeGet, "library/busybox", latest), missing.Manifest.Digest, registry.CacheMiss)
 }
 
