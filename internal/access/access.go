@@ -37,6 +37,7 @@ type Kind string
 const (
 	Anonymous Kind = "anonymous"
 	User      Kind = "user"
+	Operator  Kind = "operator" // whoever can open the local socket
 )
 
 // Principal is who asks. The zero Principal is anonymous.
@@ -55,6 +56,9 @@ type Principal struct {
 // Nobody is the anonymous principal.
 func Nobody() Principal { return Principal{Kind: Anonymous, Name: "anonymous"} }
 
+// Local is the principal of the local socket. It may do everything, and is nobody's account.
+func Local() Principal { return Principal{Kind: Operator, Name: "local"} }
+
 // Behind returns p as it counts behind a virtual registry. A bearer token is limited to the names its client asked for at the
 // door, and a local member has its content under another name: there the user's grants decide, and the limit of the personal
 // token behind the login, if there is one.
@@ -66,7 +70,7 @@ func (p Principal) Behind() Principal {
 }
 
 // IsAnonymous reports whether nobody is logged in.
-func (p Principal) IsAnonymous() bool { return p.ID == 0 }
+func (p Principal) IsAnonymous() bool { return p.ID == 0 && p.Kind != Operator }
 
 // Action is what a principal wants to do.
 type Action string

@@ -129,7 +129,7 @@ func (s *server) api(local bool) http.Handler {
 				id = info.ID
 			}
 			if local {
-				return api.Caller{Principal: access.Principal{Name: "local"}, Local: true, RequestID: id}, nil
+				return api.Caller{Principal: access.Local(), Local: true, RequestID: id}, nil
 			}
 			ctx, _, err := s.gate.Authenticate(r)
 			return api.Caller{Principal: access.PrincipalFrom(ctx), RequestID: id}, err
