@@ -58,10 +58,9 @@ func newResolution(t *testing.T) *resolution {
 // check pulls a reference and asks explain for it before and after, with a probe and without: all have to agree on status and member.
 func (r *resolution) check(t *testing.T, who, image string, status int, member string) stack.Answer {
 	t.Helper()
-	name, ref := image, ""
-	if i := strings.LastIndexAny(image, ":@"); strings.Contains(image, "@") {
-		name, ref, _ = strings.Cut(image, "@")
-	} else {
+	name, ref, byDigest := strings.Cut(image, "@")
+	if !byDigest {
+		i := strings.LastIndexByte(image, ':')
 		name, ref = image[:i], image[i+1:]
 	}
 	as := who
