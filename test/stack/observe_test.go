@@ -27,7 +27,7 @@ func TestObserved(t *testing.T) {
 	u.Put("library/app", []string{"1", "latest"}, image)
 	s.Apply(t, fmt.Sprintf(`groups:
 - name: acme
-  upstreams: [{name: far, url: %q, freshness: {classes: [{pattern: "*:latest", for: 1ms}]}}]
+  upstreams: [{name: far, url: %q, freshness: {classes: [{pattern: "*:latest", for: always}]}}]
   registries: [{name: hub, anonymous_pull: true, members: [{upstream: far}]}]`, u.URL()))
 
 	layer := image.Layers()[0]
