@@ -247,6 +247,16 @@ func (e *Fills) flowing(id Identity) (size int64, ok bool) {
 	return t.total, t.phase == flowing
 }
 
+// coming is how many bytes the transfers under way have still to write: the space for them is free, but not to be had.
+func (e *Fills) coming() (n int64) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, t := range e.transfers {
+		n += t.left()
+	}
+	return n
+}
+
 // forget takes t out of the transfers that clients can join.
 func (e *Fills) forget(t *transfer) {
 	e.mu.Lock()

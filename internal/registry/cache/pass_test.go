@@ -131,6 +131,37 @@ func TestNoRoom(t *testing.T) {
 	}
 }
 
+// TestRoomIsShared: what fits alone may not fit beside what is still on its way.
+func TestRoomIsShared(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, func(o *cache.FillOptions) {
+			o.Floor = 1 << 20
+			o.Space = func(context.Context) (int64, error) { return 4 << 20, nil }
+		})
+		slow := &source{content: registrytest.RandomBlob(1, 2<<20), stopAt: 1 << 16}
+		first, status, err := b.engine.Open(t.Context(), fillOf(slow), registry.Range{})
+		if err != nil || status != registry.CacheMiss {
+			t.Fatal(status, err)
+		}
+		defer first.Body.Close()
+		for size, want := range map[int64]registry.CacheStatus{2 << 20: registry.CachePass, 1 << 19: registry.CacheMiss} {
+			s := &source{content: registrytest.RandomBlob(uint64(size), size)}
+			if status, err := b.read(s, registry.Range{}); err != nil || status != want {
+				t.Errorf("%d bytes: %s, %v; want %s", size, status, err, want)
+			}
+			time.Sleep(time.Minute) // a device found full is left alone for a while
+			synctest.Wait()
+		}
+		_ = b.engine.Close(canceled(t))
+	})
+}
+
+func canceled(t *testing.T) context.Context {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	return ctx
+}
+
 func TestRanges(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)

@@ -151,8 +151,8 @@ func (t *transfer) room(ctx context.Context, size int64) error {
 		t.log.Warn("the free space is unknown", "error", err)
 		return nil
 	}
-	if free >= 0 && free-max(size-t.spool.size(), 0) < o.Floor {
-		return fmt.Errorf("%d bytes free, %d to come, %d must stay: %w", free, size, o.Floor, blob.ErrFull)
+	if others := t.engine.coming(); free >= 0 && free-others-max(size-t.spool.size(), 0) < o.Floor {
+		return fmt.Errorf("%d bytes free, %d to come beside %d of other transfers, %d must stay: %w", free, size, others, o.Floor, blob.ErrFull)
 	}
 	return nil
 }

@@ -256,6 +256,16 @@ func (t *transfer) release(ctx context.Context) {
 // wakeEvery bounds how often followers are woken: a slow drip must not cost hundreds of wake-ups for each packet.
 const wakeEvery = 4 * time.Millisecond
 
+// left is how many bytes are to come, as far as the upstream has told.
+func (t *transfer) left() int64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.phase != flowing {
+		return 0
+	}
+	return max(0, t.total-t.size)
+}
+
 // advance publishes n more bytes of the spool.
 func (t *transfer) advance(n int) {
 	t.mu.Lock()
