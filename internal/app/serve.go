@@ -103,7 +103,7 @@ func (s *server) open(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	s.metrics.Store.Follow(s.db.Behind)
+	s.metrics.Store.Watch(s.db)
 	table := &namespace.Table{}
 	s.doors = &doors{table: table, private: isLoopback(c.Listen)}
 	s.gate = gate{token.New(token.Options{Access: s.dir, Doors: s.doors, ExternalURLs: c.ExternalURLs, Listen: c.Listen, Metrics: s.metrics.Access, Log: s.log})}

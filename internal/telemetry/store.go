@@ -12,7 +12,7 @@ type Store struct {
 	query      *prometheus.HistogramVec
 	collected  *prometheus.CounterVec
 	freed      prometheus.Counter
-	behind     atomic.Pointer[func() time.Duration]
+	rows       atomic.Pointer[Rows]
 	operations *bound
 }
 
@@ -23,12 +23,18 @@ func newStore(m *Metrics) *Store {
 		freed:      m.counter("weir_gc_freed_bytes_total", "Bytes freed by the collector.").WithLabelValues(),
 		operations: newBound(50),
 	}
-	m.gaugeFunc("weir_store_change_lag_seconds", "Age of the change feed as this replica sees it.", func() float64 {
-		if behind := s.behind.Load(); behind != nil {
-			return (*behind)().Seconds()
+	of := func(value func(Rows) float64) func() float64 {
+		return func() float64 {
+			if rows := s.rows.Load(); rows != nil {
+				return value(*rows)
+			}
+			return 0
 		}
-		return 0
-	})
+	}
+	m.gaugeFunc("weir_store_change_lag_seconds", "Age of the change feed as this replica sees it.",
+		of(func(r Rows) float64 { return r.Behind().Seconds() }))
+	m.gaugeFunc("weir_store_writes_in_flight", "Database transactions that write, or wait for their turn to.",
+		of(func(r Rows) float64 { return float64(r.Writing()) }))
 	return s
 }
 
@@ -37,8 +43,14 @@ func (s *Store) Query(operation string, took time.Duration) {
 	s.query.WithLabelValues(s.operations.of(operation)).Observe(took.Seconds())
 }
 
-// Follow makes behind the source of the change feed's age.
-func (s *Store) Follow(behind func() time.Duration) { s.behind.Store(&behind) }
+// Rows is the database; *meta.DB is one.
+type Rows interface {
+	Behind() time.Duration
+	Writing() int64
+}
+
+// Watch makes rows what the gauges read when they are scraped.
+func (s *Store) Watch(rows Rows) { s.rows.Store(&rows) }
 
 // Collected counts collected content and the bytes it freed.
 func (s *Store) Collected(kind string, n, bytes int64) {

@@ -53,6 +53,11 @@ Labels are bounded: an upstream is ` + "`<group>/<upstream>`" + `, and beyond 10
 	return b.String()
 }
 
+type rows struct{}
+
+func (rows) Behind() time.Duration { return 3 * time.Second }
+func (rows) Writing() int64        { return 2 }
+
 func TestScrape(t *testing.T) {
 	m := NewMetrics("1.2.3")
 	m.HTTP.InFlight(1)
@@ -64,7 +69,7 @@ func TestScrape(t *testing.T) {
 	m.Upstream.Request("acme/hub", "GET", 0, time.Second)
 	m.Upstream.Breaker("acme/hub", true)
 	m.Store.Collected("blob", 2, 100)
-	m.Store.Follow(func() time.Duration { return 3 * time.Second })
+	m.Store.Watch(rows{})
 	m.Work.JobDone("gc", "done", time.Second)
 	m.Access.Login("password", "refused")
 
@@ -79,6 +84,7 @@ func TestScrape(t *testing.T) {
 		`weir_cache_fill_resumes_total{upstream="acme/hub"} 2`,
 		`weir_jobs_total{kind="gc",outcome="done"} 1`,
 		`weir_store_change_lag_seconds 3`,
+		`weir_store_writes_in_flight 2`,
 		`weir_cache_fills_in_flight{upstream="acme/hub"} 0`,
 		`weir_upstream_requests_total{method="GET",status="none",upstream="acme/hub"} 1`,
 		`weir_upstream_breaker_open{upstream="acme/hub"} 1`,

@@ -82,6 +82,7 @@ func TestObserved(t *testing.T) {
 		`weir_upstream_breaker_open\{upstream="acme/far"\} 0`,
 		`weir_store_query_duration_seconds_count\{operation="write"\} [1-9]\d*`,
 		`weir_store_change_lag_seconds \d`,
+		`weir_store_writes_in_flight \d`,
 	} {
 		if !regexp.MustCompile(`(?m)^` + want).Match(scraped) {
 			t.Errorf("not scraped: %s", want)

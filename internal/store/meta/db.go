@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/weir-registry/weir/internal/store/meta/query"
@@ -55,6 +56,7 @@ type DB struct {
 	replica replica
 	feed    feed
 	observe func(operation string, took time.Duration)
+	writing atomic.Int64
 
 	stop context.CancelFunc
 	wait sync.WaitGroup
@@ -184,6 +186,8 @@ func (db *DB) Write(ctx context.Context, fn func(ctx context.Context, tx *Tx) er
 		return ErrNested
 	}
 	defer db.observed("write", time.Now())
+	db.writing.Add(1)
+	defer db.writing.Add(-1)
 	if err := db.replica.check(ctx, db.engine); err != nil {
 		return err
 	}
@@ -200,6 +204,9 @@ func (db *DB) Write(ctx context.Context, fn func(ctx context.Context, tx *Tx) er
 	db.feed.deliverOwn(changes)
 	return nil
 }
+
+// Writing is how many Writes run or wait for their turn.
+func (db *DB) Writing() int64 { return db.writing.Load() }
 
 type writingKey struct{}
 

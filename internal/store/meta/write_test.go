@@ -50,8 +50,14 @@ func TestWriteNested(t *testing.T) {
 			if err := db.Write(ctx, func(context.Context, *meta.Tx) error { return nil }); !errors.Is(err, meta.ErrNested) {
 				t.Errorf("got %v", err)
 			}
+			if n := db.Writing(); n != 1 {
+				t.Errorf("%d writes under way", n)
+			}
 			return nil
 		})
+		if n := db.Writing(); n != 0 {
+			t.Errorf("%d writes under way at the end", n)
+		}
 	})
 }
 
