@@ -301,3 +301,24 @@ func TestLocalMemberStaysPrivate(t *testing.T) {
 	ann.Pull(t, "a/hub/secret/app", "tag-real", image)
 	ann.Do(t, "GET", "a/hub/secret/app/manifests/tag-other").Want(t, 404)
 }
+
+// TestLoginBehindAnOpenRegistry: a client that logs in only when asked to must be asked, for names that exist and others, and gets in.
+func TestLoginBehindAnOpenRegistry(t *testing.T) {
+	t.Parallel()
+	s := stack.Start(t, stack.Options{Users: []string{"ann", "bob"}})
+	s.Apply(t, `groups: [{name: a, grants: [{user: ann, role: developer}], upstreams: [{name: own, local: a/secret}],
+  registries: [{name: hub, anonymous_pull: true, members: [{upstream: own}]}]}]`)
+	image := registrytest.RandomImage(1, 1, 100)
+	s.As(t, "ann").Push(t, "a/secret/app", []string{"1"}, image)
+	for _, name := range []string{"a/hub/secret/app", "a/hub/secret/none"} {
+		for _, method := range []string{"GET", "HEAD"} {
+			challenge := s.Remote.Do(t, method, name+"/manifests/1").Want(t, 401).Header.Get("WWW-Authenticate")
+			if want := `scope="repository:` + name + `:pull"`; !strings.Contains(challenge, want) {
+				t.Errorf("%s %s: challenge %q, want %s", method, name, challenge, want)
+			}
+		}
+		bearer(t, s.Remote, s.NewToken(t, "bob"), "repository:"+name+":pull").Do(t, "GET", name+"/manifests/1").Want(t, 404)
+	}
+	s.Remote.Do(t, "GET", "a/hub/elsewhere/app/manifests/1").Want(t, 404)
+	bearer(t, s.Remote, s.NewToken(t, "ann"), "repository:a/hub/secret/app:pull").Pull(t, "a/hub/secret/app", "1", image)
+}

@@ -14,7 +14,7 @@ func TestLocalSocketSeesEverything(t *testing.T) {
 	s.Apply(t, `groups: [{name: acme, upstreams: [{name: own, local: acme/private}],
   registries: [{name: hub, anonymous_pull: true, members: [{upstream: own}]}]}]`)
 	s.As(t, "admin").Push(t, "acme/private/app", []string{"1"}, registrytest.RandomImage(1, 1, 10))
-	for user, want := range map[string]int{"": 200, "admin": 200, "anonymous": 404} {
+	for user, want := range map[string]int{"": 200, "admin": 200, "anonymous": 401} {
 		for _, probe := range []bool{false, true} {
 			e, err := s.API.Explain(t.Context(), "acme/hub/private/app:1", user, probe)
 			if err != nil || e.Status != want {

@@ -56,9 +56,9 @@ type local struct{ asked []string }
 
 func (l *local) Peek(_ context.Context, q virtual.Query) (virtual.Peek, error) {
 	if q.Repository == "private" {
-		return virtual.Peek{State: virtual.Fresh, Exists: true}, nil
+		return virtual.Peek{State: virtual.Fresh, Exists: true, Covered: true}, nil
 	}
-	return virtual.Peek{State: virtual.FreshAbsent, Answer: registry.Absent}, nil
+	return virtual.Peek{State: virtual.FreshAbsent, Covered: q.Repository == "other", Answer: registry.Absent}, nil
 }
 
 func (l *local) Ask(_ context.Context, q virtual.Query) virtual.Answer {
@@ -109,5 +109,23 @@ func TestMember(t *testing.T) {
 				t.Errorf("peek: %+v, want an existing forbidden repository", peek)
 			}
 		})
+	}
+}
+
+// TestLogin: that a login could help is said of all names of the member, and only to those who are not logged in.
+func TestLogin(t *testing.T) {
+	anonymous := func(context.Context, guard.Action, string) error { return oci.NewError(oci.CodeUnauthorized, "log in") }
+	for _, c := range []struct {
+		repository string
+		check      guard.Check
+		want       bool
+	}{
+		{"private", anonymous, true}, {"other", anonymous, true}, {"elsewhere", anonymous, false},
+		{"private", refuse, false}, {"other", refuse, false}, {"other", allow, false},
+	} {
+		q := virtual.Query{Kind: virtual.KindManifest, Mode: virtual.ModeGet, Repository: c.repository, Reference: oci.ByTag("t")}
+		if peek, err := guard.NewMember(&local{}, c.check).Peek(t.Context(), q); err != nil || peek.Login != c.want {
+			t.Errorf("%s: %+v, %v; want login %v", c.repository, peek, err, c.want)
+		}
 	}
 }

@@ -21,20 +21,28 @@ var _ virtual.Member = (*Member)(nil)
 func NewMember(m virtual.Member, check Check) *Member { return &Member{inner: m, check: check} }
 
 // refused asks whether the caller may read, and if not, what to answer: forbidden if the repository exists, else what the
-// member says. A private name must never travel on to another upstream, and a name nobody has may.
+// member says. A private name must never travel on to another upstream, and a name nobody has may. Whether a login could help
+// is said of both alike.
 func (g *Member) refused(ctx context.Context, q virtual.Query) (peek virtual.Peek, refused bool, err error) {
-	err = g.check(ctx, Pull, q.Repository)
-	if err == nil {
+	refusal := g.check(ctx, Pull, q.Repository)
+	if refusal == nil {
 		return peek, false, nil
 	}
-	if registry.AsOutcome(forbid(err)).Outcome != registry.Forbidden {
-		return peek, true, err
+	if registry.AsOutcome(forbid(refusal)).Outcome != registry.Forbidden {
+		return peek, true, refusal
 	}
 	peek, err = g.inner.Peek(ctx, q)
-	if err == nil && (peek.Exists || peek.State != virtual.FreshAbsent) {
-		peek = virtual.Peek{State: virtual.FreshAbsent, Exists: true, Answer: registry.Forbidden, Reason: "the caller may not read this repository"}
+	if err != nil {
+		return peek, true, err
 	}
-	return peek, true, err
+	if peek.Exists || peek.State != virtual.FreshAbsent {
+		peek = virtual.Peek{
+			State: virtual.FreshAbsent, Exists: true, Covered: peek.Covered, Answer: registry.Forbidden,
+			Reason: "the caller may not read this repository",
+		}
+	}
+	peek.Login = peek.Covered && oci.ErrorCode(refusal) == oci.CodeUnauthorized
+	return peek, true, nil
 }
 
 // Peek implements virtual.Member.

@@ -43,20 +43,22 @@ func (m *Member) Peek(ctx context.Context, q virtual.Query) (virtual.Peek, error
 	_, err := m.id(ctx, q.Repository)
 	switch {
 	case errors.Is(err, errName):
-		return virtual.Peek{State: virtual.FreshAbsent, Answer: registry.Absent, Reason: "no such hosted repository"}, nil
+		return virtual.Peek{
+			State: virtual.FreshAbsent, Covered: m.covers(q.Repository), Answer: registry.Absent, Reason: "no such hosted repository",
+		}, nil
 	case err != nil:
 		return virtual.Peek{}, err
 	}
 	if q.Kind == virtual.KindTags || q.Kind == virtual.KindReferrers {
-		return virtual.Peek{State: virtual.Fresh, Exists: true, FreshFor: -1}, nil // perhaps an empty list, but a list
+		return virtual.Peek{State: virtual.Fresh, Exists: true, Covered: true, FreshFor: -1}, nil // perhaps an empty list, but a list
 	}
 	q.Mode = virtual.ModeProbe
 	a := m.Ask(ctx, q)
 	switch a.Outcome {
 	case registry.Found:
-		return virtual.Peek{State: virtual.Fresh, Exists: true, FreshFor: -1, Digest: a.Descriptor.Digest}, nil
+		return virtual.Peek{State: virtual.Fresh, Exists: true, Covered: true, FreshFor: -1, Digest: a.Descriptor.Digest}, nil
 	case registry.Absent:
-		return virtual.Peek{State: virtual.FreshAbsent, Exists: true, Answer: registry.Absent, Reason: a.Reason}, nil
+		return virtual.Peek{State: virtual.FreshAbsent, Exists: true, Covered: true, Answer: registry.Absent, Reason: a.Reason}, nil
 	}
 	return virtual.Peek{}, a.Err
 }

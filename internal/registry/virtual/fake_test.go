@@ -25,6 +25,7 @@ type fake struct {
 	fault     registry.Outcome                   // Unknown or Denied: what the upstream says to everything
 	limited   bool                               // the fault is a limit
 	forbidden map[string]bool                    // repositories closed to the caller
+	login     map[string]bool                    // names closed to the caller because nobody is logged in, there or not
 	admitted  map[string]map[oci.Digest][]string // by repository
 	tags      map[string][]string                // by repository
 	peekErr   error
@@ -36,7 +37,7 @@ type fake struct {
 func newFake() *fake {
 	return &fake{
 		content: map[string]bool{}, repos: map[string]bool{}, held: map[string]virtual.State{}, absentAs: registry.Absent,
-		forbidden: map[string]bool{}, admitted: map[string]map[oci.Digest][]string{}, tags: map[string][]string{},
+		forbidden: map[string]bool{}, login: map[string]bool{}, admitted: map[string]map[oci.Digest][]string{}, tags: map[string][]string{},
 	}
 }
 
@@ -78,14 +79,18 @@ func (f *fake) Peek(_ context.Context, q virtual.Query) (virtual.Peek, error) {
 	if !f.local {
 		return virtual.Peek{State: f.held[key(q)], Answer: f.absentAs, Age: time.Minute}, nil
 	}
+	login := f.login[q.Repository]
 	switch {
-	case f.repos[q.Repository] && f.forbidden[q.Repository]:
-		return virtual.Peek{State: virtual.FreshAbsent, Exists: true, Answer: registry.Forbidden}, nil
+	case f.repos[q.Repository] && f.closed(q.Repository):
+		return virtual.Peek{State: virtual.FreshAbsent, Exists: true, Covered: true, Login: login, Answer: registry.Forbidden}, nil
 	case f.upstreamHas(q):
-		return virtual.Peek{State: virtual.Fresh, Exists: true}, nil
+		return virtual.Peek{State: virtual.Fresh, Exists: true, Covered: true}, nil
 	}
-	return virtual.Peek{State: virtual.FreshAbsent, Exists: f.repos[q.Repository], Answer: registry.Absent}, nil
+	return virtual.Peek{State: virtual.FreshAbsent, Exists: f.repos[q.Repository], Covered: true, Login: login, Answer: registry.Absent}, nil
 }
+
+// closed reports whether the caller may not read a repository.
+func (f *fake) closed(repository string) bool { return f.forbidden[repository] || f.login[repository] }
 
 func (f *fake) upstreamHas(q virtual.Query) bool {
 	if q.Kind == virtual.KindTags || q.Kind == virtual.KindReferrers {
@@ -97,7 +102,7 @@ func (f *fake) upstreamHas(q virtual.Query) bool {
 func (f *fake) Ask(_ context.Context, q virtual.Query) virtual.Answer {
 	f.asked = append(f.asked, q)
 	if f.local {
-		if f.forbidden[q.Repository] && f.repos[q.Repository] {
+		if f.closed(q.Repository) && f.repos[q.Repository] {
 			return virtual.Answer{Outcome: registry.Forbidden}
 		}
 		return f.answer(q, f.upstreamHas(q), registry.CacheHit)
@@ -171,6 +176,9 @@ func (f *fake) page(q virtual.Query) *registry.TagList {
 
 func (f *fake) Admissions(_ context.Context, repository string, d oci.Digest) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
+		if f.closed(repository) {
+			return
+		}
 		for _, tag := range f.admitted[repository][d] {
 			if !yield(tag, nil) {
 				return

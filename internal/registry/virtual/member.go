@@ -77,6 +77,8 @@ const (
 type Peek struct {
 	State    State
 	Exists   bool             // local members: the repository exists, whatever the reference and whoever asks
+	Covered  bool             // local members: the name is one of theirs, whether or not the repository exists
+	Login    bool             // local members: Covered, and nobody is logged in who could be told more
 	Answer   registry.Outcome // FreshAbsent: Absent or Denied, as the upstream said; Forbidden if it exists and the caller may not (local)
 	Age      time.Duration    // Fresh, Stale: since the upstream confirmed it
 	FreshFor time.Duration    // Fresh: how much longer; negative = for ever

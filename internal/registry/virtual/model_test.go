@@ -40,21 +40,36 @@ func (w *world) expect() expected {
 			}
 		}
 		if len(candidates) > 0 && !slices.ContainsFunc(candidates, func(i int) bool { return w.pass(i, name, !w.opt.Members[i].Local) }) {
-			return expected{result: virtual.ResultExcluded}
+			return w.orLogin(expected{result: virtual.ResultExcluded}, name, candidates)
 		}
-		return expected{result: virtual.ResultNotFound}
+		return w.orLogin(expected{result: virtual.ResultNotFound}, name, candidates)
 	}
 	if owner >= 0 {
 		f := w.fakes[owner]
 		exists := f.local && f.repos[w.localName(owner, name)]
-		if !byPattern && !takesPart[owner] || takesPart[owner] && exists && f.forbidden[w.localName(owner, name)] {
+		if !byPattern && !takesPart[owner] || takesPart[owner] && exists && f.closed(w.localName(owner, name)) {
 			return nobody()
 		}
 		for i := range takesPart {
 			takesPart[i] = takesPart[i] && i == owner
 		}
 	}
-	return w.walk(name, takesPart)
+	var candidates []int
+	for i := range takesPart {
+		if takesPart[i] {
+			candidates = append(candidates, i)
+		}
+	}
+	return w.orLogin(w.walk(name, takesPart), name, candidates)
+}
+
+// orLogin: a "no" is 401 when one of the members that count would tell somebody who is logged in more.
+func (w *world) orLogin(e expected, name string, candidates []int) expected {
+	no := e.result == virtual.ResultNotFound || e.result == virtual.ResultExcluded && w.ref.IsDigest()
+	if no && slices.ContainsFunc(candidates, func(i int) bool { return w.fakes[i].local && w.fakes[i].login[name] }) {
+		e.result = virtual.ResultLogin
+	}
+	return e
 }
 
 // scope: ?ns= and host in path.

@@ -18,6 +18,7 @@ const (
 	ResultFound       Result = "found"
 	ResultNotFound    Result = "not_found"   // 404: every member that was asked said no
 	ResultExcluded    Result = "excluded"    // 403: rules exclude every member
+	ResultLogin       Result = "login"       // 401: as the two before, but nobody is logged in who might be told more
 	ResultLimited     Result = "limited"     // 429: not found, and rate limits kept members from answering
 	ResultUnavailable Result = "unavailable" // 503: not found, and some member did not answer
 	ResultFailed      Result = "failed"      // the request was wrong, or its client left
@@ -49,7 +50,8 @@ func (w *walk) conclude(ctx context.Context) (Result, error) {
 	case w.served < 0 && ctx.Err() != nil:
 		return ResultFailed, ctx.Err()
 	case w.hidden:
-		return w.asNobody(ctx)
+		result, err := w.asNobody(ctx)
+		return w.orLogin(ctx, result, err)
 	case w.plan && w.asked > 0:
 		if w.asked == 1 && w.served >= 0 && w.steps[w.served].peek.State == Fresh {
 			return ResultFound, nil
@@ -61,9 +63,39 @@ func (w *walk) conclude(ctx context.Context) (Result, error) {
 		return w.unavailable(ctx)
 	}
 	if of, ok := w.excluded(); ok {
-		return ResultExcluded, w.denied(of)
+		return w.orLogin(ctx, ResultExcluded, w.denied(of))
 	}
-	return ResultNotFound, w.notFound(ctx)
+	return w.orLogin(ctx, ResultNotFound, w.notFound(ctx))
+}
+
+// orLogin turns a "no" into 401 where a local member might say more to somebody who is logged in: clients such as containerd
+// send credentials only when asked for them. It must not depend on whether the name exists. A verdict of the rules on a tag
+// is the same for everybody and stays; one on a digest depends on the admissions, which nobody is told of without the right.
+func (w *walk) orLogin(ctx context.Context, result Result, err error) (Result, error) {
+	if result != ResultNotFound && (result != ResultExcluded || !w.q.Reference.IsDigest()) {
+		return result, err
+	}
+	for i := range w.steps {
+		s, m := &w.steps[i], &w.r.members[i]
+		part := s.out == in || s.out == outRule || s.out == outExists && w.hidden
+		if !part || !m.Local || m.Member == nil {
+			continue
+		}
+		peek, err := w.look(ctx, i)
+		if err != nil {
+			return w.lost(i, err)
+		}
+		if peek.Login {
+			return ResultLogin, oci.NewError(oci.CodeUnauthorized, "log in to pull "+w.subject()+" from registry "+w.r.path()+
+				"; without, nothing is found there")
+		}
+	}
+	return result, err
+}
+
+// lost ends a walk whose local member i could not be asked about the caller's rights.
+func (w *walk) lost(i int, err error) (Result, error) {
+	return ResultFailed, fmt.Errorf("peek at %s in %s: %w", w.subject(), w.r.members[i].Name, err)
 }
 
 // unknowns counts the members that may have the content and count.

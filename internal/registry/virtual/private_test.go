@@ -90,6 +90,48 @@ func TestForbiddenLooksLikeNobody(t *testing.T) {
 	}
 }
 
+// TestLogin: a caller who is not logged in is asked to, whether or not the name exists, and only where it could help.
+func TestLogin(t *testing.T) {
+	ask := func(exists bool, ref string, opt virtual.Options, change func(mine, public *fake, m []virtual.MemberConfig)) error {
+		mine, public := newFake(), newFake()
+		mine.login["app"] = true
+		if exists {
+			mine.has("app", "1", digest(1).String()).admit("app", digest(1), "1")
+		}
+		opt.Members = []virtual.MemberConfig{local("mine", mine), remote("public", public)}
+		change(mine, public, opt.Members)
+		_, err := pull(t, build(opt), t.Context(), "app", ref)
+		return err
+	}
+	keep := func(_, _ *fake, _ []virtual.MemberConfig) {}
+	tagRules := virtual.Options{Rules: []virtual.Rule{allow("*:1")}}
+	for name, c := range map[string]struct {
+		ref    string
+		opt    virtual.Options
+		change func(mine, public *fake, m []virtual.MemberConfig)
+		want   oci.Code
+	}{
+		"by tag":                   {"1", virtual.Options{}, keep, oci.CodeUnauthorized},
+		"by digest":                {digest(1).String(), virtual.Options{}, keep, oci.CodeUnauthorized},
+		"by digest, with a rule":   {digest(1).String(), tagRules, keep, oci.CodeUnauthorized},
+		"a tag that nobody may":    {"2", tagRules, keep, oci.CodeDenied},
+		"logged in":                {"1", virtual.Options{}, func(mine, _ *fake, _ []virtual.MemberConfig) { mine.login, mine.forbidden = nil, mine.login }, oci.CodeManifestUnknown},
+		"member off":               {"1", virtual.Options{}, func(_, _ *fake, m []virtual.MemberConfig) { m[0].Enabled = false }, oci.CodeManifestUnknown},
+		"claimed by the other one": {"1", virtual.Options{}, func(_, _ *fake, m []virtual.MemberConfig) { m[1].Claims = []oci.Pattern{pat("app")} }, oci.CodeManifestUnknown},
+	} {
+		there, not := ask(true, c.ref, c.opt, c.change), ask(false, c.ref, c.opt, c.change)
+		wantCode(t, there, c.want)
+		if there == nil || not == nil || there.Error() != not.Error() {
+			t.Errorf("%s: %v, but for nobody's name %v", name, there, not)
+		}
+	}
+	if err := ask(false, "1", virtual.Options{}, func(_, public *fake, _ []virtual.MemberConfig) { public.has("app", "1") }); err != nil {
+		t.Errorf("what another member has: %v", err)
+	}
+	err := ask(false, "1", virtual.Options{}, func(_, public *fake, _ []virtual.MemberConfig) { public.fault = registry.Unknown })
+	wantCode(t, err, oci.CodeUnavailable)
+}
+
 func TestNarrowing(t *testing.T) {
 	dockerhub, ghcr, mine := newFake().has("library/alpine", "1").has("org/img", "1"), newFake().has("org/img", "1").has("alpine", "1"), newFake()
 	mine.has("quay.io/team/tool", "1").has("team.app/web", "1")

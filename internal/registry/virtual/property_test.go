@@ -40,6 +40,7 @@ func drawFake(t *rapid.T, isLocal bool) *fake {
 	f.local = isLocal
 	refs := append(slices.Clone(tags), digest(0).String(), digest(1).String(), digest(2).String())
 	for _, name := range stored {
+		f.login[name] = isLocal && often(t, "login", 3)
 		if !often(t, "has "+name, 2) {
 			continue
 		}

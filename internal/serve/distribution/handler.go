@@ -149,7 +149,7 @@ func (c *call) dispatch(info *serve.Info) error {
 		return nil
 	}
 	traceHeaders(c.w.Header(), registry.TraceFrom(c.ctx()).Values())
-	return translate(c.request, err)
+	return c.refuse(translate(c.request, err))
 }
 
 // open checks access and finds the registry, in this order as far as the caller can tell.
@@ -215,7 +215,8 @@ func (c *call) action() Action {
 	return Pull
 }
 
-// refuse adds the challenge to a 401. Its scope speaks of the name as the client knows it, and so must a token.
+// refuse adds the challenge to a 401, our own or a registry's. Its scope speaks of the name as the client knows it, and so
+// must a token.
 func (c *call) refuse(err error) error {
 	if e, ok := errors.AsType[*oci.Error](err); ok && e.Status() == http.StatusUnauthorized {
 		c.w.Header().Set("WWW-Authenticate", c.Access.Challenge(c.r, c.scope(), err))
