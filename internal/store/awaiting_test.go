@@ -2,6 +2,7 @@ package store
 
 import (
 	"testing"
+	"time"
 
 	"github.com/weir-registry/weir/internal/oci"
 )
@@ -51,5 +52,41 @@ func TestHeadByTagThenGetByDigest(t *testing.T) {
 		want(t, err, ErrNotFound)
 		put(four)
 		points(id, "edge", four.digest)
+	})
+}
+
+// TestLateWord: two replicas ask about a tag while it moves, and the one that asked first is the last to write.
+func TestLateWord(t *testing.T) {
+	run(t, Options{}, func(t *testing.T, s *Store) {
+		one, two := newImage("one"), newImage("two")
+		put := func(img image, asked time.Time) int64 {
+			t.Helper()
+			p := img.put(cached, "latest")
+			p.CheckedAt = asked
+			id, err := s.PutManifest(t.Context(), p)
+			ok(t, err)
+			return id
+		}
+		points := func(id int64, to oci.Digest) {
+			t.Helper()
+			if got, err := s.Tag(t.Context(), id, "latest"); err != nil || got.Digest != to {
+				t.Errorf("latest is %+v, %v; want %s", got, err, to)
+			}
+		}
+		now := s.now()
+		put(two, now.Add(-time.Second))
+		id := put(one, now.Add(-2*time.Second))
+		points(id, two.digest)
+		put(two, now.Add(-2*time.Second))
+		for tag, err := range s.Admissions(t.Context(), id, one.digest) { // whoever has got the older answer goes on with it
+			if err != nil || tag != "latest" {
+				t.Errorf("admitted %q, %v", tag, err)
+			}
+		}
+		put(one, now)
+		points(id, one.digest)
+		put(one, now.Add(time.Hour)) // by a clock that was wrong
+		put(two, now.Add(time.Second))
+		points(id, two.digest)
 	})
 }

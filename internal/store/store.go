@@ -91,7 +91,7 @@ type PutManifest struct {
 	Manifest   *oci.Manifest // parsed Payload
 	Tags       []string      // set to this manifest; each is admitted ViaTag
 	Via        Via           // admission when Tags is empty
-	CheckedAt  time.Time     // freshness of Tags; zero for hosted content
+	CheckedAt  time.Time     // freshness of Tags: when the upstream was asked; zero for hosted content
 	Strict     bool          // hosted push: refuse (*MissingError) when config, layers or children are not in the repository
 	Sparse     bool          // with Strict: children of an index may be missing
 }

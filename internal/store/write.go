@@ -211,16 +211,19 @@ func (c *change) checkReferences(ctx context.Context, parent []byte, sparse bool
 	return nil
 }
 
-// moveTag points a tag to a manifest that this transaction holds. Setting it to where it points already only confirms it.
+// moveTag points a tag to a manifest that this transaction holds. Setting it to where it points already only confirms it. What an
+// upstream said before it said something else moves nothing.
 func (s *Store) moveTag(ctx context.Context, c *change, name string, digest []byte, checkedAt time.Time) error {
-	if err := c.admit(ctx, digest, ViaTag, name); err != nil {
+	heard := c.heard(checkedAt)
+	if err := c.admitAt(ctx, digest, ViaTag, name, heard); err != nil {
 		return err
 	}
 	old, err := c.GetTag(ctx, query.GetTagParams{RepositoryID: c.repository.ID, Name: name})
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return err
 	}
-	if string(old.Digest) == string(digest) {
+	switch {
+	case string(old.Digest) == string(digest):
 		n, err := c.ConfirmTag(ctx, query.ConfirmTagParams{
 			CheckedAt: micros(checkedAt), RepositoryID: c.repository.ID, Name: name, Digest: digest,
 		})
@@ -228,6 +231,9 @@ func (s *Store) moveTag(ctx context.Context, c *change, name string, digest []by
 			return err
 		}
 		return c.changed(ctx, ChangeTag, name)
+	case fromMicros(old.CheckedAt).After(heard) && old.CheckedAt <= micros(c.now): // not one from the future: that clock was wrong
+		c.review(CandidateManifest, digest, c.now.Add(s.grace))
+		return nil
 	}
 	now := micros(c.now)
 	err = c.UpsertTag(ctx, query.UpsertTagParams{
@@ -245,6 +251,14 @@ func (s *Store) moveTag(ctx context.Context, c *change, name string, digest []by
 		c.review(CandidateManifest, old.Digest, c.now.Add(s.grace))
 	}
 	return c.happened(ctx, event.TagMoved, ":"+name, moved)
+}
+
+// heard is when we learned what a tag names: for cached content when the upstream was asked, however late that is written.
+func (c *change) heard(checkedAt time.Time) time.Time {
+	if c.hosted() || checkedAt.IsZero() || checkedAt.After(c.now) {
+		return c.now
+	}
+	return checkedAt
 }
 
 // tagMoved is the detail of event.TagMoved and, without To, of event.TagDeleted.
@@ -265,8 +279,12 @@ func (c *change) recordTag(ctx context.Context, name string, digest []byte) erro
 }
 
 func (c *change) admit(ctx context.Context, digest []byte, via Via, tag string) error {
+	return c.admitAt(ctx, digest, via, tag, c.now)
+}
+
+func (c *change) admitAt(ctx context.Context, digest []byte, via Via, tag string, at time.Time) error {
 	_, err := c.Tx.Admit(ctx, query.AdmitParams{
-		RepositoryID: c.repository.ID, Digest: digest, Via: string(via), Tag: tag, CreatedAt: micros(c.now),
+		RepositoryID: c.repository.ID, Digest: digest, Via: string(via), Tag: tag, CreatedAt: micros(at),
 	})
 	if err != nil {
 		return fmt.Errorf("admit %s: %w", digestText(digest), err)

@@ -158,18 +158,19 @@ func (r *Registry) check(ctx context.Context, repository string, h held, key fli
 }
 
 func (r *Registry) checkTag(ctx context.Context, repository string, h held) manifestResult {
+	asked := r.Now()
 	d, err := r.statManifest(ctx, repository, oci.ByTag(h.tag.Name))
 	if err != nil {
 		return manifestResult{err: registry.AsOutcome(err)}
 	}
 	if d.Digest == h.tag.Digest {
-		if err := r.Store.ConfirmTag(ctx, h.repository, h.tag.Name, d.Digest, r.Now()); err != nil {
+		if err := r.Store.ConfirmTag(ctx, h.repository, h.tag.Name, d.Digest, asked); err != nil {
 			r.Log.Warn("a confirmed tag stays stale", "repository", repository, "tag", h.tag.Name, "error", err)
 		}
 		return manifestResult{manifest: h.manifest, cache: registry.CacheRevalidated, id: h.repository}
 	}
 	if m, ok, _ := found(r.Store.Manifest(ctx, h.repository, d.Digest)); ok {
-		return r.keep(ctx, repository, oci.ByTag(h.tag.Name), m, "")
+		return r.keep(ctx, repository, oci.ByTag(h.tag.Name), m, "", asked)
 	}
 	ref := oci.ByDigest(d.Digest)
 	if d.Digest == "" { // an upstream whose HEAD names no digest
@@ -183,7 +184,7 @@ func (r *Registry) checkTag(ctx context.Context, repository string, h held) mani
 		}
 		return manifestResult{err: &o}
 	}
-	return r.keep(ctx, repository, oci.ByTag(h.tag.Name), m, "")
+	return r.keep(ctx, repository, oci.ByTag(h.tag.Name), m, "", asked)
 }
 
 // coldManifest asks the upstream for what the store does not have.
@@ -216,6 +217,7 @@ func (r *Registry) pull(ctx context.Context, q virtual.Query, key flightKey) man
 	if h, ok, _ := r.heldManifest(ctx, q); ok { // another pull ended since the caller looked
 		return manifestResult{manifest: h.manifest, cache: registry.CacheJoined, id: h.repository}
 	}
+	asked := r.Now()
 	m, err := r.fetchManifest(ctx, q.Repository, q.Reference)
 	if err != nil {
 		o := registry.AsOutcome(err)
@@ -229,17 +231,18 @@ func (r *Registry) pull(ctx context.Context, q virtual.Query, key flightKey) man
 			via = store.ViaDigest
 		}
 	}
-	return r.keep(ctx, q.Repository, q.Reference, m, via)
+	return r.keep(ctx, q.Repository, q.Reference, m, via, asked)
 }
 
-// keep stores a verified manifest, with its tag if ref is one. When the store cannot, the manifest passes through.
-func (r *Registry) keep(ctx context.Context, repository string, ref oci.Reference, m store.Manifest, via store.Via) manifestResult {
+// keep stores a verified manifest, with its tag if ref is one, as of when the upstream was asked. When the store cannot, the
+// manifest passes through.
+func (r *Registry) keep(ctx context.Context, repository string, ref oci.Reference, m store.Manifest, via store.Via, asked time.Time) manifestResult {
 	res := manifestResult{manifest: m, cache: registry.CacheMiss}
 	parsed, err := oci.ParseManifest("", m.Payload)
 	if err == nil {
 		put := store.PutManifest{
 			Repository: r.key(repository), Digest: m.Digest, MediaType: m.MediaType, Payload: m.Payload, Manifest: parsed,
-			Via: via, CheckedAt: r.Now(),
+			Via: via, CheckedAt: asked,
 		}
 		if ref.Tag != "" {
 			put.Tags = []string{ref.Tag}
