@@ -13,6 +13,9 @@ import (
 // statusClosed stands in access lines for a client that left before an answer; it is never sent.
 const statusClosed = 499
 
+// retryDefault is when to come back after a 503 or 429 that does not say: without a Retry-After some clients take it for final.
+const retryDefault = 5 * time.Second
+
 // internalError is all that clients learn of an error that is not a protocol error; the log has the rest under the id.
 const internalError = "internal error; the server's log has the details under the request id"
 
@@ -34,8 +37,12 @@ func WriteError(w http.ResponseWriter, r *http.Request, err error) {
 	h := w.Header()
 	if e, ok := errors.AsType[*oci.Error](err); ok {
 		status, item = e.Status(), errorItem{Code: e.Code, Message: e.Message, Detail: e.Detail}
-		if e.RetryAfter > 0 {
-			h.Set("Retry-After", strconv.FormatInt(int64((e.RetryAfter+time.Second-1)/time.Second), 10))
+		retry := e.RetryAfter
+		if retry <= 0 && (status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests) {
+			retry = retryDefault
+		}
+		if retry > 0 {
+			h.Set("Retry-After", strconv.FormatInt(int64((retry+time.Second-1)/time.Second), 10))
 		}
 	} else if info := FromContext(r.Context()); info != nil {
 		item.Detail = map[string]string{"request_id": info.ID}

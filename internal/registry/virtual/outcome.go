@@ -63,7 +63,8 @@ func (w *walk) conclude(ctx context.Context) (Result, error) {
 		return w.unavailable(ctx)
 	}
 	if of, ok := w.excluded(); ok {
-		return w.orLogin(ctx, ResultExcluded, w.denied(of))
+		result, err := w.denied(of)
+		return w.orLogin(ctx, result, err)
 	}
 	return w.orLogin(ctx, ResultNotFound, w.notFound(ctx))
 }
@@ -144,13 +145,18 @@ func (w *walk) asNobody(ctx context.Context) (Result, error) {
 		}
 	}
 	if first != nil {
-		return ResultExcluded, w.denied(*first)
+		return w.denied(*first)
 	}
 	return ResultNotFound, w.notFound(ctx)
 }
 
-// denied is 403: every member is excluded by rule. It names the first one's rule.
-func (w *walk) denied(of ruling) *oci.Error {
+// denied is 403: every member is excluded by rule. It names the first one's rule. HEAD of a blob that came in through no tag
+// is 404 instead: pushing clients ask so whether to send it, and a 403 would end the push before the upload is refused with
+// the reason.
+func (w *walk) denied(of ruling) (Result, error) {
+	if of.unadmitted && w.q.Kind == KindBlob && w.q.Mode == ModeHead {
+		return ResultNotFound, w.unknownName()
+	}
 	message := fmt.Sprintf("%s excludes %s", of.exclusion, w.subject())
 	if of.unadmitted {
 		message = fmt.Sprintf("%s came in through no tag that the rules allow (%s): pull the image by a tag they allow, "+
@@ -159,7 +165,7 @@ func (w *walk) denied(of ruling) *oci.Error {
 	if id := w.decisionID(); id != "" {
 		message += " (decision " + id + ")"
 	}
-	return oci.NewError(oci.CodeDenied, message).WithDetail(ErrorDetail{Decision: w.decisionID(), Rule: of.exclusion})
+	return ResultExcluded, oci.NewError(oci.CodeDenied, message).WithDetail(ErrorDetail{Decision: w.decisionID(), Rule: of.exclusion})
 }
 
 // retryDefault is when clients may come back if no member said. Without a Retry-After some take a 503 for final.

@@ -132,6 +132,19 @@ func TestLogin(t *testing.T) {
 	wantCode(t, err, oci.CodeUnavailable)
 }
 
+// TestHeadOfAnUnadmittedBlob: clients that push look first and give up at a 403, so they must hear of the upload what is wrong.
+func TestHeadOfAnUnadmittedBlob(t *testing.T) {
+	r := build(virtual.Options{Rules: []virtual.Rule{allow("app:1"), deny("out")}, Members: []virtual.MemberConfig{remote("a", newFake())}})
+	_, err := r.StatBlob(t.Context(), "app", digest(1))
+	wantCode(t, err, oci.CodeBlobUnknown)
+	_, err = r.Blob(t.Context(), "app", digest(1), registry.Range{})
+	wantCode(t, err, oci.CodeDenied)
+	_, err = r.StatManifest(t.Context(), "app", oci.ByDigest(digest(1)))
+	wantCode(t, err, oci.CodeDenied)
+	_, err = r.StatBlob(t.Context(), "out", digest(1))
+	wantCode(t, err, oci.CodeDenied)
+}
+
 func TestNarrowing(t *testing.T) {
 	dockerhub, ghcr, mine := newFake().has("library/alpine", "1").has("org/img", "1"), newFake().has("org/img", "1").has("alpine", "1"), newFake()
 	mine.has("quay.io/team/tool", "1").has("team.app/web", "1")

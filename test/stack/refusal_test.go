@@ -1,0 +1,47 @@
+package stack_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/weir-registry/weir/internal/oci"
+	"github.com/weir-registry/weir/internal/registry/registrytest"
+	"github.com/weir-registry/weir/test/stack"
+)
+
+// TestComeBack: 503 always says when, also where there is no upstream at all and where its content is wrong.
+func TestComeBack(t *testing.T) {
+	t.Parallel()
+	wrong := registrytest.NewUpstream(t, registrytest.UpstreamOptions{})
+	wrong.Set(func(b *registrytest.Behavior) { b.WrongDigestHeader = true })
+	wrong.Put("library/app", []string{"1"}, registrytest.RandomImage(1, 1, 100))
+	s := stack.Start(t, stack.Options{})
+	for name, url := range map[string]string{"no-dns": "http://registry.invalid", "wrong-digest": wrong.URL()} {
+		s.Apply(t, fmt.Sprintf(`groups: [{name: %s, upstreams: [{name: far, url: %q}],
+  registries: [{name: hub, anonymous_pull: true, members: [{upstream: far}]}]}]`, name, url))
+		for range 2 { // the second time out of memory
+			a := s.Do(t, "GET", name+"/hub/library/app/manifests/1").WantCode(t, 503, oci.CodeUnavailable)
+			if a.Header.Get("Retry-After") == "" {
+				t.Errorf("%s: %v", name, a.Header)
+			}
+		}
+	}
+}
+
+// TestPushToVirtual: clients look for a blob before they push it, and must get as far as the refusal that says what is wrong.
+func TestPushToVirtual(t *testing.T) {
+	t.Parallel()
+	u := registrytest.NewUpstream(t, registrytest.UpstreamOptions{})
+	s := stack.Start(t, stack.Options{})
+	s.Apply(t, fmt.Sprintf(`groups: [{name: acme, upstreams: [{name: far, url: %q}],
+  registries: [{name: hub, anonymous_pull: true, members: [{upstream: far}], rules: [{allow: "*:1.*"}]}]}]`, u.URL()))
+	blob := "acme/hub/app/blobs/" + string(oci.DigestOf(oci.SHA256, []byte("a layer")))
+	admin := s.As(t, "admin")
+	admin.Do(t, "HEAD", blob).Want(t, 404)
+	admin.Do(t, "GET", blob).WantCode(t, 403, oci.CodeDenied)
+	a := admin.Do(t, "POST", "acme/hub/app/blobs/uploads/").WantCode(t, 405, oci.CodeUnsupported)
+	if !strings.Contains(string(a.Body), "read-only") {
+		t.Errorf("%s", a.Body)
+	}
+}
