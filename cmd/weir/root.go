@@ -50,7 +50,8 @@ func newRootCommand() *cobra.Command {
 	root.PersistentFlags().String("data", envOr("WEIR_DATA", "./data"), "data folder of the server; the command line finds its socket there")
 	root.AddCommand(
 		newServeCommand(), newConfigCommand(), newKeysCommand(), newCheckCommand(),
-		newApplyCommand(), newExplainCommand(), newRefreshCommand(), newTokenCommand(), newGetCommand(),
+		newApplyCommand(), newExplainCommand(), newRefreshCommand(), newTokenCommand(), newUserCommand(),
+		newGetCommand(),
 	)
 	return root
 }

@@ -22,10 +22,11 @@ func newTokenCommand() *cobra.Command {
 func newTokenCreate(connect func() (*client.Client, error), user *string) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "create --name NAME", Short: "Make a token and print it, this once", Args: cobra.NoArgs,
-		Example: "  weir token create --name laptop --expires 90d",
+		Example: "  weir token create --name laptop --expires 90d\n  weir token create --name ci --limit pull,push:acme/team",
 	}
 	name := cmd.Flags().String("name", "", "what the token is for")
 	expires := cmd.Flags().String("expires", "", "when it ends: a time such as 90d or 12h from now, or a date such as 2030-01-31 (default: never)")
+	limits := cmd.Flags().StringArray("limit", nil, "limit the token to ACTIONS or ACTIONS:PATH, such as pull:acme/team or pull,push:acme; may be given several times")
 	_ = cmd.MarkFlagRequired("name") // the flag exists
 	show := outputFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -37,7 +38,7 @@ func newTokenCreate(connect func() (*client.Client, error), user *string) *cobra
 		if err != nil {
 			return err
 		}
-		t, err := c.CreateToken(cmd.Context(), *user, *name, end)
+		t, err := c.CreateToken(cmd.Context(), *user, *name, end, parseLimits(*limits)...)
 		if err != nil {
 			return err
 		}
@@ -49,6 +50,15 @@ func newTokenCreate(connect func() (*client.Client, error), user *string) *cobra
 		return nil
 	}
 	return cmd
+}
+
+// parseLimits reads what --limit gives; the server knows the actions.
+func parseLimits(limits []string) (out []client.Scope) {
+	for _, limit := range limits {
+		actions, path, _ := strings.Cut(limit, ":")
+		out = append(out, client.Scope{Path: path, Actions: strings.Split(actions, ",")})
+	}
+	return out
 }
 
 func newTokenList(connect func() (*client.Client, error), user *string) *cobra.Command {

@@ -16,7 +16,7 @@ var (
 	ErrNotFound  = errors.New("not found")
 	ErrExists    = errors.New("the name is taken")
 	ErrName      = errors.New(`not a user name: want a letter or digit, then up to 127 letters, digits or any of "._@+-"`)
-	ErrPassword  = errors.New(`a password has 1 to 1024 bytes and does not start with "weir_", which marks tokens`)
+	ErrPassword  = errors.New(`a password has 8 to 1024 bytes and does not start with "weir_", which marks tokens`)
 	ErrRole      = errors.New("not a role: want reader, developer, maintainer or owner, or admin for the whole instance")
 	ErrPath      = errors.New("not a path below a group")
 	ErrCeiling   = errors.New("not a limit for a token: want known actions and paths")

@@ -229,7 +229,7 @@ func (d *Directory) withToken(ctx context.Context, text string, c Credentials) (
 	row, err := d.tokenByHash(ctx, hash)
 	if errors.Is(err, ErrNotFound) {
 		d.logins.failed(k, d.now())
-		return Principal{}, refused("no such token")
+		return Principal{}, refused("unknown or revoked token; create another with `weir token create`")
 	}
 	if err != nil {
 		return Principal{}, err

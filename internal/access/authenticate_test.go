@@ -55,9 +55,9 @@ func TestAuthenticate(t *testing.T) {
 			"token as bearer":         {bearer(text), alice.ID, tok.ID, "", ""},
 			"token of user without":   {bearer(robot), nopass.ID, -1, "", ""},
 			"token cut":               {bearer(text[:40]), 0, 0, oci.CodeUnauthorized, "the token is not complete"},
-			"token changed":           {bearer(text[:len(text)-1] + "z"), 0, 0, oci.CodeUnauthorized, "no such token"},
+			"token changed":           {bearer(text[:len(text)-1] + "z"), 0, 0, oci.CodeUnauthorized, "unknown or revoked token"},
 			"token in upper case":     {bearer(tokenPrefix + strings.ToUpper(text[5:]) + ""), 0, 0, oci.CodeUnauthorized, ""},
-			"hash as token":           {bearer(tokenPrefix + strings.Repeat("0", 64)), 0, 0, oci.CodeUnauthorized, "no such token"},
+			"hash as token":           {bearer(tokenPrefix + strings.Repeat("0", 64)), 0, 0, oci.CodeUnauthorized, "unknown or revoked token"},
 			"not base64":              {Credentials{Authorization: "Basic %%%"}, 0, 0, oci.CodeUnauthorized, "not a Basic login"},
 			"no colon":                {Credentials{Authorization: "Basic " + base64.StdEncoding.EncodeToString([]byte("alice"))}, 0, 0, oci.CodeUnauthorized, "not a Basic login"},
 			"other scheme":            {Credentials{Authorization: "Digest x"}, 0, 0, oci.CodeUnauthorized, "must be Basic or Bearer"},
@@ -81,7 +81,7 @@ func TestAuthenticate(t *testing.T) {
 
 func TestTokensEnd(t *testing.T) {
 	w := newWorld(t, metatest.Open(t, meta.SQLite))
-	alice := w.user("alice", "pw")
+	alice := w.user("alice", "pw-12345")
 	expires := w.clock.now().Add(time.Hour)
 	text, tok := w.token(alice, "ci", expires, nil)
 	for range 2 { // from the database and from memory
@@ -114,10 +114,10 @@ func TestTokensEnd(t *testing.T) {
 	if _, err := w.Authenticate(t.Context(), bearer(again)); err == nil || !strings.Contains(err.Error(), "is disabled") {
 		t.Error(err)
 	}
-	if _, err := w.Authenticate(t.Context(), basic("alice", "pw")); err == nil || !strings.Contains(err.Error(), wrongLogin) {
+	if _, err := w.Authenticate(t.Context(), basic("alice", "pw-12345")); err == nil || !strings.Contains(err.Error(), wrongLogin) {
 		t.Error(err)
 	}
-	if _, _, err := w.CreateToken(t.Context(), Actor{}, alice.ID, "old", w.clock.now(), nil); !errors.Is(err, ErrExpiry) {
+	if _, _, err := w.CreateToken(t.Context(), Actor{}, alice.ID, "old-12345", w.clock.now(), nil); !errors.Is(err, ErrExpiry) {
 		t.Error(err)
 	}
 	for _, c := range []*Ceiling{{}, {Scopes: []Scope{{Path: "../x", Actions: []Action{Pull}}}}, {Scopes: []Scope{{Actions: []Action{"fly"}}}}, {Scopes: []Scope{{Path: "acme"}}}} {
@@ -129,8 +129,8 @@ func TestTokensEnd(t *testing.T) {
 
 func TestPasswordChangeEndsLogins(t *testing.T) {
 	w := newWorld(t, metatest.Open(t, meta.SQLite))
-	alice := w.user("alice", "old")
-	p, err := w.Authenticate(t.Context(), basic("alice", "old"))
+	alice := w.user("alice", "old-12345")
+	p, err := w.Authenticate(t.Context(), basic("alice", "old-12345"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -145,13 +145,13 @@ func TestPasswordChangeEndsLogins(t *testing.T) {
 	if _, err := w.Refresh(t.Context(), refresh.Text); err != nil {
 		t.Fatal(err)
 	}
-	if err := w.SetPassword(t.Context(), Actor{}, alice.ID, "new"); err != nil {
+	if err := w.SetPassword(t.Context(), Actor{}, alice.ID, "new-12345"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := w.Authenticate(t.Context(), basic("alice", "old")); err == nil {
+	if _, err := w.Authenticate(t.Context(), basic("alice", "old-12345")); err == nil {
 		t.Error("the old password is remembered")
 	}
-	if _, err := w.Authenticate(t.Context(), basic("alice", "new")); err != nil {
+	if _, err := w.Authenticate(t.Context(), basic("alice", "new-12345")); err != nil {
 		t.Error(err)
 	}
 	if _, err := w.Authenticate(t.Context(), bearer(issued.Text)); err == nil {
@@ -164,7 +164,7 @@ func TestPasswordChangeEndsLogins(t *testing.T) {
 
 func TestLoginsAreLimited(t *testing.T) {
 	w := newWorld(t, metatest.Open(t, meta.SQLite), func(o *Options) { o.LoginRate = 5 })
-	text, _ := w.token(w.user("alice", "pw"), "ci", time.Time{}, nil)
+	text, _ := w.token(w.user("alice", "pw-12345"), "ci", time.Time{}, nil)
 	attempt := func(address, name, password string) error {
 		c := basic(name, password)
 		c.Address = netip.MustParseAddr(address)
@@ -181,17 +181,17 @@ func TestLoginsAreLimited(t *testing.T) {
 	if e == nil || e.Code != oci.CodeTooManyRequests || e.RetryAfter <= 0 || e.RetryAfter > time.Minute {
 		t.Fatal(err)
 	}
-	if err := attempt("192.0.2.9", "alice", "pw"); oci.ErrorCode(err) != oci.CodeTooManyRequests {
+	if err := attempt("192.0.2.9", "alice", "pw-12345"); oci.ErrorCode(err) != oci.CodeTooManyRequests {
 		t.Errorf("the right password tells itself apart: %v", err)
 	}
-	if err := attempt("192.0.2.10", "alice", "pw"); err != nil {
+	if err := attempt("192.0.2.10", "alice", "pw-12345"); err != nil {
 		t.Errorf("one address locks a user out everywhere: %v", err)
 	}
 	if err := attempt("192.0.2.9", "x", text); err != nil {
 		t.Errorf("wrong passwords keep a neighbour's token out: %v", err)
 	}
 	for range 50 { // remembered logins and right passwords cost nothing
-		if err := attempt("192.0.2.10", "alice", "pw"); err != nil {
+		if err := attempt("192.0.2.10", "alice", "pw-12345"); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -211,7 +211,7 @@ func TestLoginsAreLimited(t *testing.T) {
 		t.Errorf("%d of 30 attempts on one name were stopped", limited)
 	}
 	w.clock.forward(2 * time.Minute)
-	if err := attempt("192.0.2.9", "alice", "pw"); err != nil {
+	if err := attempt("192.0.2.9", "alice", "pw-12345"); err != nil {
 		t.Errorf("after a while: %v", err)
 	}
 }
@@ -253,8 +253,8 @@ func TestManyLoginsAtOnce(t *testing.T) {
 	var all []Credentials
 	for i := range 20 {
 		name := "user" + string(rune('a'+i))
-		text, _ := w.token(w.user(name, "pw"), "ci", time.Time{}, nil)
-		all = append(all, basic(name, "pw"), basic("x", text), basic("usera", "pw"))
+		text, _ := w.token(w.user(name, "pw-12345"), "ci", time.Time{}, nil)
+		all = append(all, basic(name, "pw-12345"), basic("x", text), basic("usera", "pw-12345"))
 	}
 	var wg sync.WaitGroup
 	for _, c := range all {
@@ -270,7 +270,7 @@ func TestManyLoginsAtOnce(t *testing.T) {
 // Guesses that run side by side do not get round the limit.
 func TestParallelGuesses(t *testing.T) {
 	w := newWorld(t, metatest.Open(t, meta.SQLite), func(o *Options) { o.LoginRate = 2 })
-	w.user("alice", "pw")
+	w.user("alice", "pw-12345")
 	var wg sync.WaitGroup
 	var checked atomic.Int64
 	for i := range 200 {
@@ -290,7 +290,7 @@ func TestParallelGuesses(t *testing.T) {
 // Daemons send the logins they have for somebody else to their mirrors.
 func TestMirrorsIgnoreForeignLogins(t *testing.T) {
 	w := newWorld(t, metatest.Open(t, meta.SQLite), func(o *Options) { o.LoginRate = 3 })
-	alice := w.user("alice", "pw")
+	alice := w.user("alice", "pw-12345")
 	mirror := func(c Credentials) Credentials { c.Mirror = true; return c }
 	for _, c := range []Credentials{
 		basic("hubuser", "dckr_pat_x"), basic("alice", "hub password"), bearer("eyJhbGciOiJub25lIn0.e30."), bearer("weir_x"),
@@ -303,22 +303,22 @@ func TestMirrorsIgnoreForeignLogins(t *testing.T) {
 			}
 		}
 	}
-	if p, err := w.Authenticate(t.Context(), basic("alice", "pw")); err != nil || p.ID != alice.ID {
+	if p, err := w.Authenticate(t.Context(), basic("alice", "pw-12345")); err != nil || p.ID != alice.ID {
 		t.Errorf("foreign logins used up the real ones: %v", err)
 	}
 	w.clock.forward(time.Hour)
-	if p, err := w.Authenticate(t.Context(), mirror(basic("alice", "pw"))); err != nil || p.ID != alice.ID {
+	if p, err := w.Authenticate(t.Context(), mirror(basic("alice", "pw-12345"))); err != nil || p.ID != alice.ID {
 		t.Errorf("own login at a mirror: %+v, %v", p, err)
 	}
 }
 
 func TestHasher(t *testing.T) {
 	h := newHasher(cheap)
-	stored, err := h.hash(t.Context(), "pw")
+	stored, err := h.hash(t.Context(), "pw-12345")
 	if err != nil || !strings.HasPrefix(stored, "$argon2id$v=19$m=64,t=1,p=1$") {
 		t.Fatal(stored, err)
 	}
-	again, _ := h.hash(t.Context(), "pw")
+	again, _ := h.hash(t.Context(), "pw-12345")
 	if stored == again {
 		t.Error("no salt")
 	}
@@ -328,10 +328,10 @@ func TestHasher(t *testing.T) {
 		stored, password string
 		want             bool
 	}{
-		{stored, "pw", true}, {stored, "pW", false}, {stored, "", false}, {known, "password", true}, {known, "Password", false},
-		{"", "", false}, {"", "pw", false}, {h.dummy, "", false}, {h.dummy, "pw", false},
+		{stored, "pw-12345", true}, {stored, "pW", false}, {stored, "", false}, {known, "password", true}, {known, "Password", false},
+		{"", "", false}, {"", "pw-12345", false}, {h.dummy, "", false}, {h.dummy, "pw-12345", false},
 		{"$argon2id$v=19$m=4294967295,t=9,p=1$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc", "password", false},
-		{"$2y$10$abcdefghijklmnopqrstuv", "pw", false},
+		{"$2y$10$abcdefghijklmnopqrstuv", "pw-12345", false},
 	} {
 		if got := h.verify(tc.password, tc.stored); got != tc.want {
 			t.Errorf("%q %q: %v", tc.stored, tc.password, got)

@@ -19,7 +19,7 @@ import (
 
 func TestBearerCarriesItsLimits(t *testing.T) {
 	onEach(t, func(t *testing.T, w *world) {
-		alice := w.user("alice", "pw", "developer@acme")
+		alice := w.user("alice", "pw-12345", "developer@acme")
 		text, tok := w.token(alice, "ci", time.Time{}, nil)
 		p, err := w.Authenticate(t.Context(), bearer(text))
 		if err != nil {
@@ -69,7 +69,7 @@ func TestBearerExpires(t *testing.T) {
 
 func TestKindsOfTokenDoNotMix(t *testing.T) {
 	w := newWorld(t, metatest.Open(t, meta.SQLite))
-	p := Principal{ID: w.user("alice", "pw").ID}
+	p := Principal{ID: w.user("alice", "pw-12345").ID}
 	access, _ := w.IssueBearer(t.Context(), p, nil)
 	refresh, _ := w.IssueRefresh(t.Context(), p)
 	if _, err := w.Authenticate(t.Context(), bearer(refresh.Text)); err == nil {
@@ -109,7 +109,7 @@ func TestRefreshKeepsTheTokensLimit(t *testing.T) {
 // Every way to make a token that this server did not sign, or signed for something else.
 func TestForgedTokens(t *testing.T) {
 	w := newWorld(t, metatest.Open(t, meta.SQLite))
-	admin := w.user("root", "pw", "admin@")
+	admin := w.user("root", "pw-12345", "admin@")
 	s, err := w.current(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -160,8 +160,8 @@ func TestForgedTokens(t *testing.T) {
 		"public key as hmac": sign(jose.HS256, []byte(own.Public().(ed25519.PublicKey)), kid, typeAccess, good),
 		"no type":            sign(jose.EdDSA, own, kid, "", good),
 		"plain jwt":          sign(jose.EdDSA, own, kid, "JWT", good),
-		"issuer":             sign(jose.EdDSA, own, kid, typeAccess, with("iss", "other")),
-		"audience":           sign(jose.EdDSA, own, kid, typeAccess, with("aud", "other")),
+		"issuer":             sign(jose.EdDSA, own, kid, typeAccess, with("iss", "other-12345")),
+		"audience":           sign(jose.EdDSA, own, kid, typeAccess, with("aud", "other-12345")),
 		"no audience":        sign(jose.EdDSA, own, kid, typeAccess, with("aud", nil)),
 		"no expiry":          sign(jose.EdDSA, own, kid, typeAccess, with("exp", nil)),
 		"expired":            sign(jose.EdDSA, own, kid, typeAccess, with("exp", now.Add(-time.Minute).Unix())),
@@ -188,7 +188,7 @@ func TestForgedTokens(t *testing.T) {
 
 func TestTokenOfSomebodyElse(t *testing.T) {
 	w := newWorld(t, metatest.Open(t, meta.SQLite))
-	alice, bob := w.user("alice", "pw"), w.user("bob", "pw")
+	alice, bob := w.user("alice", "pw-12345"), w.user("bob", "pw-12345")
 	_, tok := w.token(alice, "ci", time.Time{}, nil)
 	issued, err := w.IssueBearer(t.Context(), Principal{ID: bob.ID, TokenID: tok.ID}, nil)
 	if err != nil {

@@ -133,7 +133,7 @@ func onEach(t *testing.T, fn func(t *testing.T, w *world)) {
 func TestAccounts(t *testing.T) {
 	onEach(t, func(t *testing.T, w *world) {
 		ctx := t.Context()
-		alice := w.user("alice", "pw")
+		alice := w.user("alice", "pw-12345")
 		if _, err := w.CreateUser(ctx, Actor{}, "alice", ""); !errors.Is(err, ErrExists) {
 			t.Errorf("twice: %v", err)
 		}
@@ -142,7 +142,7 @@ func TestAccounts(t *testing.T) {
 				t.Errorf("%q: %v", name, err)
 			}
 		}
-		for _, password := range []string{"weir_looks-like-a-token", string(make([]byte, 1025))} {
+		for _, password := range []string{"weir_looks-like-a-token", "1234567", string(make([]byte, 1025))} {
 			if _, err := w.CreateUser(ctx, Actor{}, "bob", password); !errors.Is(err, ErrPassword) {
 				t.Errorf("%q: %v", password, err)
 			}
@@ -150,7 +150,7 @@ func TestAccounts(t *testing.T) {
 		if err := w.SetPassword(ctx, Actor{}, alice.ID, ""); !errors.Is(err, ErrPassword) {
 			t.Error(err)
 		}
-		if err := w.SetPassword(ctx, Actor{}, 42, "x"); !errors.Is(err, ErrNotFound) {
+		if err := w.SetPassword(ctx, Actor{}, 42, "x-1234567"); !errors.Is(err, ErrNotFound) {
 			t.Error(err)
 		}
 		w.token(alice, "t", time.Time{}, nil)
@@ -170,7 +170,7 @@ func TestLastAdministratorStays(t *testing.T) {
 		if err != nil || b.Admin == 0 || b.Name != "admin" || len(b.Password) < 20 {
 			t.Fatalf("%+v, %v", b, err)
 		}
-		if again, err := w.Bootstrap(ctx, "other"); err != nil || again.Admin != 0 || again.Password != "" {
+		if again, err := w.Bootstrap(ctx, "other-12345"); err != nil || again.Admin != 0 || again.Password != "" {
 			t.Errorf("second start: %+v, %v", again, err)
 		}
 		if _, err := w.Login(ctx, "admin", b.Password, Credentials{}); err != nil {
@@ -186,7 +186,7 @@ func TestLastAdministratorStays(t *testing.T) {
 				t.Errorf("%s: %v", name, err)
 			}
 		}
-		w.user("second", "pw", "admin@")
+		w.user("second", "pw-12345", "admin@")
 		if err := w.DeleteUser(ctx, Actor{}, b.Admin); err != nil {
 			t.Error(err)
 		}
@@ -226,7 +226,7 @@ func TestBootstrapByTwoReplicas(t *testing.T) {
 			var wg sync.WaitGroup
 			for i, d := range replicas {
 				wg.Go(func() {
-					b, err := d.Bootstrap(t.Context(), "pw")
+					b, err := d.Bootstrap(t.Context(), "pw-12345")
 					if err != nil {
 						t.Error(err)
 					}
@@ -285,7 +285,7 @@ func TestChangesReachOtherReplicas(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = b.Close() })
-	alice := a.user("alice", "pw", "reader@acme")
+	alice := a.user("alice", "pw-12345", "reader@acme")
 	text, tok := a.token(alice, "ci", time.Time{}, nil)
 	header := Credentials{Authorization: "Bearer " + text}
 	eventually(t, "login on the other replica", func() bool {
@@ -354,7 +354,7 @@ func TestLastUseIsWrittenOnClose(t *testing.T) {
 func TestSigningKeysRotate(t *testing.T) {
 	onEach(t, func(t *testing.T, w *world) {
 		ctx := t.Context()
-		p := Principal{ID: w.user("alice", "pw").ID}
+		p := Principal{ID: w.user("alice", "pw-12345").ID}
 		old, err := w.IssueBearer(ctx, p, nil)
 		if err != nil {
 			t.Fatal(err)

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -118,6 +119,21 @@ func (d *Directory) SetPassword(ctx context.Context, by Actor, userID int64, pas
 	})
 }
 
+// CheckPassword is nil if the password is the user's: for a change of one's own. Errors as Login, with the same limit on
+// wrong ones; a token is no password.
+func (d *Directory) CheckPassword(ctx context.Context, userID int64, password string, from netip.Addr) error {
+	s, err := d.current(ctx)
+	if err != nil {
+		return err
+	}
+	u := s.users[userID]
+	if u == nil {
+		return fmt.Errorf("user %d: %w", userID, ErrNotFound)
+	}
+	_, err = d.withPassword(ctx, u.name, password, Credentials{Address: from})
+	return err
+}
+
 // SetDisabled locks a user out, tokens included, or lets it in again. ErrNotFound, ErrLastAdmin.
 func (d *Directory) SetDisabled(ctx context.Context, by Actor, userID int64, disabled bool) error {
 	kind := "user.enabled"
@@ -191,13 +207,14 @@ func (d *Directory) hashPassword(ctx context.Context, password string, optional 
 	if password == "" && optional {
 		return "", nil
 	}
-	if password == "" || len(password) > maxPassword || strings.HasPrefix(password, tokenPrefix) {
+	if len(password) < minPassword || len(password) > maxPassword || strings.HasPrefix(password, tokenPrefix) {
 		return "", ErrPassword
 	}
 	return d.hasher.hash(ctx, password)
 }
 
 const (
+	minPassword = 8 // of new ones
 	maxPassword = 1024
 	maxName     = 128
 )

@@ -5,7 +5,8 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os"
+	"net/url"
+	"strings"
 
 	"github.com/weir-registry/weir/internal/access"
 	"github.com/weir-registry/weir/internal/config"
@@ -34,19 +35,12 @@ func publicRegistries() []desired.Upstream {
 	}
 }
 
-// firstStart makes a new instance usable: an administrator and a registry in front of the public ones. Anonymous pull of that
-// registry is on only while the server is private to its machine. It returns what to tell the operator once.
-func firstStart(ctx context.Context, db *meta.DB, dir *access.Directory, planner *plan.Planner) (access.Bootstrapped, error) {
-	admin, err := dir.Bootstrap(ctx, os.Getenv("WEIR_ADMIN_PASSWORD"))
-	if err != nil {
-		return admin, err
-	}
+// firstGroupOnce makes a new instance usable: a registry in front of the public ones. Its anonymous pull is on only while the
+// server is private to its machine.
+func firstGroupOnce(ctx context.Context, db *meta.DB, planner *plan.Planner) error {
 	done, err := db.Setting(ctx, firstSetting)
-	if err != nil && !isNotFound(err) {
-		return admin, err
-	}
-	if done != "" {
-		return admin, nil
+	if done != "" || err != nil && !isNotFound(err) {
+		return err
 	}
 	group := desired.Group{
 		Name: firstGroup, Upstreams: publicRegistries(),
@@ -56,28 +50,39 @@ func firstStart(ctx context.Context, db *meta.DB, dir *access.Directory, planner
 		group.Registries[0].Members = append(group.Registries[0].Members, desired.Member{Upstream: u.Name})
 	}
 	if _, err := planner.Apply(ctx, desired.Document{Groups: []desired.Group{group}}, plan.Options{}); err != nil {
-		return admin, fmt.Errorf("create group %s: %w", firstGroup, err)
+		return fmt.Errorf("create group %s: %w", firstGroup, err)
 	}
-	return admin, db.Write(ctx, func(ctx context.Context, tx *meta.Tx) error { return tx.SetSetting(ctx, firstSetting, "done") })
+	return db.Write(ctx, func(ctx context.Context, tx *meta.Tx) error { return tx.SetSetting(ctx, firstSetting, "done") })
 }
 
 // banner tells the operator how to begin. It goes to the console, not to the log: it may hold the first password.
 func banner(w io.Writer, c config.Config, admin access.Bootstrapped) {
-	host := c.Listen
-	if h, port, err := net.SplitHostPort(host); err == nil && (h == "" || h == "0.0.0.0" || h == "::") {
-		host = net.JoinHostPort("127.0.0.1", port)
-	}
-	scheme := "http"
-	if c.TLS.CertFile != "" {
-		scheme = "https"
-	}
-	fmt.Fprintf(w, "\n  Weir %s is ready at %s://%s\n", Version, scheme, host)
+	address, host := clientAddress(c)
+	fmt.Fprintf(w, "\n  Weir %s is ready at %s\n", Version, address)
 	if admin.Password != "" {
 		fmt.Fprintf(w, "  administrator: %s, password: %s   (shown this once)\n", admin.Name, admin.Password)
 	}
 	fmt.Fprintf(w, "  try:  docker pull %s/%s/%s/library/alpine\n", host, firstGroup, firstRegistry)
-	if !isLoopback(c.Listen) {
-		fmt.Fprintf(w, "        (log in first: anonymous pulls are off until you set anonymous_pull on %s/%s, because this address is reachable from elsewhere)\n", firstGroup, firstRegistry)
+	if !isLoopback(c.Listen) || len(c.TrustedProxies) > 0 {
+		fmt.Fprintf(w, "        (log in first: others than this machine can reach this address, so anonymous pulls of %s/%s are off\n"+
+			"        until you confirm them with anonymous_pull: true)\n", firstGroup, firstRegistry)
 	}
 	fmt.Fprintln(w)
+}
+
+// clientAddress is the server's address for clients, as a URL and as the host in image names.
+func clientAddress(c config.Config) (address, host string) {
+	if len(c.ExternalURLs) > 0 {
+		if u, err := url.Parse(c.ExternalURLs[0]); err == nil {
+			return strings.TrimRight(c.ExternalURLs[0], "/"), u.Host
+		}
+	}
+	host = c.Listen
+	if h, port, err := net.SplitHostPort(host); err == nil && (h == "" || h == "0.0.0.0" || h == "::") {
+		host = net.JoinHostPort("127.0.0.1", port)
+	}
+	if c.TLS.CertFile != "" {
+		return "https://" + host, host
+	}
+	return "http://" + host, host
 }

@@ -34,16 +34,24 @@ const SocketName = "weir.sock"
 type listeners struct {
 	server *serve.Server
 	ops    *ops.Handler
+	open   []net.Listener
+}
+
+// close gives the addresses back when the server does not come to serve on them.
+func (l *listeners) close() {
+	for _, o := range l.open {
+		_ = o.Close()
+	}
 }
 
 // listen opens every listener, so that a taken port is known before the banner says "ready".
-func (s *server) listen(ctx context.Context) (l *listeners, err error) {
+func (s *server) listen(ctx context.Context) (_ *listeners, err error) {
 	c := s.config
 	front, err := s.front()
 	if err != nil {
 		return nil, err
 	}
-	l = &listeners{server: serve.NewServer(serve.ServerOptions{Log: s.log, Drain: time.Duration(c.ShutdownTimeout)})}
+	l := &listeners{server: serve.NewServer(serve.ServerOptions{Log: s.log, Drain: time.Duration(c.ShutdownTimeout)})}
 	l.ops = ops.New(ops.Options{Metrics: s.metrics.Handler(s.log), Checks: []ops.Check{{Name: "database", Run: s.databaseReady}, {Name: "blobs", Run: s.blobsReady}}})
 	var certificate *serve.Certificate
 	if c.TLS.CertFile != "" {
@@ -51,12 +59,9 @@ func (s *server) listen(ctx context.Context) (l *listeners, err error) {
 			return nil, err
 		}
 	}
-	var open []net.Listener
 	defer func() {
 		if err != nil {
-			for _, o := range open {
-				_ = o.Close()
-			}
+			l.close()
 		}
 	}()
 	add := func(name, network, address string, h http.Handler, certificate *serve.Certificate) error {
@@ -64,7 +69,7 @@ func (s *server) listen(ctx context.Context) (l *listeners, err error) {
 		if err != nil {
 			return fmt.Errorf("listen for %s: %w", name, err)
 		}
-		open = append(open, nl)
+		l.open = append(l.open, nl)
 		l.server.Add(name, nl, h, certificate)
 		return nil
 	}
@@ -124,15 +129,17 @@ func (s *server) handler(front *serve.Front, local bool) http.Handler {
 func (s *server) api(local bool) http.Handler {
 	return api.New(api.Options{
 		Authorize: func(r *http.Request) (api.Caller, error) {
-			id := ""
+			caller := api.Caller{Local: local}
 			if info := serve.FromContext(r.Context()); info != nil {
-				id = info.ID
+				caller.RequestID, caller.Address = info.ID, info.Client
 			}
 			if local {
-				return api.Caller{Principal: access.Local(), Local: true, RequestID: id}, nil
+				caller.Principal = access.Local()
+				return caller, nil
 			}
 			ctx, _, err := s.gate.Authenticate(r)
-			return api.Caller{Principal: access.PrincipalFrom(ctx), RequestID: id}, err
+			caller.Principal = access.PrincipalFrom(ctx)
+			return caller, err
 		},
 		Directory: s.dir, Definitions: s.db, Planner: s, Explainer: s, Refresher: s, Checker: s, Version: Version, Log: s.log,
 	})

@@ -43,8 +43,11 @@ type server struct {
 	id      string // of the instance, in Via headers
 }
 
+// adminPassword names the variable with the password of the administrator that the first start makes.
+const adminPassword = "WEIR_ADMIN_PASSWORD"
+
 // otherVariables are read elsewhere than in package config.
-var otherVariables = []string{"WEIR_ADMIN_PASSWORD", "WEIR_CONFIG", "WEIR_SERVER", "WEIR_TOKEN"}
+var otherVariables = []string{adminPassword, "WEIR_CONFIG", "WEIR_SERVER", "WEIR_TOKEN"}
 
 // Serve runs the server until ctx ends, then stops it in order: no new connections, transfers finish or are persisted,
 // batches are written. console gets the banner, the log goes to it too.
@@ -57,23 +60,47 @@ func Serve(ctx context.Context, c config.Config, console io.Writer) (err error) 
 		log.Warn("these variables are no settings", "variables", unknown)
 	}
 	s := &server{config: c, log: log, metrics: telemetry.NewMetrics(Version)}
-	defer func() { err = errors.Join(err, s.close()) }()
+	running := false
+	defer func() {
+		err = errors.Join(err, s.close())
+		if running {
+			log.Info("stopped")
+		}
+	}()
 	if err := s.open(ctx); err != nil {
-		return err
-	}
-	admin, err := firstStart(ctx, s.db, s.dir, s.planner)
-	if err != nil {
-		return fmt.Errorf("first start: %w", err)
-	}
-	if err := s.live.rebuild(ctx); err != nil {
 		return err
 	}
 	listeners, err := s.listen(ctx)
 	if err != nil {
 		return err
 	}
+	admin, err := s.prepare(ctx)
+	if err != nil {
+		listeners.close()
+		return err
+	}
 	banner(console, c, admin)
+	running = true
 	return s.run(ctx, listeners)
+}
+
+// prepare makes everything that a first start makes. The administrator comes last: its password is shown once, so nothing
+// may fail between the two.
+func (s *server) prepare(ctx context.Context) (admin access.Bootstrapped, err error) {
+	if err := firstGroupOnce(ctx, s.db, s.planner); err != nil {
+		return admin, fmt.Errorf("first start: %w", err)
+	}
+	if err := s.live.rebuild(ctx); err != nil {
+		return admin, err
+	}
+	password := os.Getenv(adminPassword)
+	if admin, err = s.dir.Bootstrap(ctx, password); err != nil {
+		return admin, fmt.Errorf("first start: %w", err)
+	}
+	if admin.Admin == 0 && password != "" {
+		s.log.Warn("the variable is ignored: there are users already; weir user password changes a password", "variable", adminPassword)
+	}
+	return admin, nil
 }
 
 // open builds the parts, each from those before it.
@@ -165,7 +192,6 @@ func (s *server) close() error {
 	if s.kept != nil {
 		s.kept.close(s.log)
 	}
-	s.log.Info("stopped")
 	return errors.Join(errs...)
 }
 

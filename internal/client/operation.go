@@ -77,9 +77,18 @@ type Token struct {
 	RevokedAt  *time.Time `json:"revoked_at,omitempty"`
 }
 
-// CreateToken makes a token for user (empty: the caller); a zero expires is never.
-func (c *Client) CreateToken(ctx context.Context, user, name string, expires time.Time) (out Token, err error) {
+// Scope is what a limited token may: actions at a path and below; empty is everywhere.
+type Scope struct {
+	Path    string   `json:"path"`
+	Actions []string `json:"actions"`
+}
+
+// CreateToken makes a token for user (empty: the caller); a zero expires is never, and without a limit it may what the user may.
+func (c *Client) CreateToken(ctx context.Context, user, name string, expires time.Time, limit ...Scope) (out Token, err error) {
 	in := map[string]any{"name": name, "user": user}
+	if len(limit) > 0 {
+		in["limit"] = map[string]any{"scopes": limit}
+	}
 	if !expires.IsZero() {
 		in["expires_at"] = expires
 	}

@@ -9,6 +9,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -28,6 +29,7 @@ type Caller struct {
 	access.Principal
 	Local     bool // came through the unix socket in the data folder, which only the operator can open: may do everything
 	RequestID string
+	Address   netip.Addr // where the request comes from
 }
 
 // Authorizer tells who sent a request. The error is an *oci.Error for bad credentials; no credentials are no error.
@@ -36,7 +38,12 @@ type Authorizer func(r *http.Request) (Caller, error)
 // Directory knows accounts, tokens and grants; *access.Directory is one.
 type Directory interface {
 	Check(ctx context.Context, p access.Principal, r access.Request) (access.Decision, error)
+	Accounts(ctx context.Context) ([]access.Account, error)
 	Account(ctx context.Context, name string) (access.Account, error)
+	CreateUser(ctx context.Context, by access.Actor, name, password string) (access.Account, error)
+	CheckPassword(ctx context.Context, userID int64, password string, from netip.Addr) error
+	SetPassword(ctx context.Context, by access.Actor, userID int64, password string) error
+	SetDisabled(ctx context.Context, by access.Actor, userID int64, disabled bool) error
 	CreateToken(ctx context.Context, by access.Actor, userID int64, name string, expires time.Time, c *access.Ceiling) (string, access.Token, error)
 	Tokens(ctx context.Context, userID int64) ([]access.Token, error)
 	RevokeToken(ctx context.Context, by access.Actor, userID, tokenID int64) error
@@ -103,6 +110,7 @@ func New(o Options) *API {
 	a.huma.UseMiddleware(a.authenticate)
 	a.registerDefinitions()
 	a.registerResolution()
+	a.registerUsers()
 	a.registerTokens()
 	a.registerCheck()
 	return a

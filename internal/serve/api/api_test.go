@@ -9,7 +9,10 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"os"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -30,6 +33,8 @@ type directory struct {
 	tokens []access.Token
 	expiry time.Time
 	owner  int64
+
+	passwords []string // "<user> <password>", as they were set
 }
 
 func (d *directory) Check(_ context.Context, p access.Principal, r access.Request) (access.Decision, error) {
@@ -42,6 +47,36 @@ func (d *directory) Account(_ context.Context, name string) (access.Account, err
 		return access.Account{ID: id, Name: name}, nil
 	}
 	return access.Account{}, access.ErrNotFound
+}
+
+func (d *directory) Accounts(context.Context) ([]access.Account, error) {
+	return []access.Account{{ID: 1, Name: "admin", HasPassword: true}, {ID: 3, Name: "bob", Disabled: true}}, nil
+}
+
+func (d *directory) CreateUser(_ context.Context, _ access.Actor, name, password string) (access.Account, error) {
+	if password == "short" {
+		return access.Account{}, access.ErrPassword
+	}
+	return access.Account{ID: 4, Name: name, HasPassword: password != ""}, nil
+}
+
+func (d *directory) CheckPassword(_ context.Context, _ int64, password string, _ netip.Addr) error {
+	if password != "s3cret-old" {
+		return oci.NewError(oci.CodeUnauthorized, "wrong")
+	}
+	return nil
+}
+
+func (d *directory) SetPassword(_ context.Context, _ access.Actor, user int64, password string) error {
+	d.passwords = append(d.passwords, strconv.FormatInt(user, 10)+" "+password)
+	return nil
+}
+
+func (d *directory) SetDisabled(_ context.Context, _ access.Actor, user int64, _ bool) error {
+	if user == 1 {
+		return access.ErrLastAdmin
+	}
+	return nil
 }
 
 func (d *directory) CreateToken(_ context.Context, _ access.Actor, user int64, name string, expires time.Time, _ *access.Ceiling) (string, access.Token, error) {
@@ -212,6 +247,32 @@ func TestReadOut(t *testing.T) {
 	s.want(t, "bob", "GET", "/version", "", 200, `"version":"1.2.3"`)
 	s.want(t, "admin", "GET", "/nothing", "", 404)
 	s.want(t, "admin", "GET", "/groups?x=1", "", 422)
+}
+
+func TestUsers(t *testing.T) {
+	s := newServer(t)
+	for _, user := range []string{"ann", "limited"} {
+		s.want(t, user, "GET", "/users", "", 403)
+		s.want(t, user, "POST", "/users", `{"name": "eve"}`, 403)
+		s.want(t, user, "PATCH", "/users/bob", `{"disabled": true}`, 403)
+		s.want(t, user, "PUT", "/users/bob/password", `{"password": "s3cret-new", "old_password": "s3cret-old"}`, 403)
+	}
+	s.want(t, "limited", "PUT", "/users/admin/password", `{"password": "s3cret-new", "old_password": "s3cret-old"}`, 403)
+	s.want(t, "local", "GET", "/users", "", 200, `{"id":"3","name":"bob","disabled":true,"has_password":false}`)
+	s.want(t, "admin", "POST", "/users", `{"name": "eve"}`, 201, `"id":"4"`, `"has_password":false`)
+	s.want(t, "admin", "POST", "/users", `{"name": "eve", "password": "short"}`, 422, "8 to 1024")
+	s.want(t, "local", "PATCH", "/users/bob", `{"disabled": true}`, 200, `"disabled":true`)
+	s.want(t, "local", "PATCH", "/users/bob", `{}`, 422)
+	s.want(t, "local", "PATCH", "/users/admin", `{"disabled": true}`, 409)
+	s.want(t, "local", "PATCH", "/users/none", `{"disabled": true}`, 404)
+
+	s.want(t, "ann", "PUT", "/users/ann/password", `{"password": "s3cret-1", "old_password": "s3cret-guess"}`, 422, "old password is wrong")
+	s.want(t, "ann", "PUT", "/users/ann/password", `{"password": "s3cret-1"}`, 422)
+	s.want(t, "ann", "PUT", "/users/ann/password", `{"password": "s3cret-1", "old_password": "s3cret-old"}`, 204)
+	s.want(t, "local", "PUT", "/users/bob/password", `{"password": "s3cret-2"}`, 204)
+	if want := []string{"2 s3cret-1", "3 s3cret-2"}; !slices.Equal(s.directory.passwords, want) {
+		t.Errorf("set %q, want %q", s.directory.passwords, want)
+	}
 }
 
 func TestResolution(t *testing.T) {

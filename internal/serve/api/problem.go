@@ -25,6 +25,8 @@ var statuses = []struct {
 	{access.ErrNotFound, http.StatusNotFound},
 	{access.ErrExists, http.StatusConflict},
 	{meta.ErrInUse, http.StatusConflict},
+	{access.ErrLastAdmin, http.StatusConflict},
+	{access.ErrPassword, http.StatusUnprocessableEntity},
 	{access.ErrName, http.StatusUnprocessableEntity},
 	{access.ErrExpiry, http.StatusUnprocessableEntity},
 	{access.ErrCeiling, http.StatusUnprocessableEntity},

@@ -45,8 +45,8 @@ type tokenListInput struct {
 }
 
 type tokenInput struct {
-	tokenListInput
-	ID string `path:"id"`
+	User string `query:"user" doc:"Whose; default: the caller's. Others' take an administrator"`
+	ID   string `path:"id"`
 }
 
 func (a *API) registerTokens() {

@@ -44,7 +44,7 @@ type world struct {
 	pat  string // of alice, limited to pull in acme/app
 }
 
-// newWorld has alice, developer of acme with password "pw".
+// newWorld has alice, developer of acme with password "pw-12345".
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	db := metatest.Open(t, meta.SQLite)
@@ -70,7 +70,7 @@ func newWorld(t *testing.T) *world {
 	}
 	w := &world{t: t, dir: dir, gate: New(Options{Access: dir, Doors: doors{}, ExternalURLs: []string{"https://weir.test"}})}
 	w.http = serve.NewFront(serve.Options{}).Handle("token", w.gate.Serve)
-	if w.user, err = dir.CreateUser(t.Context(), access.Actor{}, "alice", "pw"); err != nil {
+	if w.user, err = dir.CreateUser(t.Context(), access.Actor{}, "alice", "pw-12345"); err != nil {
 		t.Fatal(err)
 	}
 	if err := dir.PutGrant(t.Context(), access.Actor{}, access.Grant{UserID: w.user.ID, GroupID: group, Role: access.Developer}); err != nil {
@@ -136,22 +136,22 @@ func TestGet(t *testing.T) {
 		host, query, user, password string
 		who, want                   string
 	}{
-		"pull":                {"weir.test", "service=weir.test&scope=repository:acme/app:pull", "alice", "pw", "alice", "pull acme/app"},
-		"push":                {"weir.test", "scope=repository:acme/app:pull,push", "alice", "pw", "alice", "pull acme/app;push acme/app"},
-		"star":                {"weir.test", "scope=repository:acme/app:*", "alice", "pw", "alice", "pull acme/app;push acme/app"},
-		"two":                 {"weir.test", "scope=repository:acme/app:pull&scope=repository:acme/lib:pull", "alice", "pw", "alice", "pull acme/app;pull acme/lib"},
-		"two in one":          {"weir.test", "scope=repository:acme/app:pull+repository:acme/lib:pull", "alice", "pw", "alice", "pull acme/app;pull acme/lib"},
-		"ungrantable":         {"weir.test", "scope=repository:rival/app:pull,push", "alice", "pw", "alice", ""},
-		"none":                {"weir.test", "account=alice&client_id=docker&offline_token=true", "alice", "pw", "alice", ""},
-		"catalog":             {"weir.test", "scope=registry:catalog:*", "alice", "pw", "alice", "catalog acme/app"},
+		"pull":                {"weir.test", "service=weir.test&scope=repository:acme/app:pull", "alice", "pw-12345", "alice", "pull acme/app"},
+		"push":                {"weir.test", "scope=repository:acme/app:pull,push", "alice", "pw-12345", "alice", "pull acme/app;push acme/app"},
+		"star":                {"weir.test", "scope=repository:acme/app:*", "alice", "pw-12345", "alice", "pull acme/app;push acme/app"},
+		"two":                 {"weir.test", "scope=repository:acme/app:pull&scope=repository:acme/lib:pull", "alice", "pw-12345", "alice", "pull acme/app;pull acme/lib"},
+		"two in one":          {"weir.test", "scope=repository:acme/app:pull+repository:acme/lib:pull", "alice", "pw-12345", "alice", "pull acme/app;pull acme/lib"},
+		"ungrantable":         {"weir.test", "scope=repository:rival/app:pull,push", "alice", "pw-12345", "alice", ""},
+		"none":                {"weir.test", "account=alice&client_id=docker&offline_token=true", "alice", "pw-12345", "alice", ""},
+		"catalog":             {"weir.test", "scope=registry:catalog:*", "alice", "pw-12345", "alice", "catalog acme/app"},
 		"limited token":       {"weir.test", "scope=repository:acme/app:pull,push&scope=repository:acme/lib:pull", "x", "PAT", "alice", "pull acme/app"},
 		"nobody":              {"weir.test", "scope=repository:acme/app:pull", "", "", "anonymous", ""},
-		"door of the host":    {"docker.test", "scope=repository:library/alpine:pull", "alice", "pw", "alice", "pull acme/hub/library/alpine"},
-		"door of the service": {"weir.test", "service=docker.test&scope=repository:library/alpine:pull", "alice", "pw", "alice", "pull acme/hub/library/alpine"},
+		"door of the host":    {"docker.test", "scope=repository:library/alpine:pull", "alice", "pw-12345", "alice", "pull acme/hub/library/alpine"},
+		"door of the service": {"weir.test", "service=docker.test&scope=repository:library/alpine:pull", "alice", "pw-12345", "alice", "pull acme/hub/library/alpine"},
 		"mirror, foreign":     {"mirror.test", "scope=repository:library/alpine:pull", "hubuser", "hubpw", "anonymous", ""},
 		"mirror by service":   {"weir.test", "service=mirror.test&scope=repository:library/alpine:pull", "alice", "wrong", "anonymous", ""},
-		"mirror, own":         {"mirror.test", "scope=repository:library/alpine:pull", "alice", "pw", "alice", "pull acme/hub/library/alpine"},
-		"nonsense":            {"weir.test", "scope=repository:&scope=:::&scope=repository:../x:pull&scope=plugin:a:b", "alice", "pw", "alice", ""},
+		"mirror, own":         {"mirror.test", "scope=repository:library/alpine:pull", "alice", "pw-12345", "alice", "pull acme/hub/library/alpine"},
+		"nonsense":            {"weir.test", "scope=repository:&scope=:::&scope=repository:../x:pull&scope=plugin:a:b", "alice", "pw-12345", "alice", ""},
 	} {
 		if tc.password == "PAT" {
 			tc.password = w.pat
@@ -198,8 +198,8 @@ func TestRefusals(t *testing.T) {
 		"wrong password":  {w.get("weir.test", "", "alice", "no"), 401, "wrong user name or password"},
 		"unknown user":    {w.get("weir.test", "", "bob", "no"), 401, "wrong user name or password"},
 		"bearer renewing": {bearer(), 401, "not with a bearer token"},
-		"many scopes":     {w.get("weir.test", many[1:], "alice", "pw"), 400, "too many scopes"},
-		"long scope":      {w.get("weir.test", "scope="+strings.Repeat("a", 2000), "alice", "pw"), 400, "too long"},
+		"many scopes":     {w.get("weir.test", many[1:], "alice", "pw-12345"), 400, "too many scopes"},
+		"long scope":      {w.get("weir.test", "scope="+strings.Repeat("a", 2000), "alice", "pw-12345"), 400, "too long"},
 		"grant type":      {w.post("weir.test", url.Values{"grant_type": {"magic"}}), 400, "grant_type"},
 		"post password":   {w.post("weir.test", url.Values{"grant_type": {"password"}, "username": {"alice"}, "password": {"no"}}), 401, "wrong user name or password"},
 		"post refresh":    {w.post("weir.test", url.Values{"grant_type": {"refresh_token"}, "refresh_token": {"x"}}), 401, "log in again"},
@@ -218,7 +218,7 @@ func TestRefusals(t *testing.T) {
 func TestRefreshTokens(t *testing.T) {
 	w := newWorld(t)
 	rec := w.post("weir.test", url.Values{
-		"grant_type": {"password"}, "username": {"alice"}, "password": {"pw"}, "access_type": {"offline"},
+		"grant_type": {"password"}, "username": {"alice"}, "password": {"pw-12345"}, "access_type": {"offline"},
 		"client_id": {"docker"}, "service": {"weir.test"}, "scope": {"repository:acme/app:pull"},
 	})
 	if _, allowed := w.grants(rec, "pull acme/app"); len(allowed) != 1 {
@@ -230,7 +230,7 @@ func TestRefreshTokens(t *testing.T) {
 	if who, allowed := w.grants(w.post("weir.test", refresh), "pull acme/app", "push acme/app"); who != "alice" || len(allowed) != 1 {
 		t.Error(who, allowed)
 	}
-	if err := w.dir.SetPassword(t.Context(), access.Actor{}, w.user.ID, "other"); err != nil {
+	if err := w.dir.SetPassword(t.Context(), access.Actor{}, w.user.ID, "other-12345"); err != nil {
 		t.Fatal(err)
 	}
 	if rec := w.post("weir.test", refresh); rec.Code != 401 {

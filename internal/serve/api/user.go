@@ -1,0 +1,137 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/weir-registry/weir/internal/access"
+	"github.com/weir-registry/weir/internal/oci"
+)
+
+// User is an account.
+type User struct {
+	ID          string `json:"id"`
+	Name        string `json:"name"`
+	Disabled    bool   `json:"disabled"`
+	HasPassword bool   `json:"has_password" doc:"false: it can log in with personal tokens alone"`
+}
+
+// NewUser is the body of POST /users.
+type NewUser struct {
+	Name     string `json:"name,omitempty"`
+	Password string `json:"password,omitempty" doc:"At least 8 bytes; default: none, so that only personal tokens log in"`
+}
+
+// NewPassword is the body of PUT /users/{name}/password.
+type NewPassword struct {
+	Password string `json:"password,omitempty" doc:"At least 8 bytes"`
+	Old      string `json:"old_password,omitempty" doc:"Needed by who is no administrator, for the own password"`
+}
+
+// UserChange is the body of PATCH /users/{name}.
+type UserChange struct {
+	Disabled *bool `json:"disabled,omitempty" doc:"Locks the user out, tokens included, or lets it in again"`
+}
+
+type passwordInput struct {
+	Name string `path:"name"`
+	Body NewPassword
+}
+
+type userChangeInput struct {
+	Name string `path:"name"`
+	Body UserChange
+}
+
+func (a *API) registerUsers() {
+	operation(a, huma.Operation{
+		OperationID: "list-users", Method: http.MethodGet, Path: "/users", Tags: []string{"users"}, Summary: "List the users",
+	}, a.listUsers)
+	operation(a, huma.Operation{
+		OperationID: "create-user", Method: http.MethodPost, Path: "/users", DefaultStatus: http.StatusCreated, Tags: []string{"users"},
+		Summary: "Create a user; grants are declared with groups",
+	}, a.createUser)
+	operation(a, huma.Operation{
+		OperationID: "set-password", Method: http.MethodPut, Path: "/users/{name}/password", Tags: []string{"users"},
+		Summary: "Set a user's password, or the own one",
+	}, a.setPassword)
+	operation(a, huma.Operation{
+		OperationID: "change-user", Method: http.MethodPatch, Path: "/users/{name}", Tags: []string{"users"},
+		Summary: "Disable or enable a user",
+	}, a.changeUser)
+}
+
+func (a *API) listUsers(ctx context.Context, _ *struct{}) (*body[List[User]], error) {
+	if err := a.may(ctx, access.Administer, ""); err != nil {
+		return nil, err
+	}
+	accounts, err := a.Directory.Accounts(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := List[User]{Items: []User{}}
+	for _, u := range accounts {
+		out.Items = append(out.Items, user(u))
+	}
+	return &body[List[User]]{out}, nil
+}
+
+func (a *API) createUser(ctx context.Context, in *body[NewUser]) (*body[User], error) {
+	if err := a.may(ctx, access.Administer, ""); err != nil {
+		return nil, err
+	}
+	u, err := a.Directory.CreateUser(ctx, a.actor(ctx), in.Body.Name, in.Body.Password)
+	if err != nil {
+		return nil, err
+	}
+	return &body[User]{user(u)}, nil
+}
+
+// setPassword lets administrators set any password. Everybody else proves to know the own one: whoever finds a token, or an
+// open session, must not turn it into the account.
+func (a *API) setPassword(ctx context.Context, in *passwordInput) (*struct{}, error) {
+	caller := callerFrom(ctx)
+	own := caller.ID != 0 && in.Name == caller.Name && caller.Ceiling == nil
+	if refused := a.may(ctx, access.Administer, ""); refused != nil {
+		if !own {
+			return nil, refused
+		}
+		err := a.Directory.CheckPassword(ctx, caller.ID, in.Body.Old, caller.Address)
+		if oci.ErrorCode(err) == oci.CodeUnauthorized {
+			return nil, missing("old_password", "the old password is wrong")
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	u, err := a.Directory.Account(ctx, in.Name)
+	if err != nil {
+		return nil, err
+	}
+	return nil, a.Directory.SetPassword(ctx, a.actor(ctx), u.ID, in.Body.Password)
+}
+
+func (a *API) changeUser(ctx context.Context, in *userChangeInput) (*body[User], error) {
+	if err := a.may(ctx, access.Administer, ""); err != nil {
+		return nil, err
+	}
+	if in.Body.Disabled == nil {
+		return nil, missing("disabled", "say true or false")
+	}
+	u, err := a.Directory.Account(ctx, in.Name)
+	if err != nil {
+		return nil, err
+	}
+	if err := a.Directory.SetDisabled(ctx, a.actor(ctx), u.ID, *in.Body.Disabled); err != nil {
+		return nil, err
+	}
+	u.Disabled = *in.Body.Disabled
+	return &body[User]{user(u)}, nil
+}
+
+func user(u access.Account) User {
+	return User{ID: strconv.FormatInt(u.ID, 10), Name: u.Name, Disabled: u.Disabled, HasPassword: u.HasPassword}
+}
