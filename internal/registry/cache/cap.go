@@ -2,6 +2,7 @@ package cache
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"strconv"
 	"sync"
@@ -65,9 +66,12 @@ func (s *slots) acquire(ctx context.Context, wait time.Duration, want []slot) (r
 	return nil, err
 }
 
+// errQueue marks the refusal of one who has waited for a place long enough.
+var errQueue = errors.New("no place in the queue")
+
 func tooMany(wait time.Duration) error {
 	return &registry.OutcomeError{
-		Outcome: registry.Unknown, Reason: "too many transfers at once", Limited: true, RetryAfter: max(time.Second, wait/2),
+		Outcome: registry.Unknown, Reason: "too many transfers at once", Limited: true, RetryAfter: max(time.Second, wait/2), Err: errQueue,
 	}
 }
 

@@ -186,15 +186,10 @@ func (e *Fills) Open(ctx context.Context, fill Fill, rng registry.Range) (*regis
 	if _, live := e.flowing(fill.Identity); !live && e.options.Now().UnixNano() < e.fullUntil.Load() {
 		return e.pass(ctx, fill, rng, passFull)
 	}
-	t, leader, err := e.join(ctx, fill)
-	if err != nil {
-		return nil, "", err
+	t, view, status, err := e.attach(ctx, fill, rng)
+	if status == registry.CacheJoined && view.phase == failed && errors.Is(view.err, errQueue) {
+		t, view, status, err = e.attach(ctx, fill, rng) // it waited for a turn of somebody else, who has too many
 	}
-	status := registry.CacheJoined
-	if leader {
-		status = registry.CacheMiss
-	}
-	view, err := t.attach(ctx, !rng.IsZero())
 	if err != nil {
 		return nil, "", err
 	}
@@ -208,6 +203,20 @@ func (e *Fills) Open(ctx context.Context, fill Fill, rng registry.Range) (*regis
 		return b, status, err
 	}
 	return e.follow(ctx, t, view, rng, status)
+}
+
+// attach joins the transfer of the content, or begins it, and waits for the upstream's answer.
+func (e *Fills) attach(ctx context.Context, fill Fill, rng registry.Range) (*transfer, view, registry.CacheStatus, error) {
+	t, leader, err := e.join(ctx, fill)
+	if err != nil {
+		return nil, view{}, "", err
+	}
+	status := registry.CacheJoined
+	if leader {
+		status = registry.CacheMiss
+	}
+	v, err := t.attach(ctx, !rng.IsZero())
+	return t, v, status, err
 }
 
 // knownWrong reports content of which the upstream sent wrong bytes a moment ago.
