@@ -86,6 +86,9 @@ func (s *Store) StartUpload(ctx context.Context, key RepositoryKey) (*Upload, er
 }
 
 func (s *Store) startUpload(ctx context.Context, key RepositoryKey) (_ *Upload, err error) {
+	if err := s.room(ctx); err != nil {
+		return nil, err
+	}
 	u := &Upload{store: s, key: key, id: rand.Text()}
 	if u.hash, err = newSavedHash(); err != nil {
 		return nil, err
@@ -158,7 +161,8 @@ func (u *Upload) ID() string { return u.id }
 func (u *Upload) Size() int64 { return u.size }
 
 // Append adds r at offset (-1 = at the end); ErrOffset. What arrived before an error of r is kept, and is durable on return.
-// When the blob store fails, Size is what was acknowledged before, and the session must be resumed to go on.
+// When the blob store fails, Size is what was acknowledged before, and the session must be resumed to go on. When there is no
+// space left (Full), the session ends and gives back what it has taken.
 func (u *Upload) Append(ctx context.Context, offset int64, r io.Reader) error {
 	if !u.held {
 		return fmt.Errorf("append to upload %s, which has ended: %w", u.id, ErrNotFound)
@@ -167,12 +171,20 @@ func (u *Upload) Append(ctx context.Context, offset int64, r io.Reader) error {
 		return ErrOffset
 	}
 	counted := &countingHash{hash: u.hash}
-	n, err := u.stage.Append(ctx, u.size, io.TeeReader(r, counted))
+	room := &roomReader{r: r, room: func() error { return u.store.room(ctx) }}
+	n, err := u.stage.Append(ctx, u.size, io.TeeReader(room, counted))
+	if Full(err) {
+		return fmt.Errorf("append to upload %s: %w", u.id, errors.Join(err, u.abandon(ctx)))
+	}
 	if n != counted.n { // hashed but not stored: the state of the hash is of no use any more
 		return fmt.Errorf("append to upload %s: %w", u.id, errors.Join(err, io.ErrShortWrite, u.end()))
 	}
 	// The client may be gone, which must not lose what it has sent.
-	if saveErr := u.save(context.WithoutCancel(ctx), u.size+n); saveErr != nil {
+	saveErr := u.save(context.WithoutCancel(ctx), u.size+n)
+	if Full(saveErr) {
+		return errors.Join(err, fmt.Errorf("save upload %s: %w", u.id, saveErr), u.abandon(ctx))
+	}
+	if saveErr != nil {
 		return errors.Join(err, fmt.Errorf("save upload %s: %w", u.id, saveErr), u.end())
 	}
 	if err != nil {
@@ -246,6 +258,9 @@ func (u *Upload) Commit(ctx context.Context, digest oci.Digest) (Blob, error) {
 	if errors.Is(err, ErrDigest) {
 		return Blob{}, errors.Join(ErrDigest, u.Cancel(ctx))
 	}
+	if Full(err) {
+		return Blob{}, fmt.Errorf("commit upload %s: %w", u.id, errors.Join(err, u.abandon(ctx)))
+	}
 	endErr := u.end() // also after an error: the stage may be unusable, and a request that resumes the session finds out
 	if err != nil {
 		return Blob{}, fmt.Errorf("commit upload %s: %w", u.id, err)
@@ -289,6 +304,14 @@ func (u *Upload) Cancel(ctx context.Context) error {
 	}
 	u.store.dropStage(ctx, u.stage)
 	return u.end()
+}
+
+// abandon ends a session for which there is no space. Its bytes go first, which may make the room that the rest needs; a row that
+// stays names a stage that is not there, and goes with the next request for it or when it expires.
+func (u *Upload) abandon(ctx context.Context) error {
+	ctx = context.WithoutCancel(ctx)
+	u.store.dropStage(ctx, u.stage)
+	return errors.Join(u.deleteRow(ctx), u.end())
 }
 
 func (u *Upload) deleteRow(ctx context.Context) error {

@@ -31,6 +31,9 @@ const (
 // be collected before the manifest that needs it is there, since both hold the repository.
 func (s *Store) PutManifest(ctx context.Context, p PutManifest) (repository int64, err error) {
 	rows, err := manifestRows(p)
+	if err == nil && p.Strict {
+		err = s.room(ctx)
+	}
 	if err != nil {
 		return 0, fmt.Errorf("put manifest %s: %w", p.Digest, err)
 	}

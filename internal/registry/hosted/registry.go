@@ -14,7 +14,6 @@ import (
 	"github.com/weir-registry/weir/internal/oci"
 	"github.com/weir-registry/weir/internal/registry"
 	"github.com/weir-registry/weir/internal/store"
-	"github.com/weir-registry/weir/internal/store/blob"
 )
 
 // Limits on lists.
@@ -67,6 +66,12 @@ var (
 var errBusy = oci.NewError(oci.CodeBlobUploadInvalid, "another request is working on this upload; wait for it, or start a new upload").
 	WithStatus(409).WithRetryAfter(time.Second)
 
+// When to come back: space has to be made by somebody, a database mostly restarts.
+const (
+	fullRetry     = time.Minute
+	databaseRetry = 5 * time.Second
+)
+
 // explain turns the store's errors into protocol errors; missing stands for "not found".
 func explain(err error, missing *oci.Error, operation, object string) error {
 	if e, ok := errors.AsType[*store.MissingError](err); ok {
@@ -85,8 +90,10 @@ func explain(err error, missing *oci.Error, operation, object string) error {
 	case errors.Is(err, store.ErrInUse):
 		// 405 as the specification has it for deletions that are not allowed, and a code that says why.
 		return oci.NewError(oci.CodeDenied, "a manifest of this repository still needs the blob; delete the manifest first").WithStatus(405)
-	case errors.Is(err, blob.ErrFull):
-		return oci.NewError(oci.CodeUnavailable, "the server has no space left to store this").WithCause(err)
+	case store.Full(err):
+		return oci.NewError(oci.CodeUnavailable, "the server has no space left for uploads").WithRetryAfter(fullRetry).WithCause(err)
+	case store.Unavailable(err):
+		return oci.NewError(oci.CodeUnavailable, "the database does not answer").WithRetryAfter(databaseRetry).WithCause(err)
 	}
 	return fmt.Errorf("%s %s: %w", operation, object, err)
 }
