@@ -50,6 +50,7 @@ func (w *walk) filter(ctx context.Context, n int) *registry.TagList {
 	for range filterPages {
 		rest, err := w.keep(ctx, i, page.Tags, n, kept)
 		if err != nil {
+			w.blind = true
 			return w.unserve(i, storeTrouble(err))
 		}
 		if kept.More = page.More || rest; !page.More || len(kept.Tags) == n {

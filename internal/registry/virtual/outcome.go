@@ -84,7 +84,8 @@ func (w *walk) orLogin(ctx context.Context, result Result, err error) (Result, e
 		}
 		peek, err := w.look(ctx, i)
 		if err != nil {
-			return w.lost(i, err)
+			w.lose(i, err)
+			return w.unavailable(ctx)
 		}
 		if peek.Login {
 			return ResultLogin, oci.NewError(oci.CodeUnauthorized, "log in to pull "+w.subject()+" from registry "+w.r.path()+
@@ -92,11 +93,6 @@ func (w *walk) orLogin(ctx context.Context, result Result, err error) (Result, e
 		}
 	}
 	return result, err
-}
-
-// lost ends a walk whose local member i could not be asked about the caller's rights.
-func (w *walk) lost(i int, err error) (Result, error) {
-	return ResultFailed, fmt.Errorf("peek at %s in %s: %w", w.subject(), w.r.members[i].Name, err)
 }
 
 // unknowns counts the members that may have the content and count.
@@ -135,7 +131,8 @@ func (w *walk) asNobody(ctx context.Context) (Result, error) {
 		}
 		of, err := w.r.judge(ctx, i, w.steps[i].name, &w.q, !w.r.members[i].Local)
 		if err != nil {
-			return ResultFailed, fmt.Errorf("judge %s for %s: %w", w.subject(), w.r.members[i].Name, err)
+			w.lose(i, err)
+			return w.unavailable(ctx)
 		}
 		if of.exclusion == "" {
 			return ResultNotFound, w.unknownName()
@@ -200,7 +197,11 @@ func (w *walk) unavailable(ctx context.Context) (Result, error) {
 		retry = retryDefault
 	}
 	result, code, why := ResultUnavailable, oci.CodeUnavailable, "no upstream could deliver "
-	if limited {
+	switch {
+	case w.blind:
+		why = "this server's own database does not answer, so it cannot look up "
+		tried, detail.Members = []string{"try again soon"}, nil
+	case limited:
 		result, code, why = ResultLimited, oci.CodeTooManyRequests, "rate limits keep upstreams from delivering "
 	}
 	message := why + w.subject()

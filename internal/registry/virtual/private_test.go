@@ -2,6 +2,7 @@ package virtual_test
 
 import (
 	"errors"
+	"strings"
 	"testing"
 
 	"github.com/weir-registry/weir/internal/oci"
@@ -48,6 +49,9 @@ func TestExistingRepositoryIsClaimed(t *testing.T) {
 	mine.peekErr = errors.New("disk")
 	_, err = pull(t, r, t.Context(), "app", "2")
 	wantCode(t, err, oci.CodeUnavailable)
+	if err == nil || !strings.Contains(err.Error(), "own database does not answer") || strings.Contains(err.Error(), "no upstream") {
+		t.Errorf("who is to blame: %v", err)
+	}
 	if len(public.asked) != 0 {
 		t.Error("a name travelled on although its owner could not be told")
 	}

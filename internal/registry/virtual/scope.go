@@ -72,7 +72,7 @@ func (w *walk) claim(ctx context.Context) {
 		}
 		peek, err := w.look(ctx, i)
 		if err != nil { // it might own the name: nobody else may be asked
-			w.settle(i, storeTrouble(err))
+			w.lose(i, err)
 			w.done = true
 			return
 		}

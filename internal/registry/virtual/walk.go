@@ -22,6 +22,7 @@ type walk struct {
 	asked    int
 	served   int   // member that answered found, or -1
 	hidden   bool  // a local member has the name and must not tell the caller
+	blind    bool  // the store did not answer, which is no upstream's fault
 	done     bool  // no further member is to be asked
 	fault    error // ends the request as it is: the caller's mistake, or a context error
 
@@ -89,7 +90,7 @@ func (w *walk) open(ctx context.Context, i int) bool {
 	}
 	s.judged = true
 	if err := w.judge(ctx, i); err != nil {
-		w.settle(i, storeTrouble(err))
+		w.lose(i, err)
 	}
 	return s.out == in && s.answer == nil && !w.done
 }
@@ -234,6 +235,12 @@ func (w *walk) foresee(i int) {
 	if st := w.steps[i].peek.State; (st == Fresh || st == Stale) && !w.all {
 		w.served, w.done = i, true
 	}
+}
+
+// lose settles member i, which could not be judged because the store did not answer.
+func (w *walk) lose(i int, err error) {
+	w.blind = true
+	w.settle(i, storeTrouble(err))
 }
 
 func storeTrouble(err error) Answer {
