@@ -10,7 +10,7 @@ import (
 )
 
 // SetStaleBefore makes every reference of an upstream that was confirmed before at stale, whatever its freshness: the next
-// one who asks for it asks the upstream.
+// one who asks for it asks the upstream. The group's generation grows, so that remembered refusals count no more either.
 func (tx *Tx) SetStaleBefore(ctx context.Context, group, upstream int64, at time.Time) error {
 	n, err := tx.Queries.SetStaleBefore(ctx, query.SetStaleBeforeParams{StaleBefore: micros(at), ID: upstream})
 	if err != nil {
@@ -19,5 +19,5 @@ func (tx *Tx) SetStaleBefore(ctx context.Context, group, upstream int64, at time
 	if n == 0 {
 		return fmt.Errorf("upstream %d: %w", upstream, ErrNotFound)
 	}
-	return tx.Change(ctx, group, ChangeDefinition, "upstream "+strconv.FormatInt(upstream, 10))
+	return tx.touch(ctx, group, "upstream "+strconv.FormatInt(upstream, 10))
 }
