@@ -3,6 +3,7 @@ package registry
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/weir-registry/weir/internal/oci"
@@ -64,7 +65,7 @@ type OutcomeError struct {
 
 // Error implements error.
 func (e *OutcomeError) Error() string {
-	if e.Err != nil {
+	if e.Err != nil && !strings.HasSuffix(e.Reason, e.Err.Error()) { // the reason may be the error's own words
 		return fmt.Sprintf("%s: %s: %v", e.Outcome, e.Reason, e.Err)
 	}
 	return fmt.Sprintf("%s: %s", e.Outcome, e.Reason)

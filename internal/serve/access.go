@@ -50,11 +50,12 @@ func (f *Front) line(r *http.Request, w *responseWriter, door string, info *Info
 	f.log.LogAttrs(r.Context(), level, "request", attributes(r, w, info, t, route, status, took)...)
 }
 
+// attributes are the fields of the line. docs/reference/log.md describes each.
 func attributes(r *http.Request, w *responseWriter, info *Info, t registry.TraceValues, route string, status int, took time.Duration) []slog.Attr {
 	a := make([]slog.Attr, 0, 24)
 	a = append(a, slog.String("id", info.ID), slog.String("route", route), slog.String("method", r.Method),
 		slog.String("host", info.Host), slog.String("path", r.URL.Path), slog.Int("status", status), slog.Int64("bytes", w.sent),
-		slog.Duration("duration", took))
+		slog.Float64("duration_ms", milliseconds(took)))
 	if info.Client.IsValid() {
 		a = append(a, slog.String("client", info.Client.String()))
 	}
@@ -71,7 +72,7 @@ func attributes(r *http.Request, w *responseWriter, info *Info, t registry.Trace
 		a = append(a, slog.Int64("received", w.received))
 	}
 	if t.UpstreamTime > 0 {
-		a = append(a, slog.Duration("upstream_time", t.UpstreamTime))
+		a = append(a, slog.Float64("upstream_ms", milliseconds(t.UpstreamTime)))
 	}
 	if w.aborted {
 		a = append(a, slog.Bool("aborted", true))
@@ -81,3 +82,6 @@ func attributes(r *http.Request, w *responseWriter, info *Info, t registry.Trace
 	}
 	return a
 }
+
+// milliseconds is d to the microsecond.
+func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }

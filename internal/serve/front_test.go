@@ -99,7 +99,7 @@ func TestAccessLine(t *testing.T) {
 	for key, want := range map[string]any{
 		"msg": "request", "id": w.Header().Get("X-Request-Id"), "route": "distribution.manifest", "method": "GET", "status": 200.0, "bytes": 5.0,
 		"path": "/v2/acme/hub/library/alpine/manifests/3.20", "principal": "ann", "group": "acme", "registry": "hub", "repository": "library/alpine",
-		"reference": "3.20", "member": "dockerhub", "cache": "stale", "upstream_time": 1e9, "decision": "d1", "client": "192.0.2.1",
+		"reference": "3.20", "member": "dockerhub", "cache": "stale", "upstream_ms": 1000.0, "decision": "d1", "client": "192.0.2.1",
 	} {
 		if lines[0][key] != want {
 			t.Errorf("%s: %v, want %v", key, lines[0][key], want)

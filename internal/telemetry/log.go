@@ -24,7 +24,7 @@ func NewLogger(w io.Writer, o LogOptions) (*slog.Logger, error) {
 			return nil, fmt.Errorf("log level %q: %w", o.Level, err)
 		}
 	}
-	options := &slog.HandlerOptions{Level: level}
+	options := &slog.HandlerOptions{Level: level, ReplaceAttr: plainDuration}
 	var handler slog.Handler
 	switch o.Format {
 	case "", "json":
@@ -39,4 +39,12 @@ func NewLogger(w io.Writer, o LogOptions) (*slog.Logger, error) {
 		log = log.With("environment", o.Environment)
 	}
 	return log, nil
+}
+
+// plainDuration writes durations as people do, "1.5s", in JSON too, where they would be nanoseconds.
+func plainDuration(_ []string, a slog.Attr) slog.Attr {
+	if a.Value.Kind() == slog.KindDuration {
+		a.Value = slog.StringValue(a.Value.Duration().String())
+	}
+	return a
 }

@@ -120,8 +120,8 @@ func TestLogger(t *testing.T) {
 		t.Fatal(err)
 	}
 	log.Info("quiet")
-	log.Warn("loud", "n", 1)
-	if got := buf.String(); strings.Contains(got, "quiet") || !strings.Contains(got, `"msg":"loud","environment":"lab","n":1`) {
+	log.Warn("loud", "n", 1, "after", 1500*time.Millisecond)
+	if got := buf.String(); strings.Contains(got, "quiet") || !strings.Contains(got, `"msg":"loud","environment":"lab","n":1,"after":"1.5s"`) {
 		t.Error(got)
 	}
 	if _, err := NewLogger(&buf, LogOptions{Level: "shout"}); err == nil {

@@ -44,10 +44,10 @@ func TestObserved(t *testing.T) {
 				t.Errorf("%s, %s: %s is %v, want %v", what, status, key, line[key], want)
 			}
 		}
-		asked, _ := line["upstream_time"].(float64)
-		whole, _ := line["duration"].(float64)
+		asked, _ := line["upstream_ms"].(float64)
+		whole, _ := line["duration_ms"].(float64)
 		if whole <= 0 || asked > whole || (asked > 0) == (status == "hit") {
-			t.Errorf("%s, %s: %v of %v ns spent on the upstream", what, status, asked, whole)
+			t.Errorf("%s, %s: %v of %v ms spent on the upstream", what, status, asked, whole)
 		}
 	}
 	pull("manifests/1", "miss")
