@@ -12,7 +12,8 @@ func newApplyCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "apply -f FILE…", Short: "Make groups, upstreams and registries as declared in files", Args: cobra.NoArgs,
 		Long: "Compares the declarations with the server, shows the difference and makes it so, all or nothing.\n" +
-			"What the files do not name stays as it is, unless --prune is given: then whatever the named groups have beyond the files is removed.\n" +
+			"What the files do not mention stays as it is: definitions, fields of them, and lists. With --prune, whatever the named groups\n" +
+			"have beyond the files is removed, and fields that are left out get their defaults.\n" +
 			"A secret may stand as {env: NAME} or {file: PATH}; left out, it stays as it is.",
 		Example: "  weir apply -f deploy/examples/acme.yaml --dry-run",
 	}
@@ -38,8 +39,11 @@ func newApplyCommand() *cobra.Command {
 			return err
 		}
 		fmt.Fprint(cmd.OutOrStdout(), out.Text)
-		if *dryRun {
+		switch {
+		case *dryRun:
 			fmt.Fprintln(cmd.OutOrStdout(), "dry run: nothing was changed")
+		case out.Applied:
+			fmt.Fprintln(cmd.OutOrStdout(), "applied")
 		}
 		return nil
 	}

@@ -42,9 +42,10 @@ func firstGroupOnce(ctx context.Context, db *meta.DB, planner *plan.Planner) err
 	if done != "" || err != nil && !isNotFound(err) {
 		return err
 	}
+	yes := true
 	group := desired.Group{
 		Name: firstGroup, Upstreams: publicRegistries(),
-		Registries: []desired.Registry{{Name: firstRegistry, AnonymousPullOnLoopback: true}},
+		Registries: []desired.Registry{{Name: firstRegistry, AnonymousPullOnLoopback: &yes}},
 	}
 	for _, u := range group.Upstreams {
 		group.Registries[0].Members = append(group.Registries[0].Members, desired.Member{Upstream: u.Name})

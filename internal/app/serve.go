@@ -121,7 +121,7 @@ func (s *server) open(ctx context.Context) (err error) {
 	if s.id, err = instanceID(ctx, s.db); err != nil {
 		return err
 	}
-	s.planner = &plan.Planner{DB: s.db, Sealer: s.sealer, MaxMembers: c.Limits.MembersPerRegistry}
+	s.planner = &plan.Planner{DB: s.db, Sealer: s.sealer, MaxMembers: c.Limits.MembersPerRegistry, Hosts: ownHosts(c)}
 	s.fills, err = cache.NewFills(cache.FillOptions{
 		Store: s.store, SpoolDir: filepath.Join(c.Data, "spool"), Log: s.log, Metrics: cacheMetrics{s.metrics.Cache},
 		PerGroup: c.Limits.FillsPerGroup, PerUpstream: c.Limits.FillsPerUpstream, PerPrincipal: c.Limits.FillsPerPrincipal,

@@ -7,9 +7,13 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 
 	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/parser"
+	"github.com/goccy/go-yaml/token"
 
 	"github.com/weir-registry/weir/internal/plan/desired"
 )
@@ -74,10 +78,65 @@ func (r Reader) file(file string) ([]desired.Document, error) {
 			return out, nil
 		}
 		if err != nil {
-			return nil, errors.New(yaml.FormatError(err, false, false)) // without the source, which may hold a secret
+			return nil, readable(text, err)
 		}
 		out = append(out, d)
 	}
+}
+
+// readable gives an error of the YAML library without the source, which may hold a secret, and wrong types in the words of
+// the file.
+func readable(text []byte, err error) error {
+	wrong, ok := errors.AsType[*yaml.TypeError](err)
+	if !ok || wrong.Token == nil {
+		return errors.New(yaml.FormatError(err, false, false))
+	}
+	want := "another kind of value"
+	switch wrong.DstType.Kind() {
+	case reflect.Bool:
+		want = "true or false, without quotes"
+	case reflect.Int:
+		want = "a number"
+	case reflect.String:
+		want = "a text"
+	case reflect.Slice:
+		want = "a list"
+	case reflect.Struct:
+		want = "fields below it"
+	}
+	at := wrong.Token.Position
+	return fmt.Errorf("[%d:%d] %swant %s", at.Line, at.Column, fieldAt(text, at), want)
+}
+
+// fieldAt is the path of the field at a place, followed by ": "; empty if there is none.
+func fieldAt(text []byte, at *token.Position) string {
+	tree, err := parser.ParseBytes(text, 0)
+	if err != nil {
+		return ""
+	}
+	f := finder{at: at}
+	for _, doc := range tree.Docs {
+		if doc.Body != nil {
+			ast.Walk(&f, doc.Body)
+		}
+	}
+	if f.path == "" {
+		return ""
+	}
+	return strings.TrimPrefix(f.path, "$.") + ": "
+}
+
+type finder struct {
+	at   *token.Position
+	path string
+}
+
+// Visit implements ast.Visitor. The last node at the place is the innermost.
+func (f *finder) Visit(n ast.Node) ast.Visitor {
+	if t := n.GetToken(); t != nil && t.Position.Line == f.at.Line && t.Position.Column == f.at.Column {
+		f.path = n.GetPath()
+	}
+	return f
 }
 
 // reference is a text kept elsewhere.

@@ -1,6 +1,7 @@
 package client_test
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
@@ -112,6 +113,32 @@ func TestReadSeveral(t *testing.T) {
 	}
 }
 
+// An empty list and a field that is false say something; what is left out does not. The server must hear the difference.
+func TestReadPresence(t *testing.T) {
+	d, err := client.Reader{}.Read(files(t, "a.yaml", "groups: [{name: a, registries: [{name: r, rules: [], strict_precedence: false}]}]\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := json.Marshal(d)
+	if want := `{"groups":[{"name":"a","registries":[{"name":"r","strict_precedence":false,"rules":[]}]}]}`; err != nil || string(text) != want {
+		t.Errorf("%s %v, want %s", text, err, want)
+	}
+}
+
+// A wrong type is named in the words of the file.
+func TestReadWrongType(t *testing.T) {
+	for text, want := range map[string]string{
+		"groups:\n- name: a\n  registries:\n  - {name: r, anonymous_pull: \"true\"}\n": "[4:31] groups[0].registries[0].anonymous_pull: want true or false, without quotes",
+		"groups:\n- name: a\n  enabled: maybe\n":                                       "[3:12] groups[0].enabled: want true or false, without quotes",
+		"groups: [{name: a, upstreams: [{name: u, concurrency: many}]}]\n":             "groups[0].upstreams[0].concurrency: want a number",
+	} {
+		_, err := client.Reader{}.Read(files(t, "a.yaml", text))
+		if err == nil || !strings.HasSuffix(err.Error(), want) {
+			t.Errorf("%q: %v, want %s", text, err, want)
+		}
+	}
+}
+
 // What `weir get` prints, `weir apply` reads.
 func TestWrite(t *testing.T) {
 	off := false
@@ -119,8 +146,8 @@ func TestWrite(t *testing.T) {
 		Name: "a", Enabled: &off,
 		Credentials:  []desired.Credential{{Name: "c", Kind: "static", Username: "u", Hosts: []string{"h.test:443"}}},
 		Upstreams:    []desired.Upstream{{Name: "u", URL: "https://h.test", Enabled: &off, CA: "-----BEGIN\nx\n", Freshness: desired.Freshness{Default: "24h", Classes: []desired.FreshnessClass{{Pattern: "*:latest", For: "10m"}}}}},
-		Registries:   []desired.Registry{{Name: "r", AnonymousPull: true, Members: []desired.Member{{Upstream: "u", Enabled: &off, Claims: []string{"*"}}}, Rules: []desired.Rule{{Deny: "*:*-alpha*"}}}},
-		Hosted:       []desired.Hosted{{AllowSparseIndex: true}},
+		Registries:   []desired.Registry{{Name: "r", AnonymousPull: new(true), Members: []desired.Member{{Upstream: "u", Enabled: &off, Claims: []string{"*"}}}, Rules: []desired.Rule{{Deny: "*:*-alpha*"}}}},
+		Hosted:       []desired.Hosted{{AllowSparseIndex: new(true)}},
 		HostBindings: []desired.HostBinding{{Host: "h", Registry: "r", Networks: []string{"10.0.0.0/8"}}},
 	}}}
 	text, err := client.Write(d)

@@ -191,12 +191,12 @@ func (g *group) saveRegistries(ctx context.Context) error {
 		}
 		m := meta.Registry{
 			Name: w.Name, Format: w.Format, Enabled: *w.Enabled, AnonymousPull: anonymousNo,
-			DigestFirst: w.DigestFirst, StrictPrecedence: w.StrictPrecedence, Rules: g.rules(w.Rules),
+			DigestFirst: w.DigestFirst, StrictPrecedence: *w.StrictPrecedence, Rules: g.rules(w.Rules),
 		}
 		switch {
-		case w.AnonymousPull:
+		case desired.IsTrue(w.AnonymousPull):
 			m.AnonymousPull = anonymousYes
-		case w.AnonymousPullOnLoopback:
+		case desired.IsTrue(w.AnonymousPullOnLoopback):
 			m.AnonymousPull = anonymousLoopback
 		}
 		if i := slices.IndexFunc(g.now.Registries, func(r meta.Registry) bool { return r.Name == w.Name }); i >= 0 {
@@ -217,7 +217,7 @@ func (g *group) saveHosted(ctx context.Context) error {
 		if !differs(g.target.now.Hosted, w, hostedName) {
 			continue
 		}
-		p := meta.HostedPrefix{Prefix: w.Prefix, AnonymousPull: w.AnonymousPull, AllowSparseIndex: w.AllowSparseIndex}
+		p := meta.HostedPrefix{Prefix: w.Prefix, AnonymousPull: *w.AnonymousPull, AllowSparseIndex: *w.AllowSparseIndex}
 		if err := g.tx.SaveHostedPrefix(ctx, g.now.ID, &p); err != nil {
 			return err
 		}
@@ -230,7 +230,7 @@ func (g *group) saveBindings(ctx context.Context) error {
 		if !differs(g.target.now.HostBindings, w, bindingName) {
 			continue
 		}
-		b := meta.HostBinding{Host: w.Host, Prefix: g.now.Name + "/" + w.Registry, Mirror: w.Mirror, Networks: w.Networks}
+		b := meta.HostBinding{Host: w.Host, Prefix: g.now.Name + "/" + w.Registry, Mirror: *w.Mirror, Networks: w.Networks}
 		if err := g.tx.SaveHostBinding(ctx, g.now.ID, &b); err != nil {
 			return err
 		}

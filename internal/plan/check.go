@@ -221,22 +221,22 @@ func (c *checker) registry(path string, g desired.Group, v desired.Registry) {
 	}
 	c.oneOf(path+".format", v.Format, "container")
 	c.oneOf(path+".digest_first", v.DigestFirst, "deny", "allow")
-	if v.AnonymousPull && v.AnonymousPullOnLoopback {
+	if desired.IsTrue(v.AnonymousPull) && desired.IsTrue(v.AnonymousPullOnLoopback) {
 		c.add(path, "give anonymous_pull or anonymous_pull_on_loopback, not both")
 	}
 	if len(v.Members) > c.maxMembers {
 		c.add(path+".members", "has %d members; the limit is %d (server setting limits.members_per_registry)", len(v.Members), c.maxMembers)
 	}
-	member, claimed := map[string]bool{}, map[string]string{}
+	member, claimed := map[string]int{}, map[string]string{}
 	for i, m := range v.Members {
 		p := fmt.Sprintf("%s.members[%d]", path, i)
-		if _, known := find(g.Upstreams, upstreamName, m.Upstream); !known {
+		member[m.Upstream]++
+		if _, known := find(g.Upstreams, upstreamName, m.Upstream); !known && member[m.Upstream] == 1 {
 			c.add(p+".upstream", "the group has no upstream %q: declare it under upstreams", m.Upstream)
 		}
-		if member[m.Upstream] {
+		if member[m.Upstream] == 2 { // once, however often it stands there
 			c.add(p+".upstream", "%q is a member already: keep one", m.Upstream)
 		}
-		member[m.Upstream] = true
 		for j, claim := range m.Claims {
 			c.claim(fmt.Sprintf("%s.claims[%d]", p, j), claim, m.Upstream, claimed)
 		}
@@ -244,7 +244,7 @@ func (c *checker) registry(path string, g desired.Group, v desired.Registry) {
 	for i, r := range v.Rules {
 		p := fmt.Sprintf("%s.rules[%d]", path, i)
 		c.rule(p, r)
-		if r.Upstream != "" && !member[r.Upstream] {
+		if r.Upstream != "" && member[r.Upstream] == 0 {
 			c.add(p+".upstream", "%q is not a member of the registry", r.Upstream)
 		}
 	}
@@ -277,7 +277,7 @@ func (c *checker) binding(path string, g desired.Group, v desired.HostBinding) {
 	if !known {
 		c.add(path+".registry", "the group has no registry %q", v.Registry)
 	}
-	if known && v.Mirror && !r.AnonymousPull {
+	if known && desired.IsTrue(v.Mirror) && !desired.IsTrue(r.AnonymousPull) {
 		c.add(path+".mirror", "a mirror answers without login: set anonymous_pull in registry %s", r.Name)
 	}
 	for i, n := range v.Networks {

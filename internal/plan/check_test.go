@@ -103,6 +103,29 @@ func TestMemberLimit(t *testing.T) {
 	apply(t, p, parse(t, text), plan.Options{})
 }
 
+// The server's own address leads to every group; a binding would leave one.
+func TestOwnHost(t *testing.T) {
+	db := metatest.Open(t, meta.SQLite)
+	p, _ := newPlanner(t, db)
+	p.Hosts = []string{"127.0.0.1:5000", "weir.test"}
+	for _, host := range []string{"127.0.0.1:5000", "Weir.test", "weir.test:443"} {
+		text := fmt.Sprintf("groups: [{name: a, upstreams: [{name: u, url: https://r.test}], registries: [{name: r, members: [{upstream: u}]}], host_bindings: [{host: %q, registry: r}]}]", host)
+		if _, err := p.Apply(t.Context(), parse(t, text), plan.Options{}); err == nil || !strings.Contains(err.Error(), "is the server's own address") {
+			t.Errorf("%s: %v", host, err)
+		}
+	}
+}
+
+func TestMemberTwice(t *testing.T) {
+	db := metatest.Open(t, meta.SQLite)
+	p, _ := newPlanner(t, db)
+	text := "groups: [{name: a, upstreams: [{name: u, url: https://r.test}], registries: [{name: r, members: [" + strings.Repeat("{upstream: u}, ", 20) + "]}]}]"
+	_, err := p.Apply(t.Context(), parse(t, text), plan.Options{})
+	if err == nil || strings.Count(err.Error(), "\n") != 0 || !strings.Contains(err.Error(), `members[1].upstream: "u" is a member already`) {
+		t.Errorf("got %v", err)
+	}
+}
+
 // A registry must not take the name of repositories that people have pushed.
 func TestRegistryOverHosted(t *testing.T) {
 	metatest.Run(t, func(t *testing.T, db *meta.DB) {

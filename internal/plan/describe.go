@@ -32,12 +32,12 @@ func Describe(g meta.Group) desired.Group {
 		d.Registries = append(d.Registries, describeRegistry(r, upstreams))
 	}
 	for _, p := range g.HostedPrefixes {
-		d.Hosted = append(d.Hosted, desired.Hosted{Prefix: p.Prefix, AnonymousPull: p.AnonymousPull, AllowSparseIndex: p.AllowSparseIndex})
+		d.Hosted = append(d.Hosted, desired.Hosted{Prefix: p.Prefix, AnonymousPull: &p.AnonymousPull, AllowSparseIndex: &p.AllowSparseIndex})
 	}
 	for _, b := range g.HostBindings {
 		_, registry, _ := strings.Cut(b.Prefix, "/")
 		d.HostBindings = append(d.HostBindings, desired.HostBinding{
-			Host: b.Host, Registry: registry, Mirror: b.Mirror, Networks: slices.Clone(b.Networks),
+			Host: b.Host, Registry: registry, Mirror: &b.Mirror, Networks: slices.Clone(b.Networks),
 		})
 	}
 	d.Normalize()
@@ -60,10 +60,10 @@ func describeUpstream(u meta.Upstream, credentials map[int64]string) desired.Ups
 }
 
 func describeRegistry(r meta.Registry, upstreams map[int64]string) desired.Registry {
+	anyone, onLoopback := r.AnonymousPull == anonymousYes, r.AnonymousPull == anonymousLoopback
 	d := desired.Registry{
-		Name: r.Name, Format: r.Format, Enabled: &r.Enabled, AnonymousPull: r.AnonymousPull == anonymousYes,
-		AnonymousPullOnLoopback: r.AnonymousPull == anonymousLoopback, DigestFirst: r.DigestFirst,
-		StrictPrecedence: r.StrictPrecedence, Rules: describeRules(r.Rules, upstreams),
+		Name: r.Name, Format: r.Format, Enabled: &r.Enabled, AnonymousPull: &anyone, AnonymousPullOnLoopback: &onLoopback,
+		DigestFirst: r.DigestFirst, StrictPrecedence: &r.StrictPrecedence, Rules: describeRules(r.Rules, upstreams),
 	}
 	for _, m := range r.Members {
 		d.Members = append(d.Members, desired.Member{Upstream: upstreams[m.UpstreamID], Enabled: &m.Enabled, Claims: slices.Clone(m.Claims)})

@@ -25,10 +25,20 @@ func difference(t *target, exists bool, changedSecrets map[string]bool) []Change
 	out = append(out, compare(want.Name, KindCredential, now.Credentials, want.Credentials, credentialName)...)
 	out = withSecrets(out, want, changedSecrets)
 	out = append(out, withEpochs(compare(want.Name, KindUpstream, now.Upstreams, want.Upstreams, upstreamName), now, want)...)
-	out = append(out, compare(want.Name, KindRegistry, now.Registries, want.Registries, registryName)...)
+	out = append(out, withoutMembers(compare(want.Name, KindRegistry, now.Registries, want.Registries, registryName), want)...)
 	out = append(out, compare(want.Name, KindHosted, now.Hosted, want.Hosted, hostedName)...)
 	out = append(out, compare(want.Name, KindBinding, now.HostBindings, want.HostBindings, bindingName)...)
 	return append(out, compare(want.Name, KindGrant, now.Grants, want.Grants, grantName)...)
+}
+
+// withoutMembers warns of registries that cannot answer.
+func withoutMembers(changes []Change, want desired.Group) []Change {
+	for i, c := range changes {
+		if r, ok := find(want.Registries, registryName, c.Name); ok && len(r.Members) == 0 {
+			changes[i].Note = "warning: it has no members, so every pull through it answers 404"
+		}
+	}
+	return changes
 }
 
 const noteEpoch = "another place or login: what is cached is no longer served, and is fetched anew"

@@ -186,6 +186,43 @@ func TestChanges(t *testing.T) {
 	}
 }
 
+// A file takes nothing away by not mentioning it.
+func TestOmittedStays(t *testing.T) {
+	db := metatest.Open(t, meta.SQLite)
+	p, _ := newPlanner(t, db)
+	apply(t, p, parse(t, everything), plan.Options{})
+	for _, c := range []struct {
+		name, in string
+		prune    bool
+		want     []string
+	}{
+		{"names alone", `{name: acme, credentials: [{name: hub}], upstreams: [{name: hub}, {name: own}], registries: [{name: all}, {name: quiet}],
+			hosted: [{prefix: team}], host_bindings: [{host: docker.acme.test}]}`, false, []string{"Nothing to do"}},
+		{"one boolean", "{name: acme, registries: [{name: all, strict_precedence: false}]}", false, []string{"      strict_precedence: true → false\n0 to add, 1 to change"}},
+		{"one freshness", "{name: acme, upstreams: [{name: hub, freshness: {default: 1h}}]}", false, []string{"classes: [{for: always, pattern: *:latest}], default: 1h}"}},
+		{"confirmed", "{name: acme, registries: [{name: quiet, anonymous_pull: true}]}", false, []string{"anonymous_pull: true", "anonymous_pull_on_loopback: true → (none)"}},
+		{"refused", "{name: acme, registries: [{name: quiet, anonymous_pull: false}]}", false, []string{"anonymous_pull: false", "anonymous_pull_on_loopback: true → (none)"}},
+		{"an empty list", "{name: acme, registries: [{name: all, rules: []}]}", false, []string{"rules: [{allow: *, upstream: hub}] → (none)\n0 to add, 1 to change"}},
+		{"members in another order keep their claims", "{name: acme, registries: [{name: all, members: [{upstream: hub}, {upstream: own}]}]}", false, []string{
+			"→ [{enabled: false, upstream: hub}, {claims: [team/*], enabled: true, upstream: own}]",
+		}},
+		{"no members", "{name: acme, registries: [{name: all, members: [], rules: []}]}", false, []string{"note: warning: it has no members"}},
+		{"another kind of upstream", "{name: acme, upstreams: [{name: hub, local: acme/other}]}", false, []string{"local: acme/other", "credential: hub → (none)"}},
+		{"prune", "{name: acme, upstreams: [{name: own, local: acme/team}], registries: [{name: all, members: [{upstream: own}]}]}", true, []string{
+			"anonymous_pull: true → false", "- registry quiet", "- credential hub", "enabled: false → true",
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			text := apply(t, p, parse(t, "groups: ["+c.in+"]"), plan.Options{DryRun: true, Prune: c.prune}).Text()
+			for _, line := range c.want {
+				if !strings.Contains(text, line) {
+					t.Errorf("no %q in\n%s", line, text)
+				}
+			}
+		})
+	}
+}
+
 // A new secret leaves the epoch alone; another place or login starts a new one.
 func TestEpoch(t *testing.T) {
 	db := metatest.Open(t, meta.SQLite)

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/weir-registry/weir/internal/plan/desired"
 	"github.com/weir-registry/weir/internal/seal"
@@ -34,6 +35,8 @@ type Planner struct {
 	DB         *meta.DB
 	Sealer     Sealer
 	MaxMembers int // of one registry; 0 = DefaultMaxMembers
+	// Hosts that lead to the server as such, with their ports: binding one would take its paths, and its API's login, away.
+	Hosts []string
 }
 
 // Options of one Apply.
@@ -128,7 +131,7 @@ func (r *run) plan(ctx context.Context, d desired.Document) (*Plan, error) {
 			continue
 		}
 		seen[declared.Name] = true
-		declared.Normalize()
+		declared.Spell()
 		c.declared(declared)
 		now := r.group(declared.Name)
 		t := &target{now: Describe(now), declared: declared}
@@ -137,6 +140,7 @@ func (r *run) plan(ctx context.Context, d desired.Document) (*Plan, error) {
 			t.now = desired.Group{Name: declared.Name}
 		}
 		t.want = lay(t.now, declared, r.options.Prune)
+		t.want.Normalize()
 		c.group(t.want)
 		plan.targets = append(plan.targets, t)
 	}
@@ -219,10 +223,23 @@ func (r *run) checkHosts(c *checker, targets []*target) {
 	}
 	for _, t := range targets {
 		for _, b := range t.want.HostBindings {
+			if slices.ContainsFunc(r.planner.Hosts, func(own string) bool { return sameHost(own, b.Host) }) {
+				c.add(at(groupPath(t.want.Name)+".host_bindings", b.Host)+".host",
+					"is the server's own address (listen or external_urls): under it every group answers by its path; bind another name")
+			}
 			if other, taken := owner[b.Host]; taken && other != t.want.Name {
 				c.add(at(groupPath(t.want.Name)+".host_bindings", b.Host)+".host", "is bound by another group")
 			}
 			owner[b.Host] = t.want.Name
 		}
 	}
+}
+
+// sameHost compares hosts with their ports; no port, 80 and 443 are the same.
+func sameHost(a, b string) bool {
+	plain := func(host string) string {
+		host = strings.ToLower(host)
+		return strings.TrimSuffix(strings.TrimSuffix(host, ":443"), ":80")
+	}
+	return plain(a) == plain(b)
 }

@@ -7,19 +7,21 @@ import "log/slog"
 
 // Document is what one or several files declare.
 type Document struct {
-	Groups []Group `json:"groups,omitempty" doc:"Groups to create or change. Groups that are not named stay as they are."`
+	Groups []Group `json:"groups,omitzero" doc:"Groups to create or change. Groups that are not named stay as they are."`
 }
 
-// Group declares a group. What it has beyond the declared parts stays, unless the plan prunes.
+// Group declares a group. What it has beyond the declared parts stays, unless the plan prunes: that goes for definitions in its
+// lists, and for fields of a definition. So a field that is left out differs from one that is false or empty: booleans are
+// pointers, and lists are nil or not.
 type Group struct {
 	Name         string        `json:"name,omitempty" doc:"First segment of every name of the group"`
 	Enabled      *bool         `json:"enabled,omitempty" doc:"Whether the group's registries answer; default true"`
-	Credentials  []Credential  `json:"credentials,omitempty"`
-	Upstreams    []Upstream    `json:"upstreams,omitempty"`
-	Registries   []Registry    `json:"registries,omitempty"`
-	Hosted       []Hosted      `json:"hosted,omitempty" doc:"Settings of hosted repositories by path; the longest matching prefix decides"`
-	HostBindings []HostBinding `json:"host_bindings,omitempty"`
-	Grants       []Grant       `json:"grants,omitempty"`
+	Credentials  []Credential  `json:"credentials,omitzero"`
+	Upstreams    []Upstream    `json:"upstreams,omitzero"`
+	Registries   []Registry    `json:"registries,omitzero"`
+	Hosted       []Hosted      `json:"hosted,omitzero" doc:"Settings of hosted repositories by path; the longest matching prefix decides"`
+	HostBindings []HostBinding `json:"host_bindings,omitzero"`
+	Grants       []Grant       `json:"grants,omitzero"`
 }
 
 // Credential declares a login that Weir uses outward.
@@ -28,7 +30,7 @@ type Credential struct {
 	Kind     string    `json:"kind,omitempty" doc:"static: a username and a password or token (the default)"`
 	Username string    `json:"username,omitempty"`
 	Password *Password `json:"password,omitempty" doc:"Left out: stays as it is. Never returned"`
-	Hosts    []string  `json:"hosts,omitempty" doc:"Hosts it may be sent to; default: the hosts of the upstreams that use it"`
+	Hosts    []string  `json:"hosts,omitzero" doc:"Hosts it may be sent to; default: the hosts of the upstreams that use it"`
 }
 
 // Password is a secret on its way to the server. It is sent as it is and shows as [redacted] everywhere else.
@@ -55,11 +57,11 @@ type Upstream struct {
 	OnUnknown        string    `json:"on_unknown,omitempty" doc:"When it cannot answer: continue with the next member (default), or stop, so that none below may impersonate it"`
 	OnUpstreamDelete string    `json:"on_upstream_delete,omitempty" doc:"When it no longer has what is cached: serve (default) or refuse"`
 	Freshness        Freshness `json:"freshness,omitzero"`
-	Rules            []Rule    `json:"rules,omitempty" doc:"For every registry that has it as a member"`
+	Rules            []Rule    `json:"rules,omitzero" doc:"For every registry that has it as a member"`
 
-	Hosts          []string `json:"hosts,omitempty" doc:"More host names that it answers for"`
+	Hosts          []string `json:"hosts,omitzero" doc:"More host names that it answers for"`
 	CA             PEM      `json:"ca,omitempty" doc:"PEM of the certificate authorities to trust, instead of the system's"`
-	RealmHosts     []string `json:"realm_hosts,omitempty" doc:"Further hosts that its token endpoint may be on"`
+	RealmHosts     []string `json:"realm_hosts,omitzero" doc:"Further hosts that its token endpoint may be on"`
 	RevalidateWait string   `json:"revalidate_wait,omitempty" doc:"How long a client waits for a stale entry to be confirmed; default 400ms"`
 	Timeout        string   `json:"timeout,omitempty" doc:"Until response headers; default 10s"`
 	IdleTimeout    string   `json:"idle_timeout,omitempty" doc:"Between two parts of a body; default 30s"`
@@ -72,7 +74,7 @@ type PEM string
 // Freshness declares how long a cached reference may be served without asking the upstream.
 type Freshness struct {
 	Default string           `json:"default,omitempty" doc:"A duration such as 24h (the default), forever, or always: ask each time"`
-	Classes []FreshnessClass `json:"classes,omitempty" doc:"Exceptions; the first that matches wins"`
+	Classes []FreshnessClass `json:"classes,omitzero" doc:"Exceptions; the first that matches wins"`
 }
 
 // FreshnessClass is the freshness of references that match a pattern.
@@ -86,19 +88,19 @@ type Registry struct {
 	Name                    string   `json:"name,omitempty"`
 	Format                  string   `json:"format,omitempty" doc:"container (the default)"`
 	Enabled                 *bool    `json:"enabled,omitempty" doc:"Default true"`
-	AnonymousPull           bool     `json:"anonymous_pull,omitempty" doc:"Whether anyone may pull"`
-	AnonymousPullOnLoopback bool     `json:"anonymous_pull_on_loopback,omitempty" doc:"The same, but only while the server is private to its machine"`
+	AnonymousPull           *bool    `json:"anonymous_pull,omitempty" doc:"Whether anyone may pull"`
+	AnonymousPullOnLoopback *bool    `json:"anonymous_pull_on_loopback,omitempty" doc:"The same, but only while the server is private to its machine"`
 	DigestFirst             string   `json:"digest_first,omitempty" doc:"Under rules about tags, a digest that no tag has admitted: deny (default) or allow"`
-	StrictPrecedence        bool     `json:"strict_precedence,omitempty" doc:"A lower member counts only if each higher one has a fresh answer"`
-	Members                 []Member `json:"members,omitempty" doc:"In the order in which they are asked"`
-	Rules                   []Rule   `json:"rules,omitempty"`
+	StrictPrecedence        *bool    `json:"strict_precedence,omitempty" doc:"A lower member counts only if each higher one has a fresh answer"`
+	Members                 []Member `json:"members,omitzero" doc:"In the order in which they are asked"`
+	Rules                   []Rule   `json:"rules,omitzero"`
 }
 
 // Member declares an upstream at its position in a registry.
 type Member struct {
 	Upstream string   `json:"upstream,omitempty"`
 	Enabled  *bool    `json:"enabled,omitempty" doc:"Default true"`
-	Claims   []string `json:"claims,omitempty" doc:"Patterns of repositories that only this member may answer"`
+	Claims   []string `json:"claims,omitzero" doc:"Patterns of repositories that only this member may answer"`
 }
 
 // Rule allows or denies what a pattern matches. Any matching deny excludes; if there is an allow, one must match.
@@ -111,16 +113,16 @@ type Rule struct {
 // Hosted declares the settings of hosted repositories below a path of the group.
 type Hosted struct {
 	Prefix           string `json:"prefix,omitempty" doc:"Below the group; empty: all of it"`
-	AnonymousPull    bool   `json:"anonymous_pull,omitempty"`
-	AllowSparseIndex bool   `json:"allow_sparse_index,omitempty" doc:"Accept an index of which some manifests are missing"`
+	AnonymousPull    *bool  `json:"anonymous_pull,omitempty"`
+	AllowSparseIndex *bool  `json:"allow_sparse_index,omitempty" doc:"Accept an index of which some manifests are missing"`
 }
 
 // HostBinding declares a host name that leads to a registry.
 type HostBinding struct {
 	Host     string   `json:"host,omitempty" doc:"With its port unless that is the default"`
 	Registry string   `json:"registry,omitempty"`
-	Mirror   bool     `json:"mirror,omitempty" doc:"For Docker daemons: logins for other hosts count as anonymous"`
-	Networks []string `json:"networks,omitempty" doc:"Client networks in CIDR form; default: any"`
+	Mirror   *bool    `json:"mirror,omitempty" doc:"For Docker daemons: logins for other hosts count as anonymous"`
+	Networks []string `json:"networks,omitzero" doc:"Client networks in CIDR form; default: any"`
 }
 
 // Grant declares a role of a user for the group or a path below it.

@@ -3,6 +3,7 @@ package desired
 import (
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 )
@@ -10,17 +11,43 @@ import (
 // Normalize brings g into the one form in which equal declarations are equal: defaults filled in, hosts in lower case, durations
 // and URLs spelled one way. What is not valid stays as it is, for the check to name it.
 func (g *Group) Normalize() {
-	setTrue(&g.Enabled)
+	g.Spell()
+	setBool(&g.Enabled, true)
 	for i := range g.Credentials {
-		c := &g.Credentials[i]
-		setText(&c.Kind, "static")
-		lower(c.Hosts)
+		setText(&g.Credentials[i].Kind, "static")
+		none(&g.Credentials[i].Hosts)
 	}
 	for i := range g.Upstreams {
-		g.Upstreams[i].normalize()
+		u := &g.Upstreams[i]
+		setBool(&u.Enabled, true)
+		setText(&u.OnUnknown, "continue")
+		setText(&u.OnUpstreamDelete, "serve")
+		setText(&u.Freshness.Default, "24h")
+		none(&u.Freshness.Classes)
+		none(&u.Rules)
+		none(&u.Hosts)
+		none(&u.RealmHosts)
 	}
 	for i := range g.Registries {
-		g.Registries[i].normalize()
+		g.Registries[i].defaults()
+	}
+	for i := range g.Hosted {
+		setBool(&g.Hosted[i].AnonymousPull, false)
+		setBool(&g.Hosted[i].AllowSparseIndex, false)
+	}
+	for i := range g.HostBindings {
+		setBool(&g.HostBindings[i].Mirror, false)
+		none(&g.HostBindings[i].Networks)
+	}
+}
+
+// Spell is the part of Normalize that fills nothing in: what is left out stays left out.
+func (g *Group) Spell() {
+	for i := range g.Credentials {
+		lower(g.Credentials[i].Hosts)
+	}
+	for i := range g.Upstreams {
+		g.Upstreams[i].spell()
 	}
 	for i := range g.Hosted {
 		g.Hosted[i].Prefix = strings.Trim(g.Hosted[i].Prefix, "/")
@@ -39,11 +66,7 @@ func (g *Group) Normalize() {
 	}
 }
 
-func (u *Upstream) normalize() {
-	setTrue(&u.Enabled)
-	setText(&u.OnUnknown, "continue")
-	setText(&u.OnUpstreamDelete, "serve")
-	setText(&u.Freshness.Default, "24h")
+func (u *Upstream) spell() {
 	u.URL = normalURL(u.URL)
 	u.Local = strings.Trim(u.Local, "/")
 	u.CA = PEM(strings.TrimSpace(string(u.CA)))
@@ -56,14 +79,29 @@ func (u *Upstream) normalize() {
 	}
 }
 
-func (r *Registry) normalize() {
-	setTrue(&r.Enabled)
+func (r *Registry) defaults() {
+	setBool(&r.Enabled, true)
 	setText(&r.Format, "container")
 	setText(&r.DigestFirst, "deny")
-	for i := range r.Members {
-		setTrue(&r.Members[i].Enabled)
+	setBool(&r.StrictPrecedence, false)
+	switch yes, loopback := IsTrue(r.AnonymousPull), IsTrue(r.AnonymousPullOnLoopback); {
+	case loopback && !yes:
+		r.AnonymousPull = nil
+	case !loopback:
+		r.AnonymousPullOnLoopback = nil
+		setBool(&r.AnonymousPull, false)
 	}
+	none(&r.Members)
+	r.Members = slices.Clone(r.Members) // of a declaration that may be laid over another state yet
+	for i := range r.Members {
+		setBool(&r.Members[i].Enabled, true)
+		none(&r.Members[i].Claims)
+	}
+	none(&r.Rules)
 }
+
+// IsTrue reports whether a field is given and true.
+func IsTrue(b *bool) bool { return b != nil && *b }
 
 // normalURL spells scheme and host in lower case and leaves out a default port and a slash at the end.
 func normalURL(text string) string {
@@ -82,10 +120,16 @@ func normalURL(text string) string {
 	return u.String()
 }
 
-func setTrue(b **bool) {
+func setBool(b **bool, value bool) {
 	if *b == nil {
-		*b = new(bool)
-		**b = true
+		*b = &value
+	}
+}
+
+// none makes an empty list one that is not there.
+func none[T any](list *[]T) {
+	if len(*list) == 0 {
+		*list = nil
 	}
 }
 

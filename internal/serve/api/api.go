@@ -44,6 +44,7 @@ type Directory interface {
 	CheckPassword(ctx context.Context, userID int64, password string, from netip.Addr) error
 	SetPassword(ctx context.Context, by access.Actor, userID int64, password string) error
 	SetDisabled(ctx context.Context, by access.Actor, userID int64, disabled bool) error
+	Grants(ctx context.Context, group int64) ([]access.Grant, error)
 	CreateToken(ctx context.Context, by access.Actor, userID int64, name string, expires time.Time, c *access.Ceiling) (string, access.Token, error)
 	Tokens(ctx context.Context, userID int64) ([]access.Token, error)
 	RevokeToken(ctx context.Context, by access.Actor, userID, tokenID int64) error

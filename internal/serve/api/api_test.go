@@ -79,6 +79,10 @@ func (d *directory) SetDisabled(_ context.Context, _ access.Actor, user int64, _
 	return nil
 }
 
+func (d *directory) Grants(context.Context, int64) ([]access.Grant, error) {
+	return []access.Grant{{UserID: 2, User: "ann", Role: access.Maintainer}}, nil
+}
+
 func (d *directory) CreateToken(_ context.Context, _ access.Actor, user int64, name string, expires time.Time, _ *access.Ceiling) (string, access.Token, error) {
 	if name == "taken" {
 		return "", access.Token{}, access.ErrExists
@@ -235,7 +239,7 @@ func TestReadOut(t *testing.T) {
 		t.Errorf("a group of others shows: %s", text)
 	}
 	s.want(t, "bob", "GET", "/groups", "", 200, `"items":[]`)
-	s.want(t, "ann", "GET", "/groups/acme", "", 200, `"generation":2`, `"url":"https://r.test"`, `"username":"ci"`)
+	s.want(t, "ann", "GET", "/groups/acme", "", 200, `"generation":2`, `"url":"https://r.test"`, `"username":"ci"`, `"grants":[{"user":"ann","role":"maintainer"}]`)
 	s.want(t, "ann", "GET", "/groups/acme/registries", "", 200, `"members":[{"upstream":"hub","enabled":true}]`)
 	s.want(t, "ann", "GET", "/groups/acme/upstreams", "", 200, `"credential":"hub"`)
 	s.want(t, "ann", "GET", "/groups/acme/credentials", "", 200, `"kind":"static"`)

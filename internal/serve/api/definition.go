@@ -137,7 +137,15 @@ func (a *API) getGroup(ctx context.Context, in *groupInput) (*body[GroupDetail],
 	if err != nil {
 		return nil, err
 	}
-	return &body[GroupDetail]{GroupDetail{ID: strconv.FormatInt(g.ID, 10), Generation: g.Generation, Group: plan.Describe(g)}}, nil
+	out := plan.Describe(g)
+	grants, err := a.Directory.Grants(ctx, g.ID)
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range grants {
+		out.Grants = append(out.Grants, desired.Grant{User: r.User, Path: r.Path, Role: string(r.Role)})
+	}
+	return &body[GroupDetail]{GroupDetail{ID: strconv.FormatInt(g.ID, 10), Generation: g.Generation, Group: out}}, nil
 }
 
 // section reads out one list of a group.
