@@ -38,7 +38,7 @@ type Considered struct {
 	Verdict    string               `json:"verdict"`           // may_answer, off, other_host, claimed, rule
 	Rule       string               `json:"rule,omitempty"`    // verdict rule
 	Claimed    string               `json:"claimed,omitempty"` // verdict claimed: the owner
-	Held       string               `json:"held,omitempty"`    // what its store holds: nothing, fresh, stale, fresh_absent, referenced
+	Held       string               `json:"held,omitempty"`    // what its store holds: nothing, fresh, stale, fresh_absent, referenced; hidden from the caller
 	HeldAge    float64              `json:"held_age_seconds,omitempty"`
 	FreshFor   float64              `json:"fresh_for_seconds,omitempty"` // negative = for ever
 	Digest     oci.Digest           `json:"digest,omitempty"`            // of what it holds
@@ -92,6 +92,9 @@ func (w *walk) considered(i int) Considered {
 	}
 	if s.peeked {
 		c.Held, c.Digest, c.HeldAge, c.FreshFor = s.peek.State.String(), s.peek.Digest, seconds(s.peek.Age), seconds(s.peek.FreshFor)
+		if s.peek.Answer == registry.Forbidden {
+			c.Held = "hidden"
+		}
 	}
 	if w.plan && s.order > 0 {
 		switch s.peek.State {
