@@ -214,3 +214,22 @@ func addUpstream(t *testing.T, s *Store, id, epoch int64) {
 		return tx.Queries.InsertUpstream(ctx, query.InsertUpstreamParams{ID: id, GroupID: 1, Name: "hub", Epoch: epoch})
 	}))
 }
+
+// TestEvictionSeesThePullsOfThisMoment: they are written with a delay, and their layers are being pulled meanwhile.
+func TestEvictionSeesThePullsOfThisMoment(t *testing.T) {
+	now := time.Now()
+	run(t, Options{Now: func() time.Time { return now }}, func(t *testing.T, s *Store) {
+		addUpstream(t, s, 7, 1)
+		id := mustPush(t, s, cached, newImage("a"), "a")
+		mustPush(t, s, cached, newImage("b"), "b")
+		before, err := s.EvictionCandidates(t.Context(), 10)
+		ok(t, err)
+		now = now.Add(time.Minute)
+		s.Pulled(id, before[0].Digest)
+		after, err := s.EvictionCandidates(t.Context(), 10)
+		ok(t, err)
+		if len(after) != 2 || after[0].Digest != before[1].Digest || after[1].Digest != before[0].Digest {
+			t.Errorf("candidates %+v after %+v", after, before)
+		}
+	})
+}

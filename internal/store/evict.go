@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/weir-registry/weir/internal/oci"
@@ -43,8 +44,13 @@ func (s *Store) EvictionCandidates(ctx context.Context, n int) ([]Evictable, err
 		return nil, fmt.Errorf("list cold manifests: %w", err)
 	}
 	for _, row := range cold {
-		list = append(list, Evictable{row.RepositoryID, oci.Digest(digestText(row.Digest)), fromMicros(row.LastPulledAt)})
+		m := Evictable{row.RepositoryID, oci.Digest(digestText(row.Digest)), fromMicros(row.LastPulledAt)}
+		if last := s.deferred.lastPulled(pullKey{m.Repository, m.Digest}); last.After(m.LastPulled) {
+			m.LastPulled = last // not written yet: most likely somebody is pulling its layers right now
+		}
+		list = append(list, m)
 	}
+	slices.SortStableFunc(list, func(a, b Evictable) int { return a.LastPulled.Compare(b.LastPulled) })
 	return list, nil
 }
 
