@@ -154,7 +154,7 @@ func (w *walk) denied(of ruling) (Result, error) {
 	if of.unadmitted && w.q.Kind == KindBlob && w.q.Mode == ModeHead {
 		return ResultNotFound, w.unknownName()
 	}
-	message := fmt.Sprintf("%s excludes %s", of.exclusion, w.subject())
+	message := excludes(of.exclusion, w.subject())
 	if of.unadmitted {
 		message = fmt.Sprintf("%s came in through no tag that the rules allow (%s): pull the image by a tag they allow, "+
 			"or set digest_first: allow on registry %s", w.subject(), of.exclusion, w.r.path())

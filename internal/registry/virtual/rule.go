@@ -40,7 +40,7 @@ func newLevel(of string, rules ...Rule) level {
 		p := pattern{Pattern: r.Pattern, text: "rule " + r.String() + " of " + of}
 		if r.Allow {
 			l.allow = append(l.allow, p)
-			allows = append(allows, r.String())
+			allows = append(allows, r.Pattern.String())
 		} else {
 			l.deny = append(l.deny, p)
 		}
@@ -48,8 +48,19 @@ func newLevel(of string, rules ...Rule) level {
 	if len(allows) > 3 {
 		allows = append(allows[:3], "…")
 	}
-	l.noAllow = fmt.Sprintf("no allow rule of %s (%s)", of, strings.Join(allows, ", "))
+	l.noAllow = "no allow rule of " + of + itAllows + strings.Join(allows, ", ")
 	return l
+}
+
+// itAllows divides the text that says that no allow rule matched. No pattern can contain it.
+const itAllows = "; it allows: "
+
+// excludes is the sentence that the text of a rule makes with what it excludes.
+func excludes(rule, subject string) string {
+	if none, allowed, ok := strings.Cut(rule, itAllows); ok {
+		return none + " matches " + subject + itAllows + allowed
+	}
+	return rule + " excludes " + subject
 }
 
 // repository judges a repository as a whole: it is out when a deny without a tag part matches, or when none of the

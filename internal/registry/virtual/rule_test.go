@@ -73,6 +73,12 @@ func TestDeniedNamesRuleAndDecision(t *testing.T) {
 	if want := `rule deny "*:nightly" of registry acme/all excludes app:nightly (decision d1)`; e.Message != want {
 		t.Errorf("message %q, want %q", e.Message, want)
 	}
+	only := build(virtual.Options{Rules: []virtual.Rule{allow("library/*"), allow("*:1.*")}, Members: []virtual.MemberConfig{remote("a", newFake())}})
+	_, err = pull(t, only, t.Context(), "org/app", "2")
+	e = wantCode(t, err, oci.CodeDenied)
+	if want := `no allow rule of registry acme/all matches org/app:2; it allows: library/*, *:1.* (decision d1)`; e.Message != want {
+		t.Errorf("message %q, want %q", e.Message, want)
+	}
 	_, err = pull(t, r, t.Context(), "app", digest(1).String())
 	if e = wantCode(t, err, oci.CodeDenied); !strings.Contains(e.Message, "digest_first") {
 		t.Errorf("message %q does not say what to do", e.Message)
