@@ -83,12 +83,12 @@ func (s *suite) ranges(t *testing.T) {
 			r.wantHeader(t, "Docker-Content-Digest", string(layer.Digest))
 		})
 	}
-	for _, h := range []string{"bytes=500-0", "bytes=5000-10000", "bytes=2048-", "bytes=-0", "bytes=a-b", "bytes=1", "bytes=--5", "bytes=+1-2"} {
+	for _, h := range []string{"bytes=500-0", "bytes=5000-10000", "bytes=2048-", "bytes=-0"} {
 		t.Run(h, func(t *testing.T) {
 			s.do(t, http.MethodGet, where, header("Range", h)).wantCode(t, http.StatusRequestedRangeNotSatisfiable, oci.CodeRangeInvalid)
 		})
 	}
-	for _, h := range []string{"lines=1-2", ""} {
+	for _, h := range []string{"lines=1-2", "", "bytes=a-b", "bytes=1", "bytes=--5", "bytes=+1-2", "bytes=-"} {
 		s.do(t, http.MethodGet, where, header("Range", h)).want(t, http.StatusOK).wantBody(t, all)
 	}
 	s.do(t, http.MethodGet, where, header("Range", "bytes=1-2"), header("If-Range", `"other"`)).want(t, http.StatusOK).wantBody(t, all)

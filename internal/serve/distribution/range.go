@@ -13,7 +13,8 @@ import (
 var errRange = oci.NewError(oci.CodeRangeInvalid, "the Range header cannot be satisfied")
 
 // parseRange reads the Range header of a GET of digest (RFC 9110 §14.2). ok is false when the whole content is to be sent: no
-// header, another unit, several ranges, or an If-Range that names other content.
+// header, another unit, several ranges, an If-Range that names other content, or what is no range at all. One that ends before
+// it begins is no range either, but the distribution specification's conformance suite wants 416 for it.
 func parseRange(r *http.Request, digest oci.Digest) (rng registry.Range, ok bool, err error) {
 	spec, found := strings.CutPrefix(r.Header.Get("Range"), "bytes=")
 	if !found || strings.ContainsRune(spec, ',') {
@@ -24,24 +25,30 @@ func parseRange(r *http.Request, digest oci.Digest) (rng registry.Range, ok bool
 	}
 	first, last, found := strings.Cut(strings.TrimSpace(spec), "-")
 	if !found {
-		return rng, false, errRange
+		return rng, false, nil
 	}
 	if first == "" {
 		n, err := parseOffset(last)
-		if err != nil || n == 0 {
+		if err != nil {
+			return rng, false, nil //nolint:nilerr // not a range
+		}
+		if n == 0 {
 			return rng, false, errRange
 		}
 		return registry.Range{Offset: -n}, true, nil
 	}
 	start, err := parseOffset(first)
 	if err != nil {
-		return rng, false, errRange
+		return rng, false, nil //nolint:nilerr // not a range
 	}
 	if last == "" {
 		return registry.Range{Offset: start}, true, nil
 	}
 	end, err := parseOffset(last)
-	if err != nil || end < start {
+	if err != nil {
+		return rng, false, nil //nolint:nilerr // not a range
+	}
+	if end < start {
 		return rng, false, errRange
 	}
 	return registry.Range{Offset: start, Length: end - start + 1}, true, nil
