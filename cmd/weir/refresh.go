@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"strconv"
 
 	"github.com/spf13/cobra"
 
@@ -33,13 +34,22 @@ func newRefreshCommand() *cobra.Command {
 			return err
 		}
 		if done, err := show(cmd.OutOrStdout(), out); done || err != nil {
+			if err == nil && len(out.Kept) > 0 {
+				err = errReported
+			}
 			return err
 		}
-		word := "refreshed"
 		if out.Deferred {
-			word = "will be confirmed when next asked for"
+			fmt.Fprintf(cmd.OutOrStdout(), "everything cached from %s will be confirmed when next asked for\n", name)
+			return nil
 		}
-		fmt.Fprintf(cmd.OutOrStdout(), "%s %s: %d references %s\n", kind, name, out.References, word)
+		for _, k := range out.Kept {
+			fmt.Fprintf(cmd.OutOrStdout(), "%s: kept (stale): %s\n", k.Image, k.Reason)
+		}
+		fmt.Fprintf(cmd.OutOrStdout(), "%s %s: %s refreshed\n", kind, name, references(out.References))
+		if len(out.Kept) > 0 {
+			return errReported
+		}
 		return nil
 	}
 	return cmd
@@ -60,4 +70,11 @@ func refreshTarget(args []string, repository, upstream string) (kind, name strin
 		return "", "", errors.New("name exactly one of an image, --repository and --upstream")
 	}
 	return kind, name, nil
+}
+
+func references(n int) string {
+	if n == 1 {
+		return "1 reference"
+	}
+	return strconv.Itoa(n) + " references"
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -159,7 +160,24 @@ func (s *server) refreshImage(ctx context.Context, image string) (api.Refreshed,
 	if err != nil {
 		return api.Refreshed{Decision: &d}, err
 	}
-	return api.Refreshed{References: 1, Decision: &d}, nil
+	out := api.Refreshed{Decision: &d}
+	count(&out, image, d)
+	return out, nil
+}
+
+// count notes a refreshed reference, or one that stays as it was because its upstream did not confirm it.
+func count(out *api.Refreshed, image string, d virtual.Decision) {
+	if d.Cache != registry.CacheStale {
+		out.References++
+		return
+	}
+	k := api.Kept{Image: image, Reason: "not confirmed"}
+	for _, m := range d.Members {
+		if m.Member == d.Member && m.Reason != "" {
+			k.Reason = m.Member + ": " + m.Reason
+		}
+	}
+	out.Kept = append(out.Kept, k)
 }
 
 func (s *server) refreshRepository(ctx context.Context, name string) (api.Refreshed, error) {
@@ -175,20 +193,27 @@ func (s *server) refreshRepository(ctx context.Context, name string) (api.Refres
 			return out, err
 		}
 		for _, tag := range tags.Tags {
-			held := v.Explain(ctx, virtual.Request{Repository: t.Local, Reference: oci.ByTag(tag)})
-			if held.Cache == "" {
+			if !held(v.Explain(ctx, virtual.Request{Repository: t.Local, Reference: oci.ByTag(tag)})) {
 				continue // never pulled: there is nothing to confirm
 			}
-			if _, err := v.Refresh(ctx, t.Local, oci.ByTag(tag)); err != nil {
+			d, err := v.Refresh(ctx, t.Local, oci.ByTag(tag))
+			if err != nil {
 				return out, fmt.Errorf("refresh %s:%s: %w", name, tag, err)
 			}
-			out.References++
+			count(&out, name+":"+tag, d)
 		}
 		if !tags.More {
 			return out, nil
 		}
 		page.Last = tags.Tags[len(tags.Tags)-1]
 	}
+}
+
+// held reports whether a member has the reference, fresh or not.
+func held(d virtual.Decision) bool {
+	return slices.ContainsFunc(d.Members, func(m virtual.Considered) bool {
+		return !m.Local && (m.Held == virtual.Fresh.String() || m.Held == virtual.Stale.String())
+	})
 }
 
 // refreshPage is how many tags are looked at with one list.

@@ -48,8 +48,15 @@ func (c *Client) Explain(ctx context.Context, image, user string, probe bool) (o
 // Refreshed is the answer to Refresh.
 type Refreshed struct {
 	References int               `json:"references"`
+	Kept       []Kept            `json:"kept,omitempty"`
 	Deferred   bool              `json:"deferred,omitempty"`
 	Decision   *virtual.Decision `json:"decision,omitempty"`
+}
+
+// Kept is a reference that no upstream confirmed.
+type Kept struct {
+	Image  string `json:"image"`
+	Reason string `json:"reason"`
 }
 
 // Kinds of what Refresh takes.

@@ -44,9 +44,16 @@ type RefreshTarget struct {
 
 // Refreshed is what a refresh did.
 type Refreshed struct {
-	References int               `json:"references" doc:"How many were confirmed or fetched anew, or will be when they are next asked for"`
+	References int               `json:"references" doc:"How many were confirmed or fetched anew; for an upstream, where they are not counted, 0"`
+	Kept       []Kept            `json:"kept,omitempty" doc:"Those that stay as they were because no upstream confirmed them"`
 	Deferred   bool              `json:"deferred,omitempty" doc:"They are confirmed when they are next asked for"`
 	Decision   *virtual.Decision `json:"decision,omitempty" doc:"For an image"`
+}
+
+// Kept is a reference that a refresh left as it was.
+type Kept struct {
+	Image  string `json:"image"`
+	Reason string `json:"reason"`
 }
 
 func (a *API) registerResolution() {
