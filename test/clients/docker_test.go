@@ -97,13 +97,14 @@ func TestDockerMirror(t *testing.T) {
 	up := startDebianRegistry(t)
 	up.push(t)
 	w := startWeir(t)
+	mirror := strings.Replace(w.addr, "127.0.0.1", "localhost", 1) // the server's own address cannot be bound
 	w.cli("apply", "-f", writeFile(t, filepath.Join(filepath.Dir(w.data), "mirror.yaml"), fmt.Sprintf(`groups:
   - name: acme
     credentials: [{name: up, kind: static, username: ci, password: {env: UPSTREAM_PASSWORD}}]
     upstreams: [{name: up, url: %q, credential: up, ca: {file: %s}, hosts: [docker.io]}]
     registries: [{name: hub, format: container, anonymous_pull: true, members: [{upstream: up}]}]
     host_bindings: [{host: %q, registry: hub, mirror: true}]
-`, up.url, up.caFile, w.addr)))
-	d := startDocker(t, "http://"+w.addr)
+`, up.url, up.caFile, mirror)))
+	d := startDocker(t, "http://"+mirror)
 	d.run("pull", "team/debian:1")
 }
