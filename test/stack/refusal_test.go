@@ -29,8 +29,8 @@ func TestComeBack(t *testing.T) {
 	}
 }
 
-// TestPushToVirtual: clients look for a blob before they push it, and must get as far as the refusal that says what is wrong.
-func TestPushToVirtual(t *testing.T) {
+// TestPushSeesItsRefusal: clients look for a blob before they push it, and must get as far as the refusal that says what is wrong.
+func TestPushSeesItsRefusal(t *testing.T) {
 	t.Parallel()
 	u := registrytest.NewUpstream(t, registrytest.UpstreamOptions{})
 	s := stack.Start(t, stack.Options{})
