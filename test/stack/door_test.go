@@ -62,6 +62,9 @@ func TestDoors(t *testing.T) {
 		{"", "acme/hub/library/app?ns=169.254.169.254", nil},
 		{"", "acme/hub/library/app?ns=10.0.0.1:1", nil},
 		{"", "acme/hub/docker.io/library/app", &hub},
+		{"", "acme/hub/docker.io/app", &hub}, // whoever answers for Docker Hub has its names
+		{"", "acme/hub/app?ns=docker.io", &hub},
+		{"", "acme/hub/app", &hub},
 		{"", "acme/hub/ghcr.io/library/app", &ghcr},
 		{"docker.acme.test", "ghcr.io/org/only", &ghcr},
 		{"", "acme/hub/quay.io/library/app", nil},

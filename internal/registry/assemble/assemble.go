@@ -10,6 +10,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -131,9 +132,8 @@ func (a *Assembler) member(g *Group, u meta.Upstream, before map[int64]remote) v
 	c := a.cache(g, u, before)
 	g.Caches[u.Name] = c
 	m.Member = c
-	host, hub := hostOf(u.URL)
-	m.Hub = hub
-	m.Hosts = append([]string{host}, u.Settings.Hosts...)
+	m.Hosts = append([]string{hostOf(u.URL)}, u.Settings.Hosts...)
+	m.Hub = slices.ContainsFunc(m.Hosts, isHub)
 	return m
 }
 

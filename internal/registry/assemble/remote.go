@@ -102,14 +102,18 @@ func (a *Assembler) patterns(group string, texts []string) []oci.Pattern {
 	return out
 }
 
-// hostOf returns the host of an upstream's URL, and whether it is Docker Hub's.
-func hostOf(text string) (host string, hub bool) {
+// hostOf returns the host of an upstream's URL.
+func hostOf(text string) string {
 	u, err := url.Parse(text)
 	if err != nil {
-		return "", false
+		return ""
 	}
-	return u.Host, virtual.CanonicalHost(u.Host) == virtual.CanonicalHost("docker.io")
+	return u.Host
 }
+
+// isHub reports whether host is a name of Docker Hub. An upstream that answers for it, the Hub itself or a mirror of it, has the
+// names that the Hub has: "library/alpine", not "alpine".
+func isHub(host string) bool { return virtual.CanonicalHost(host) == virtual.CanonicalHost("docker.io") }
 
 // localPrefix is the part of "<group>/<prefix>" below the group.
 func localPrefix(group, local string) string {
