@@ -89,6 +89,9 @@ func (noMetrics) JobDone(string, string, time.Duration) {}
 // back for others to go on with, and returns nil.
 func (r *Runner) Run(ctx context.Context) error {
 	if err := r.ensureRecurring(ctx); err != nil {
+		if ctx.Err() != nil {
+			return nil //nolint:nilerr // stopped before it began
+		}
 		return err
 	}
 	r.db.Follow(ctx, r.follow)
