@@ -19,7 +19,7 @@ func newCheckCommand() *cobra.Command {
 	}
 	deep := cmd.Flags().Bool("deep", false, "read all bytes and compare their digests")
 	offline := cmd.Flags().Bool("offline", false, "open the store itself; the server must be stopped")
-	repair := cmd.Flags().Bool("repair", false, "with --offline: drop bytes nobody knows and cached blobs whose bytes are lost")
+	repair := cmd.Flags().Bool("repair", false, "with --offline: drop bytes nobody knows, and blobs whose bytes are lost or wrong, so that they are fetched or pushed again")
 	connect, settings := clientFlags(cmd), settingsFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		report := func(f client.Finding) {
@@ -30,7 +30,10 @@ func newCheckCommand() *cobra.Command {
 			case f.Warning:
 				word = "warning"
 			}
-			fmt.Fprintf(cmd.OutOrStdout(), "%s: %s %s: %s\n    %s\n", word, f.Kind, f.Subject, f.Detail, f.Advice)
+			fmt.Fprintf(cmd.OutOrStdout(), "%s: %s %s: %s\n", word, f.Kind, f.Subject, f.Detail)
+			if !f.Repaired {
+				fmt.Fprintf(cmd.OutOrStdout(), "    %s\n", f.Advice)
+			}
 		}
 		var sum client.CheckSummary
 		var err error

@@ -66,7 +66,7 @@ func TestCommands(t *testing.T) {
 		{[]string{"token", "revoke", "7"}, "revoked"},
 		{[]string{"get"}, "acme   true     1"},
 		{[]string{"get", "acme"}, "groups:\n- name: acme\n  registries:\n  - name: hub\n"},
-		{[]string{"refresh", "--upstream", "acme/hub"}, "3 references will be confirmed"},
+		{[]string{"refresh", "--upstream", "acme/hub"}, "everything cached from acme/hub will be confirmed"},
 		{[]string{"explain", "acme/hub/x:1"}, "depends on the upstreams"},
 		{[]string{"explain", "acme/hub/x:1"}, "1  hub     library/x   may_answer     stale, 1m30s old  revalidate"},
 		{[]string{"explain", "acme/hub/x:1"}, "rule (deny x)"},

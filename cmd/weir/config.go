@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/weir-registry/weir/internal/app"
 	"github.com/weir-registry/weir/internal/config"
 )
 
@@ -50,13 +51,20 @@ func newConfigPrintCommand() *cobra.Command {
 }
 
 func newConfigCheckCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "check", Short: "Check the settings and report every problem at once", Args: cobra.NoArgs}
+	cmd := &cobra.Command{Use: "check", Short: "Check the settings and the files they name, and report every problem at once", Args: cobra.NoArgs}
 	load := settingsFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		if _, err := load(); err != nil {
+		for _, name := range app.UnknownVariables() {
+			fmt.Fprintf(cmd.ErrOrStderr(), "warning: the variable %s is no setting\n", name)
+		}
+		c, err := load()
+		if err != nil {
 			return err
 		}
-		_, err := fmt.Fprintln(cmd.OutOrStdout(), "the settings are fine")
+		if err := app.CheckSettings(c); err != nil {
+			return err
+		}
+		_, err = fmt.Fprintln(cmd.OutOrStdout(), "the settings are fine")
 		return err
 	}
 	return cmd

@@ -2,7 +2,9 @@ package app
 
 import (
 	"context"
+	"fmt"
 	"io"
+	"os"
 
 	"github.com/weir-registry/weir/internal/config"
 	"github.com/weir-registry/weir/internal/serve/api"
@@ -34,10 +36,27 @@ func CheckOffline(ctx context.Context, c config.Config, deep, repair bool, repor
 	if err != nil {
 		return sum, err
 	}
+	if err := hasData(c); err != nil {
+		return sum, err
+	}
 	k, err := openKept(ctx, c, log, nil)
 	if err != nil {
 		return sum, err
 	}
 	defer k.close(log)
 	return k.check(ctx, check.Options{Log: log, Grace: -1, Deep: deep, DropOrphans: repair, DropLost: repair}, report)
+}
+
+// hasData refuses places without data, which opening would create: a typing mistake must not look like a store without problems.
+func hasData(c config.Config) error {
+	places := []string{c.Data, c.Storage.Path}
+	if c.Database.Engine == "sqlite" {
+		places = append(places, c.Database.Path)
+	}
+	for _, path := range places {
+		if _, err := os.Stat(path); err != nil {
+			return fmt.Errorf("no data of a server is there: %w", err)
+		}
+	}
+	return nil
 }

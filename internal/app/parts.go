@@ -4,6 +4,7 @@ package app
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -100,8 +101,13 @@ func lockFile(path string) (*os.File, error) {
 	return f, nil
 }
 
-// openSealer opens the keyset, which is made on the first start if it is a file.
-func openSealer(c config.Config) (*seal.Sealer, error) {
+// ErrKeysetLost is returned for a database with sealed rows whose keyset file is not there.
+var ErrKeysetLost = errors.New("the keyset file is missing, but the database has secrets that were sealed with it: " +
+	"restore the file from a backup, or let keys.keyset_file (or keys.env) name the one that every server of this database shares")
+
+// openSealer opens the keyset, which is made on the first start if it is a file. Later a missing one is never made anew: what
+// the old one sealed would be lost without a word.
+func openSealer(ctx context.Context, c config.Config, db *meta.DB) (*seal.Sealer, error) {
 	if c.Keys.Env != "" {
 		text := os.Getenv(c.Keys.Env)
 		if text == "" {
@@ -109,6 +115,42 @@ func openSealer(c config.Config) (*seal.Sealer, error) {
 		}
 		return seal.New([]byte(text))
 	}
+	if _, err := os.Stat(c.Keys.KeysetFile); errors.Is(err, os.ErrNotExist) {
+		keys, err := db.Read().AccessSigningKeys(ctx) // the first row that anything seals
+		if err != nil {
+			return nil, fmt.Errorf("look for sealed rows: %w", err)
+		}
+		if len(keys) > 0 {
+			return nil, fmt.Errorf("%s: %w", c.Keys.KeysetFile, ErrKeysetLost)
+		}
+	}
 	s, _, err := seal.OpenFile(c.Keys.KeysetFile)
 	return s, err
 }
+
+// CheckSettings looks at the files that settings name, as a start would: every problem at once. It creates nothing.
+func CheckSettings(c config.Config) error {
+	var errs []error
+	if c.TLS.CertFile != "" {
+		if _, err := tls.LoadX509KeyPair(c.TLS.CertFile, c.TLS.KeyFile); err != nil {
+			errs = append(errs, fmt.Errorf("tls: %w", err))
+		}
+	}
+	switch {
+	case c.Keys.Env != "":
+		if _, err := seal.New([]byte(os.Getenv(c.Keys.Env))); err != nil {
+			errs = append(errs, fmt.Errorf("keys.env: the variable %s: %w", c.Keys.Env, err))
+		}
+	default:
+		if _, err := os.Stat(c.Keys.KeysetFile); errors.Is(err, os.ErrNotExist) {
+			break // the first start makes it
+		}
+		if _, _, err := seal.OpenFile(c.Keys.KeysetFile); err != nil {
+			errs = append(errs, fmt.Errorf("keys.keyset_file: %w", err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// UnknownVariables lists the WEIR_… variables of the process that are no settings.
+func UnknownVariables() []string { return config.Unknown(os.Environ(), otherVariables...) }

@@ -56,7 +56,7 @@ func Serve(ctx context.Context, c config.Config, console io.Writer) (err error) 
 	if err != nil {
 		return err
 	}
-	if unknown := config.Unknown(os.Environ(), otherVariables...); len(unknown) > 0 {
+	if unknown := UnknownVariables(); len(unknown) > 0 {
 		log.Warn("these variables are no settings", "variables", unknown)
 	}
 	s := &server{config: c, log: log, metrics: telemetry.NewMetrics(Version)}
@@ -109,7 +109,7 @@ func (s *server) open(ctx context.Context) (err error) {
 	if s.kept, err = openKept(ctx, c, s.log, s.metrics.Store.Query); err != nil {
 		return err
 	}
-	if s.sealer, err = openSealer(c); err != nil {
+	if s.sealer, err = openSealer(ctx, c, s.db); err != nil {
 		return err
 	}
 	s.dir, err = access.Open(ctx, access.Options{

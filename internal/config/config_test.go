@@ -177,6 +177,18 @@ func TestErrorsKeepSecrets(t *testing.T) {
 	}
 }
 
+// A variable that is set and empty takes a value of the file back, where empty means something.
+func TestEmptyVariables(t *testing.T) {
+	file := write(t, "ops: {listen: ':9'}\nenvironment: test\nlog: {level: debug}\ntls: {cert_file: a, key_file: b}\n")
+	c, err := Load(Source{File: file, Environ: []string{"WEIR_OPS_LISTEN=", "WEIR_ENVIRONMENT=", "WEIR_LOG_LEVEL=", "WEIR_TLS_CERT_FILE=", "WEIR_TLS_KEY_FILE="}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Ops.Listen != "" || c.Environment != "" || c.TLS != (TLS{}) || c.Log.Level != "debug" {
+		t.Errorf("%+v", c)
+	}
+}
+
 func TestUnknownVariables(t *testing.T) {
 	got := Unknown([]string{"WEIR_DATA=x", "WEIR_LISTN=y", "WEIR_ADMIN_PASSWORD=z", "PATH=/bin"}, "WEIR_ADMIN_PASSWORD")
 	if diff := cmp.Diff([]string{"WEIR_LISTN"}, got); diff != "" {

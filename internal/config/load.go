@@ -6,6 +6,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -77,11 +78,24 @@ func environment(environ []string, c *Config) []error {
 	if err != nil {
 		return []error{fmt.Errorf("environment: %w", err)}
 	}
-	// The library takes an empty variable for one that is not set. It shall turn this listener off, as in the file.
-	if listen, set := vars[Prefix+"OPS_LISTEN"]; set {
-		c.Ops.Listen = listen
-	}
+	emptied(reflect.ValueOf(c).Elem(), vars)
 	return nil
+}
+
+// emptied takes in variables that are set and empty, which the library takes for unset: they count where empty means something,
+// as in the file. That is where the default is empty, and ops.listen, which they turn off.
+func emptied(c reflect.Value, vars map[string]string) {
+	for _, s := range settings() {
+		value, set := vars[s.variable()]
+		if !set || value != "" || s.value.Kind() != reflect.String || (s.value.String() != "" && s.name() != "ops.listen") {
+			continue
+		}
+		field := c
+		for _, name := range s.path {
+			field = field.Field(structFields(field.Type())[name])
+		}
+		field.SetString("")
+	}
 }
 
 // envProblems names the variables, which the library's errors do not: each setting is parsed again alone. The values are
