@@ -90,6 +90,10 @@ func AsOutcome(err error) *OutcomeError {
 		return &OutcomeError{Outcome: Denied, Status: 403, Reason: "denied", Err: err}
 	case oci.CodeTooManyRequests:
 		return &OutcomeError{Outcome: Unknown, Status: 429, Reason: "too many requests", Limited: true, Err: err}
+	case oci.CodeUnavailable:
+		if e, ok := errors.AsType[*oci.Error](err); ok {
+			return &OutcomeError{Outcome: Unknown, Status: 503, Reason: e.Message, RetryAfter: e.RetryAfter, Err: err}
+		}
 	}
 	return &OutcomeError{Outcome: Unknown, Reason: "error", Err: err}
 }

@@ -3,7 +3,17 @@ package registry
 import (
 	"errors"
 	"testing"
+	"time"
+
+	"github.com/weir-registry/weir/internal/oci"
 )
+
+func TestAsOutcomeKeepsTheReason(t *testing.T) {
+	o := AsOutcome(oci.NewError(oci.CodeUnavailable, "the database does not answer").WithRetryAfter(time.Second))
+	if o.Outcome != Unknown || o.Reason != "the database does not answer" || o.RetryAfter != time.Second {
+		t.Errorf("%+v", o)
+	}
+}
 
 // TestOutcomeErrorText: a reason that is the error's own words is not said twice.
 func TestOutcomeErrorText(t *testing.T) {

@@ -3,7 +3,6 @@ package hosted
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"github.com/weir-registry/weir/internal/oci"
 	"github.com/weir-registry/weir/internal/registry"
@@ -35,7 +34,7 @@ func (r *Registry) Repositories(ctx context.Context, page registry.Page) (*regis
 	n := pageSize(page.N)
 	names, err := r.store.HostedRepositories(ctx, r.group, page.Last, n+1)
 	if err != nil {
-		return nil, fmt.Errorf("list repositories: %w", err)
+		return nil, explain(err, errName, "list", "repositories")
 	}
 	return &registry.RepositoryList{Repositories: names[:min(n, len(names))], More: len(names) > n}, nil
 }
