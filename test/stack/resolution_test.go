@@ -227,7 +227,9 @@ func TestConfigurationTakesEffect(t *testing.T) {
 	get(404)
 	registry("{upstream: a}, {upstream: b, enabled: false}", "")
 	get(404)
-	registry("{upstream: a}, {upstream: b}", "")
+	registry("{upstream: a}, {upstream: b}", "") // what is not said of a member stays
+	get(404)
+	registry("{upstream: a}, {upstream: b, enabled: true}", "")
 	get(200)
 	r.Apply(t, `groups: [{name: acme, registries: [{name: hub, enabled: false, anonymous_pull: true, members: [{upstream: b}]}]}]`)
 	get(403)

@@ -94,6 +94,17 @@ func TestForbiddenLooksLikeNobody(t *testing.T) {
 	}
 }
 
+// TestHiddenIsShownAsSuch: a decision, which only who configures the registry sees, does not call absent what is forbidden.
+func TestHiddenIsShownAsSuch(t *testing.T) {
+	mine := newFake().has("app", "1")
+	mine.forbidden["app"] = true
+	r := registryOf(local("mine", mine), hub("hub", newFake()))
+	d := r.Explain(t.Context(), virtual.Request{Repository: "app", Reference: oci.ByTag("1")})
+	if d.Members[0].Held != "hidden" {
+		t.Errorf("held: %q", d.Members[0].Held)
+	}
+}
+
 // TestLogin: a caller who is not logged in is asked to, whether or not the name exists, and only where it could help.
 func TestLogin(t *testing.T) {
 	ask := func(exists bool, ref string, opt virtual.Options, change func(mine, public *fake, m []virtual.MemberConfig)) error {
