@@ -26,6 +26,7 @@ type change struct {
 	now        time.Time
 	actor      event.Actor
 	candidates map[candidateKey]time.Time // written last, in order
+	holds      *holds[itemKey]
 }
 
 type candidateKey struct {
@@ -36,28 +37,32 @@ type candidateKey struct {
 
 // change runs fn in a transaction that holds a repository; ErrNotFound when it does not exist. fn may run more than once.
 func (s *Store) change(ctx context.Context, repository int64, fn func(context.Context, *change) error) error {
-	return s.db.Write(ctx, func(ctx context.Context, tx *meta.Tx) error { return s.lockAndRun(ctx, tx, repository, fn) })
+	held := &holds[itemKey]{memory: s.content}
+	defer held.release()
+	return s.db.Write(ctx, func(ctx context.Context, tx *meta.Tx) error { return s.lockAndRun(ctx, tx, repository, held, fn) })
 }
 
 // changeNamed is change for a repository that is created if it does not exist.
 func (s *Store) changeNamed(ctx context.Context, key RepositoryKey, fn func(context.Context, *change) error) error {
+	held := &holds[itemKey]{memory: s.content}
+	defer held.release()
 	return s.db.Write(ctx, func(ctx context.Context, tx *meta.Tx) error {
 		id, err := s.ensureRepository(ctx, tx, key)
 		if err != nil {
 			return fmt.Errorf("create repository %s: %w", key.Name, err)
 		}
-		return s.lockAndRun(ctx, tx, id, fn)
+		return s.lockAndRun(ctx, tx, id, held, fn)
 	})
 }
 
-func (s *Store) lockAndRun(ctx context.Context, tx *meta.Tx, repository int64, fn func(context.Context, *change) error) error {
+func (s *Store) lockAndRun(ctx context.Context, tx *meta.Tx, repository int64, held *holds[itemKey], fn func(context.Context, *change) error) error {
 	row, err := tx.LockRepository(ctx, repository)
 	if err != nil {
 		return notFound(fmt.Errorf("lock repository %d: %w", repository, err))
 	}
 	c := &change{
 		Tx: tx, repository: row, now: s.now(), actor: event.ActorFrom(ctx),
-		candidates: make(map[candidateKey]time.Time),
+		candidates: make(map[candidateKey]time.Time), holds: held,
 	}
 	if err := fn(ctx, c); err != nil {
 		return err
@@ -89,6 +94,7 @@ func (c *change) hosted() bool { return c.repository.UpstreamID == 0 }
 
 // changed notes in the change feed that an item of the repository is another one now.
 func (c *change) changed(ctx context.Context, kind, name string) error {
+	c.holds.add(itemKey{kind, c.repository.ID, name})
 	return c.Change(ctx, c.repository.GroupID, kind, itemChange(c.repository.ID, name))
 }
 

@@ -29,7 +29,8 @@ type itemKey struct {
 // memory is a bounded cache of rows. A value is a pointer, nil for a row that does not exist.
 //
 // A row read from the database may be out of date by the time it is put here. Each reader therefore takes a ticket before it
-// reads, and its value is dropped if anything under the same stripe was forgotten since.
+// reads, and its value is dropped if anything under the same stripe was forgotten since. Between the commit of a change and
+// its delivery both the old row and the new one could come in, in any order; nothing is put here then (see holds).
 type memory[K comparable] struct {
 	cache   *otter.Cache[K, any]
 	trusted func() bool
@@ -40,6 +41,7 @@ type memory[K comparable] struct {
 type stripe struct {
 	mu     sync.Mutex
 	ticket uint64
+	held   int // changes under way
 }
 
 func newMemory[K comparable](limit int64, weigh func(K, any) uint32, trusted func() bool) *memory[K] {
@@ -77,7 +79,7 @@ func keep[T any, K comparable](m *memory[K], key K, ticket uint64, value *T) {
 	st := m.stripe(key)
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	if st.ticket == ticket {
+	if st.ticket == ticket && st.held == 0 {
 		m.cache.Set(key, value)
 	}
 }
@@ -110,6 +112,31 @@ func (m *memory[K]) forgetAll() {
 		st.mu.Unlock()
 	}
 	m.cache.InvalidateAll()
+}
+
+// holds are the stripes of what a transaction is changing: from before its commit until readers have been told of it, nothing is
+// remembered there, so that no reader sees a new row and then an old one.
+type holds[K comparable] struct {
+	memory *memory[K]
+	held   []*stripe
+}
+
+func (h *holds[K]) add(key K) {
+	st := h.memory.stripe(key)
+	st.mu.Lock()
+	st.held++
+	st.ticket++
+	st.mu.Unlock()
+	h.held = append(h.held, st)
+}
+
+func (h *holds[K]) release() {
+	for _, st := range h.held {
+		st.mu.Lock()
+		st.held--
+		st.ticket++ // who began to read meanwhile may have read the old row
+		st.mu.Unlock()
+	}
 }
 
 func (m *memory[K]) close() { m.cache.StopAllGoroutines() }
