@@ -167,10 +167,9 @@ func (s *server) blobsReady(ctx context.Context) error {
 // runner is the work that happens later.
 func (s *server) runner() *work.Runner {
 	c := s.config
-	budget := int64(c.Cache.Budget)
 	collector := gc.New(s.store, s.blobs, gc.Options{
-		Log: s.log, Metrics: collectorMetrics{s.metrics},
-		HighBytes: budget / 100 * int64(c.Cache.HighWatermark), LowBytes: budget / 100 * int64(c.Cache.LowWatermark),
+		Log: s.log, Metrics: collectorMetrics{s.metrics, s.budget},
+		HighBytes: s.budget.high, LowBytes: s.budget.low,
 	})
 	sweeper := uploads.New(s.store, s.blobs, uploads.Options{Log: s.log, Age: time.Duration(c.Limits.UploadTTL)})
 	checker := check.New(s.store, s.blobs, check.Options{Log: s.log, DropOrphans: true})

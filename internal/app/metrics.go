@@ -41,11 +41,17 @@ func (m upstreamMetrics) Breaker(_ string, open bool) { m.to.Breaker(m.name, ope
 // cacheMetrics is what registry/cache reports to.
 type cacheMetrics struct{ *telemetry.Cache }
 
-// collectorMetrics splits what the collector reports between the families of store and cache.
-type collectorMetrics struct{ to *telemetry.Metrics }
+// collectorMetrics splits what the collector reports between the families of store and cache, and tells the budget.
+type collectorMetrics struct {
+	to     *telemetry.Metrics
+	budget *budget
+}
 
 func (m collectorMetrics) Collected(kind string, n, bytes int64) {
 	m.to.Store.Collected(kind, n, bytes)
 }
-func (m collectorMetrics) Evicted(bytes int64)       { m.to.Cache.Evicted(bytes) }
-func (m collectorMetrics) Usage(bytes, budget int64) { m.to.Cache.Usage(bytes, budget) }
+func (m collectorMetrics) Evicted(bytes int64) { m.to.Cache.Evicted(bytes) }
+func (m collectorMetrics) Usage(bytes, _ int64) {
+	m.budget.measured(bytes)
+	m.to.Cache.Usage(bytes, m.budget.limit)
+}

@@ -36,6 +36,7 @@ type server struct {
 	sealer  *seal.Sealer
 	dir     *access.Directory
 	fills   *cache.Fills
+	budget  *budget
 	planner *plan.Planner
 	gate    gate
 	doors   *doors
@@ -122,10 +123,17 @@ func (s *server) open(ctx context.Context) (err error) {
 		return err
 	}
 	s.planner = &plan.Planner{DB: s.db, Sealer: s.sealer, MaxMembers: c.Limits.MembersPerRegistry, Hosts: ownHosts(c)}
+	if s.budget = newBudget(c.Cache); s.budget.limit > 0 {
+		cached, err := s.store.CachedBytes(ctx)
+		if err != nil {
+			return err
+		}
+		s.budget.measured(cached)
+	}
 	s.fills, err = cache.NewFills(cache.FillOptions{
 		Store: s.store, SpoolDir: filepath.Join(c.Data, "spool"), Log: s.log, Metrics: cacheMetrics{s.metrics.Cache},
 		PerGroup: c.Limits.FillsPerGroup, PerUpstream: c.Limits.FillsPerUpstream, PerPrincipal: c.Limits.FillsPerPrincipal,
-		Space: s.blobs.Space,
+		Space: s.blobs.Space, Admit: s.budget.admit,
 	})
 	if err != nil {
 		return err
@@ -161,6 +169,7 @@ func (s *server) run(ctx context.Context, l *listeners) error {
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var wait sync.WaitGroup
 	wait.Go(func() { s.live.follow(background) })
+	wait.Go(func() { s.budget.run(background, s.db, s.log) })
 	wait.Go(func() {
 		if err := s.runner().Run(background); err != nil {
 			s.log.Error("background work ended", "error", err)
