@@ -17,9 +17,8 @@ import (
 // run is main without the process: it returns the exit code. The first SIGINT or SIGTERM cancels the command's context, so
 // that it ends in order; a second one ends the process at once.
 func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	ctx, stop := untilSignal()
 	defer stop()
-	context.AfterFunc(ctx, stop) // from here on signals have their default effect again
 
 	root := newRootCommand()
 	root.SetArgs(args)
@@ -34,6 +33,27 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "weir: %v\n", err)
 	}
 	return 1
+}
+
+// untilSignal returns a context that the first signal cancels. By then signals must have their default effect again, or a second one
+// that comes at once would be lost.
+func untilSignal() (ctx context.Context, stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	signals, done := make(chan os.Signal, 1), make(chan struct{})
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	go func() {
+		defer close(done)
+		select {
+		case <-signals:
+		case <-ctx.Done():
+		}
+		signal.Stop(signals)
+		cancel()
+	}()
+	return ctx, func() {
+		cancel()
+		<-done
+	}
 }
 
 // errReported ends a command with exit code 1 whose output has said all there is to say.
