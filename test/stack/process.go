@@ -119,9 +119,26 @@ func (p *Process) Kill() {
 // Stop asks the process to end, as an operator would, and returns its exit code.
 func (p *Process) Stop() int {
 	p.t.Helper()
+	p.Terminate()
+	return p.Wait()
+}
+
+// Terminate asks the process to end.
+func (p *Process) Terminate() {
+	p.t.Helper()
 	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		p.t.Fatal(err)
 	}
+}
+
+// Wait waits for the end of the process and returns its exit code, -1 if a signal ended it.
+func (p *Process) Wait() int {
+	p.t.Helper()
+	late := time.AfterFunc(time.Minute, func() {
+		p.t.Errorf("the process does not end\n%s", p.Log)
+		_ = p.cmd.Process.Kill()
+	})
+	defer late.Stop()
 	_ = p.cmd.Wait()
 	code := p.cmd.ProcessState.ExitCode()
 	p.cmd = nil
