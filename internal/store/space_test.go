@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/weir-registry/weir/internal/store/blob"
+	"github.com/weir-registry/weir/internal/store/blob/mem"
 )
 
 // smallDisk has as much free space as the test says.
@@ -22,7 +23,7 @@ func (d *smallDisk) Space(context.Context) (int64, error) { return d.free.Load()
 // TestReserve: pushes leave the reserve alone, give back what they have taken, and go on once there is room.
 func TestReserve(t *testing.T) {
 	run(t, Options{}, func(t *testing.T, s *Store) {
-		ctx, disk := t.Context(), &smallDisk{Store: s.blobs}
+		ctx, disk := t.Context(), &smallDisk{Store: mem.New(mem.Options{PartSize: 256 << 10})}
 		s = open(t, s.db, disk, Options{})
 		full := func(what string, err error) {
 			t.Helper()

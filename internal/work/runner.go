@@ -126,7 +126,6 @@ func (r *Runner) notify(kind string) {
 // work runs jobs of one kind, one after another.
 func (r *Runner) work(ctx context.Context, h Handler) {
 	for ctx.Err() == nil {
-		next := r.o.After(jitter(r.o.Poll)) // from before the look: what becomes due during it must not wait any longer
 		l, err := r.claim(ctx, h.Kind)
 		switch {
 		case err == nil:
@@ -139,7 +138,7 @@ func (r *Runner) work(ctx context.Context, h Handler) {
 		select {
 		case <-ctx.Done():
 		case <-r.wake[h.Kind]:
-		case <-next:
+		case <-r.o.After(jitter(r.o.Poll)):
 		}
 	}
 }
