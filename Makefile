@@ -76,8 +76,9 @@ shape: ## report the longest files and functions
 	go test -count=1 -v -run TestShape ./test/house
 
 .PHONY: conformance
-conformance: build ## our conformance suite against the real binary
-	go test -count=1 -v ./test/conformance/...
+conformance: ## our conformance suite against the whole server: hosted on both databases, virtual with a cold and a warm cache
+	go test -count=1 -v ./test/conformance
+	go test -count=1 -v -run Conformance ./test/stack
 
 $(TOOLS)/golangci-lint: tools/go.mod
 	@mkdir -p $(TOOLS)
