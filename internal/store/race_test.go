@@ -43,8 +43,8 @@ func TestEverythingAtOnce(t *testing.T) {
 		}
 		wg.Go(func() {
 			for range rounds {
-				if err := collect(ctx, s, time.Now().Add(time.Hour)); err != nil {
-					t.Errorf("collect: %v", err)
+				if _, err := sweep(ctx, s, time.Now().Add(time.Hour)); err != nil {
+					t.Errorf("sweep: %v", err)
 					return
 				}
 			}

@@ -185,35 +185,42 @@ func mustPush(t testing.TB, s *Store, key RepositoryKey, img image, tags ...stri
 	return id
 }
 
-// collect reviews every candidate that is due at at until none is, and deletes what is doomed: what package gc does.
+// collect reviews every candidate that is due at at until none is, and deletes what is doomed: what package gc does. Nobody may
+// write meanwhile: a writer can make candidates for as long as it likes.
 func collect(ctx context.Context, s *Store, at time.Time) error {
 	for range 20 {
-		candidates, err := s.ClaimCandidates(ctx, at, 1000)
-		if err != nil {
+		n, err := sweep(ctx, s, at)
+		if n == 0 || err != nil {
 			return err
-		}
-		for _, c := range candidates {
-			if err := review(ctx, s, c); err != nil {
-				return err
-			}
-		}
-		doomed, err := s.DoomedKeys(ctx, 1000)
-		if err != nil {
-			return err
-		}
-		for _, d := range doomed {
-			if err := s.blobs.Delete(ctx, d.Key); err != nil {
-				return err
-			}
-			if err := s.ForgetDoomed(ctx, d.Key); err != nil {
-				return err
-			}
-		}
-		if len(candidates)+len(doomed) == 0 {
-			return nil
 		}
 	}
 	return errors.New("the collection does not end")
+}
+
+// sweep is one round of collect and returns how much it found to do.
+func sweep(ctx context.Context, s *Store, at time.Time) (int, error) {
+	candidates, err := s.ClaimCandidates(ctx, at, 1000)
+	if err != nil {
+		return 0, err
+	}
+	for _, c := range candidates {
+		if err := review(ctx, s, c); err != nil {
+			return 0, err
+		}
+	}
+	doomed, err := s.DoomedKeys(ctx, 1000)
+	if err != nil {
+		return 0, err
+	}
+	for _, d := range doomed {
+		if err := s.blobs.Delete(ctx, d.Key); err != nil {
+			return 0, err
+		}
+		if err := s.ForgetDoomed(ctx, d.Key); err != nil {
+			return 0, err
+		}
+	}
+	return len(candidates) + len(doomed), nil
 }
 
 func review(ctx context.Context, s *Store, c Candidate) (err error) {
