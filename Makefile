@@ -11,7 +11,7 @@ TESTFLAGS ?= -race -timeout 15m
 
 .PHONY: help
 help: ## print this help
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 14
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 16
 
 .PHONY: build
 build: $(BIN)/weir ## build bin/weir
@@ -29,13 +29,18 @@ run: build ## build everything and start the server in ./data
 deps: ## install what the tests need from the system's package manager (Debian, as root)
 	test/deps.sh
 
+.PHONY: client-tools
+client-tools: ## build every client the tests can drive, helm and cosign too (half an hour with a cold build cache)
+	test/tools.sh all
+
 .PHONY: test
 test: deps build ## everything CI runs for correctness, real clients and databases included
 	go test $(TESTFLAGS) ./...
 	$(MAKE) clients
 
 .PHONY: clients
-clients: build ## drive docker, containerd and skopeo through the real binary
+clients: build ## drive real clients through the real binary; skips those that are not installed, and says so
+	test/tools.sh quick || [ "$${CI:-}" != true ]
 	go test -count=1 -tags clients -timeout 15m -v ./test/clients/...
 
 .PHONY: check
