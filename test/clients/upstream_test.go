@@ -60,7 +60,7 @@ auth: {htpasswd: {realm: upstream, path: %[3]s}}
 // building it takes longer than all the other tests (go install github.com/distribution/distribution/v3/cmd/registry@latest).
 func startDistribution(t *testing.T) *upstream {
 	if _, err := exec.LookPath("registry"); err != nil {
-		t.Skip("SKIPPED: no distribution v3 binary called registry on PATH")
+		skip(t, "no distribution v3 binary called registry on PATH")
 	}
 	dir := t.TempDir()
 	u := &upstream{addr: "127.0.0.1:" + freePort(t), transport: http.DefaultTransport}
