@@ -73,8 +73,9 @@ fuzz: ## fuzz each parser for a minute (FUZZTIME=10m for longer)
 	test/fuzz.sh $${FUZZTIME:-1m}
 
 .PHONY: bench
-bench: build ## benchmarks with their floors in the same run
-	go test -run '^$$' -bench . -benchmem ./internal/... ./test/bench
+bench: build ## measure the server beside floors and peers (ROWS=manifest,push for some; UPDATE=1 writes docs/performance.md)
+	go build -o $(BIN)/bench ./test/bench
+	$(BIN)/bench -weir $(BIN)/weir $(if $(ROWS),-rows $(ROWS)) $(if $(UPDATE),-update docs/performance.md) $(BENCHFLAGS)
 
 .PHONY: shape
 shape: ## report the longest files and functions

@@ -1,0 +1,15 @@
+package main
+
+// allRows are the rows in the order in which they run.
+func allRows() []row {
+	return []row{
+		{"manifest", "GET and HEAD by tag and digest, hosted and cached, in a repository of 1,000 tags", manifests},
+		{"push-tags", "10,000 tags into one repository", pushTags},
+		{"manifest-10k", "GET by tag of 10,000 beside one tag", tenThousand},
+		{"tags", "pages of the list of 10,000 tags", tagPages},
+		{"blob-small", "GET of blobs of 600 B and 100 KB", smallBlobs},
+		{"blob-large", "GET of a blob of 100 MB", largeBlob},
+		{"push-small", "images of 3 × 100 KB, 8 at a time", pushSmall},
+		{"push", "an image of 210 MB: mono, stream, chunked", pushMedium},
+	}
+}
