@@ -145,7 +145,8 @@ func (l *logins) blocked(k keys, now time.Time) error {
 	if wait == 0 {
 		return nil
 	}
-	return oci.NewError(oci.CodeTooManyRequests, "too many failed logins; wait before the next one").WithRetryAfter(wait)
+	wait = wait.Truncate(time.Second) + time.Second
+	return oci.NewError(oci.CodeTooManyRequests, fmt.Sprintf("too many failed logins; the next one may be tried in %s", wait)).WithRetryAfter(wait)
 }
 
 func (l *logins) failed(k keys, now time.Time) {

@@ -2,6 +2,7 @@ package distribution
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 
 	"github.com/weir-registry/weir/internal/oci"
@@ -19,6 +20,17 @@ var (
 	errLoop          = oci.NewError(oci.CodeUnsupported, "this request has passed through this registry before: an upstream leads back here").
 				WithStatus(http.StatusLoopDetected)
 )
+
+// readOnly refuses a change through a virtual registry and says where it can be made.
+func readOnly(action Action, t Target) error {
+	at := t.Group + "/" + t.Virtual
+	if action == Delete {
+		return oci.NewError(oci.CodeUnsupported, fmt.Sprintf("%s is a virtual registry, nothing can be deleted through it: "+
+			"delete in the hosted repository, such as %s/%s, or use weir refresh for what is cached", at, t.Group, t.Name))
+	}
+	return oci.NewError(oci.CodeUnsupported, fmt.Sprintf("%s is a virtual registry and takes no pushes: "+
+		"push to a hosted repository of the group, such as %s/%s", at, t.Group, t.Name))
+}
 
 // translate makes an error of a Registry what a client may see. Upstreams' answers are spoken for by the virtual registry;
 // one that gets here raw is told by its class alone.

@@ -172,7 +172,7 @@ func (c *call) open(info *serve.Info) error {
 		info.SetReference(string(c.digest))
 	}
 	if target.Virtual != "" && c.action() != Pull {
-		return oci.NewError(oci.CodeUnsupported, "virtual registries are read-only; push to a hosted repository of the group instead")
+		return readOnly(c.action(), target)
 	}
 	return nil
 }

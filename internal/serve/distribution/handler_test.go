@@ -58,7 +58,7 @@ func TestPushToVirtualIsUnsupported(t *testing.T) {
 		{http.MethodPut, "manifests/t"}, {http.MethodPost, "blobs/uploads/"}, {http.MethodDelete, "manifests/t"}, {http.MethodPatch, "blobs/uploads/x"},
 	} {
 		resp, b := get(t, as("admin"), c.method, s.URL+"/v2/g/v/a/"+c.path, nil)
-		if resp.StatusCode != http.StatusMethodNotAllowed || !bytes.Contains(b, []byte("UNSUPPORTED")) || !bytes.Contains(b, []byte("read-only")) {
+		if resp.StatusCode != http.StatusMethodNotAllowed || !bytes.Contains(b, []byte("UNSUPPORTED")) || !bytes.Contains(b, []byte("hosted repository")) || !bytes.Contains(b, []byte("g/a")) {
 			t.Errorf("%s %s: %s %s", c.method, c.path, resp.Status, b)
 		}
 	}
