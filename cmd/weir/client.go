@@ -2,9 +2,11 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -15,14 +17,54 @@ import (
 // clientFlags adds the flags that say where the server is, and returns how to reach it.
 func clientFlags(cmd *cobra.Command) func() (*client.Client, error) {
 	server := cmd.PersistentFlags().String("server", envOr("WEIR_SERVER", ""),
-		"address of the server, such as https://weir.example.com, used with a token in WEIR_TOKEN (default: the socket in the data folder)")
+		"address of the server, such as https://weir.example.com, with the token of `weir login` or in WEIR_TOKEN (default: the socket in the data folder, else where you are logged in)")
 	return func() (*client.Client, error) {
-		data, err := cmd.Root().PersistentFlags().GetString("data")
-		if err != nil {
-			return nil, err
-		}
-		return client.New(client.Options{Server: *server, Token: os.Getenv("WEIR_TOKEN"), Data: data})
+		data := cmd.Root().PersistentFlags().Lookup("data")
+		return connect(*server, data.Value.String(), data.Changed || os.Getenv("WEIR_DATA") != "")
 	}
+}
+
+// connect finds the server a command talks to: the one it was told, else the one whose data folder this is, else the one that
+// somebody is logged in at.
+func connect(server, data string, told bool) (*client.Client, error) {
+	token := os.Getenv("WEIR_TOKEN")
+	if server == "" && (told || hasSocket(data)) {
+		return client.New(client.Options{Data: data})
+	}
+	if server != "" && token != "" {
+		return client.New(client.Options{Server: server, Token: token})
+	}
+	logins, err := readLogins()
+	if err != nil {
+		return nil, err
+	}
+	if server == "" && logins.Current == "" {
+		return client.New(client.Options{Data: data})
+	}
+	if server == "" {
+		server = logins.Current
+	}
+	login, err := logins.Find(server)
+	if errors.Is(err, client.ErrNoLogin) {
+		return client.New(client.Options{Server: server})
+	}
+	if err != nil {
+		return nil, err
+	}
+	return client.New(client.Options{Server: login.Server, Token: login.Token})
+}
+
+func hasSocket(data string) bool {
+	_, err := os.Stat(filepath.Join(data, client.SocketName))
+	return err == nil
+}
+
+func readLogins() (*client.Logins, error) {
+	path, err := client.LoginsPath()
+	if err != nil {
+		return nil, err
+	}
+	return client.ReadLogins(path)
 }
 
 // outputFlag adds --output. The function writes v as JSON when that was asked for, and says whether it did.

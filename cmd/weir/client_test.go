@@ -75,7 +75,7 @@ func TestCommands(t *testing.T) {
 	} {
 		t.Run(strings.Join(c.args, " "), func(t *testing.T) {
 			var stdout, stderr bytes.Buffer
-			if code := run(append(c.args, "--data", dir), strings.NewReader(""), &stdout, &stderr); code != 0 {
+			if code := run("weir", append(c.args, "--data", dir), strings.NewReader(""), &stdout, &stderr); code != 0 {
 				t.Fatalf("exit code %d: %s", code, stderr.String())
 			}
 			if !strings.Contains(stdout.String(), c.want) {
@@ -84,7 +84,7 @@ func TestCommands(t *testing.T) {
 		})
 	}
 	for _, args := range [][]string{{"refresh"}, {"refresh", "x", "--upstream", "y"}, {"apply"}, {"token", "create", "--name", "x", "--expires", "soon"}, {"get", "-o", "xml"}} {
-		if code := run(append(args, "--data", dir), strings.NewReader(""), &bytes.Buffer{}, &bytes.Buffer{}); code == 0 {
+		if code := run("weir", append(args, "--data", dir), strings.NewReader(""), &bytes.Buffer{}, &bytes.Buffer{}); code == 0 {
 			t.Errorf("%v succeeded", args)
 		}
 	}

@@ -16,9 +16,13 @@ import (
 
 // run is main without the process: it returns the exit code. The first SIGINT or SIGTERM cancels the command's context, so
 // that it ends in order; a second one ends the process at once.
-func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+func run(program string, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	ctx, stop := untilSignal()
 	defer stop()
+
+	if isCredentialHelper(program) {
+		return helpWithCredentials(ctx, args, stdin, stdout)
+	}
 
 	root := newRootCommand()
 	root.SetArgs(args)
@@ -71,7 +75,7 @@ func newRootCommand() *cobra.Command {
 	root.AddCommand(
 		newServeCommand(), newConfigCommand(), newKeysCommand(), newCheckCommand(),
 		newApplyCommand(), newExplainCommand(), newRefreshCommand(), newTokenCommand(), newUserCommand(),
-		newGetCommand(),
+		newGetCommand(), newLoginCommand(), newLogoutCommand(), newWhoamiCommand(),
 	)
 	return root
 }

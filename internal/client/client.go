@@ -26,14 +26,16 @@ var ErrNoServer = errors.New("no server answers")
 
 // Options say where the server is.
 type Options struct {
-	Server string // URL, such as https://weir.example.com; empty: the unix socket in Data
-	Token  string // sent with requests to Server
-	Data   string // data folder of a server on this machine
+	Server         string // URL, such as https://weir.example.com; empty: the unix socket in Data
+	Token          string // sent with requests to Server
+	User, Password string // sent instead of a Token, to make one
+	Data           string // data folder of a server on this machine
 }
 
 // Client calls one server. It is safe for concurrent use.
 type Client struct {
 	base, token, where string
+	user, password     string
 	http               *http.Client
 }
 
@@ -53,7 +55,7 @@ func New(o Options) (*Client, error) {
 		// A redirect must not carry the token elsewhere.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
-	return &Client{base: strings.TrimRight(o.Server, "/") + prefix, token: o.Token, where: o.Server, http: c}, nil
+	return &Client{base: strings.TrimRight(o.Server, "/") + prefix, token: o.Token, user: o.User, password: o.Password, where: o.Server, http: c}, nil
 }
 
 const prefix = "/api/v1"
@@ -67,6 +69,9 @@ func local(socket string) *Client {
 		http: &http.Client{Timeout: 5 * time.Minute, Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}},
 	}
 }
+
+// Where is the server's address, or the socket, for people.
+func (c *Client) Where() string { return c.where }
 
 // Problem is an error that the server answered (RFC 9457).
 type Problem struct {
@@ -132,8 +137,11 @@ func (c *Client) send(ctx context.Context, h *http.Client, method, path string, 
 	r.Header.Set("Content-Type", "application/json")
 	r.Header.Set("Accept", "application/json, application/problem+json")
 	r.Header.Set("User-Agent", "weir-cli")
-	if c.token != "" {
+	switch {
+	case c.token != "":
 		r.Header.Set("Authorization", "Bearer "+c.token)
+	case c.password != "":
+		r.SetBasicAuth(c.user, c.password)
 	}
 	response, err := h.Do(r)
 	if err != nil {

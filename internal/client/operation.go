@@ -122,6 +122,27 @@ func ofUser(user string) string {
 	return "?" + url.Values{"user": {user}}.Encode()
 }
 
+// Identity is who the server takes the caller for.
+type Identity struct {
+	Name    string `json:"name"`
+	Kind    string `json:"kind"` // user, operator
+	UserID  string `json:"user_id,omitempty"`
+	TokenID string `json:"token_id,omitempty"`
+	Token   string `json:"token,omitempty"` // its name
+	Limit   *Limit `json:"limit,omitempty"`
+}
+
+// Limit is what a token is limited to.
+type Limit struct {
+	Scopes []Scope `json:"scopes"`
+}
+
+// Whoami asks the server who is calling.
+func (c *Client) Whoami(ctx context.Context) (out Identity, err error) {
+	err = c.Call(ctx, http.MethodGet, "/whoami", nil, &out)
+	return out, err
+}
+
 // Group is an entry of Groups.
 type Group struct {
 	ID      string `json:"id"`

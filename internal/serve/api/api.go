@@ -111,6 +111,7 @@ func New(o Options) *API {
 	a.huma.UseMiddleware(a.authenticate)
 	a.registerDefinitions()
 	a.registerResolution()
+	a.registerIdentity()
 	a.registerUsers()
 	a.registerTokens()
 	a.registerCheck()
