@@ -11,5 +11,7 @@ func allRows() []row {
 		{"blob-large", "GET of a blob of 100 MB", largeBlob},
 		{"push-small", "images of 3 × 100 KB, 8 at a time", pushSmall},
 		{"push", "an image of 210 MB: mono, stream, chunked", pushMedium},
+		{"cold", "first pull of 210 MB from an upstream at 50 ms and 100 MB/s", cold},
+		{"herd", "20 clients at once, the same cold image", herd},
 	}
 }
