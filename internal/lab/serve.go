@@ -1,4 +1,4 @@
-package registrytest
+package lab
 
 import (
 	"encoding/json"
@@ -48,12 +48,16 @@ type exchange struct {
 	path     remotePath
 	behavior Behavior // as it was when the request came
 	fault    Fault
-	status   func(int)
+	entry    *entry
 }
 
 func (u *Upstream) serve(w http.ResponseWriter, r *http.Request) {
+	if rest, ok := strings.CutPrefix(r.URL.Path, controlPath); ok {
+		u.control(w, r, rest)
+		return
+	}
 	p := parsePath(r.URL.Path)
-	x := &exchange{Upstream: u, w: w, r: r, path: p, status: u.record(r, p)}
+	x := &exchange{Upstream: u, w: w, r: r, path: p, entry: u.record(r, p)}
 	u.mu.Lock()
 	x.behavior = u.behavior
 	u.mu.Unlock()
@@ -89,11 +93,7 @@ func (u *Upstream) match(method string, p remotePath) Fault {
 	defer u.mu.Unlock()
 	for i := range u.behavior.Rules {
 		r := &u.behavior.Rules[i]
-		if (r.Method != "" && r.Method != method) || (r.Kind != "" && r.Kind != p.kind) ||
-			(r.Repository != "" && r.Repository != p.repository) || (r.Reference != "" && r.Reference != p.reference) {
-			continue
-		}
-		if r.Times > 0 && r.seen >= r.Skip+r.Times {
+		if !r.covers(method, p) || r.usedUp() {
 			continue
 		}
 		if r.seen++; r.seen > r.Skip {
@@ -103,9 +103,20 @@ func (u *Upstream) match(method string, p remotePath) Fault {
 	return Fault{}
 }
 
+// covers reports whether the rule is about such a request.
+func (r *Rule) covers(method string, p remotePath) bool {
+	return (r.Method == "" || r.Method == method) && (r.Kind == "" || r.Kind == p.kind) &&
+		(r.Repository == "" || r.Repository == p.repository) && (r.Reference == "" || r.Reference == p.reference)
+}
+
+func (r *Rule) usedUp() bool { return r.Times > 0 && r.seen >= r.Skip+r.Times }
+
 // begin plays the part of the fault that comes before an answer; false means that the request is done with.
 func (x *exchange) begin() bool {
 	f := x.fault
+	if f.Delay > 0 {
+		x.pause(f.Delay)
+	}
 	if f.Gate != nil && f.GateAt == 0 {
 		x.wait(f.Gate)
 	}
@@ -137,7 +148,8 @@ func (x *exchange) answer(status int, contentType string, body []byte) {
 	x.status(status)
 	x.w.WriteHeader(status)
 	if x.r.Method != http.MethodHead {
-		_, _ = x.w.Write(body)
+		n, _ := x.w.Write(body)
+		x.note(0, n)
 	}
 }
 
@@ -154,7 +166,7 @@ func (x *exchange) manifest() {
 	if ok {
 		digest := oci.Digest(x.path.reference)
 		if !strings.Contains(x.path.reference, ":") {
-			digest = repository.tags[x.path.reference]
+			digest = x.tag(repository)
 		}
 		c, found = repository.manifests[digest]
 	}
@@ -170,6 +182,25 @@ func (x *exchange) manifest() {
 	default:
 		x.send(c)
 	}
+}
+
+// tag is what the tag that is asked for leads to; empty if it is not there.
+func (x *exchange) tag(r *repository) oci.Digest {
+	digest := r.tags[x.path.reference]
+	switch {
+	case x.fault.TagDeleted:
+		return ""
+	case !x.fault.TagMoved || digest == "":
+		return digest
+	}
+	names := slices.Sorted(maps.Keys(r.tags))
+	at := slices.Index(names, x.path.reference)
+	for i := range names {
+		if other := r.tags[names[(at+i)%len(names)]]; other != digest {
+			return other
+		}
+	}
+	return digest
 }
 
 // charge counts a manifest request against the rate limit; false when it was refused.
@@ -217,7 +248,7 @@ func (x *exchange) tags() {
 	r, ok := x.repositories[x.path.repository]
 	var names []string
 	if ok {
-		names = slices.Sorted(maps.Keys(r.tags))
+		names = slices.DeleteFunc(slices.Sorted(maps.Keys(r.tags)), x.deleted)
 	}
 	x.mu.Unlock()
 	if !ok {
@@ -226,7 +257,18 @@ func (x *exchange) tags() {
 	}
 	names = paged(x, names, func(s string) string { return s })
 	body, _ := json.Marshal(map[string]any{"name": x.path.repository, "tags": names})
-	x.answer(http.StatusOK, "application/json", body)
+	x.send(BytesContent("application/json", body))
+}
+
+// deleted reports whether a rule says that a tag is gone. x.mu must be held.
+func (x *exchange) deleted(tag string) bool {
+	p := remotePath{kind: KindManifest, repository: x.path.repository, reference: tag}
+	for i := range x.Upstream.behavior.Rules {
+		if r := &x.Upstream.behavior.Rules[i]; r.Fault.TagDeleted && r.covers(http.MethodGet, p) && !r.usedUp() {
+			return true
+		}
+	}
+	return false
 }
 
 func (x *exchange) referrers() {
@@ -251,7 +293,7 @@ func (x *exchange) referrers() {
 		x.w.Header().Set("Oci-Filters-Applied", "artifactType")
 	}
 	index.Manifests = paged(x, index.Manifests, func(d oci.Descriptor) string { return string(d.Digest) })
-	x.answer(http.StatusOK, oci.MediaTypeImageIndex, encode(index))
+	x.send(BytesContent(oci.MediaTypeImageIndex, encode(index)))
 }
 
 func referrerTo(c Content, subject oci.Digest) (oci.Descriptor, bool) {
@@ -287,11 +329,11 @@ func (x *exchange) link(path string, q url.Values) {
 	format := `<%s?%s>; rel="next"`
 	switch x.behavior.Link {
 	case LinkAbsolute:
-		path = x.URL() + path
+		path = x.base(x.r) + path
 	case LinkQuery:
 		path = ""
 	case LinkForeign:
-		path = x.StorageURL() + path
+		path = x.storageBase(x.r) + path
 	case LinkBroken:
 		format = `%s?%s; next`
 	case LinkMissing:

@@ -1,4 +1,4 @@
-package registrytest_test
+package lab_test
 
 import (
 	"bytes"

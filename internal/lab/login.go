@@ -1,16 +1,21 @@
-package registrytest
+package lab
 
 import (
 	"encoding/json"
 	"fmt"
+	"net"
 	"net/http"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // remoteToken is a bearer token that an Upstream issued.
-type remoteToken struct{ scopes []string }
+type remoteToken struct {
+	scopes  []string
+	expires time.Time // zero = never
+}
 
 const tokenService = "registry.test"
 
@@ -39,7 +44,7 @@ func (x *exchange) bearer() bool {
 	x.mu.Unlock()
 	b := x.behavior
 	switch {
-	case !known || b.RejectTokens:
+	case !known || b.RejectTokens || expired(token.expires):
 		x.challengeBearer(scope, "")
 		return false
 	case x.path.kind == KindPing:
@@ -58,7 +63,7 @@ func (x *exchange) challengeBearer(scope, reason string) {
 	b := x.behavior
 	realm := b.Realm
 	if realm == "" {
-		realm = x.URL() + "/token"
+		realm = x.base(x.r) + "/token"
 	}
 	c := fmt.Sprintf(`Bearer realm=%q,service=%q`, realm, tokenService)
 	if !b.NoScope && x.path.repository != "" {
@@ -97,7 +102,8 @@ func (x *exchange) token() {
 	x.mu.Lock()
 	x.issued++
 	text := "token-" + strconv.Itoa(x.issued)
-	x.tokens[text] = remoteToken{scopes: scopes}
+	makeRoom(x.tokens)
+	x.tokens[text] = remoteToken{scopes, until(b.TokenLife)}
 	x.mu.Unlock()
 	field := "token"
 	if b.AccessTokenField {
@@ -124,4 +130,47 @@ func (x *exchange) tokenLogin() bool {
 	}
 	user, password, _ := x.r.BasicAuth() // an anonymous request has the empty login
 	return user == b.Username && password == b.Password
+}
+
+// maxIssued bounds the tokens, and the signed URLs, that are good at a time.
+const maxIssued = 10_000
+
+// makeRoom drops some entry of a full map: its client will have to ask for another.
+func makeRoom[V any](m map[string]V) {
+	for k := range m {
+		if len(m) < maxIssued {
+			return
+		}
+		delete(m, k)
+	}
+}
+
+func until(life time.Duration) time.Time {
+	if life <= 0 {
+		return time.Time{}
+	}
+	return time.Now().Add(life)
+}
+
+func expired(at time.Time) bool { return !at.IsZero() && time.Now().After(at) }
+
+// base is the URL of the registry as the client named its host: it may have come through a tunnel or by another name.
+func (u *Upstream) base(r *http.Request) string {
+	scheme, _, _ := strings.Cut(u.URL(), ":")
+	return scheme + "://" + r.Host
+}
+
+// storageBase is the URL of the storage host at the host name that the client used.
+func (u *Upstream) storageBase(r *http.Request) string {
+	base := u.StorageURL()
+	scheme, _, _ := strings.Cut(base, ":")
+	_, port, _ := net.SplitHostPort(hostOf(base))
+	return scheme + "://" + net.JoinHostPort(hostname(r.Host), port)
+}
+
+func hostname(hostport string) string {
+	if host, _, err := net.SplitHostPort(hostport); err == nil {
+		return host
+	}
+	return strings.Trim(hostport, "[]")
 }

@@ -1,4 +1,4 @@
-package registrytest
+package lab
 
 import (
 	"fmt"
@@ -17,6 +17,7 @@ import (
 type signedURL struct {
 	content Content
 	uses    int // left; negative = any number
+	expires time.Time
 }
 
 func (x *exchange) sign(c Content) string {
@@ -24,12 +25,13 @@ func (x *exchange) sign(c Content) string {
 	defer x.mu.Unlock()
 	x.issued++
 	id := strconv.Itoa(x.issued)
-	s := &signedURL{content: c, uses: -1}
-	if x.behavior.SignedUses > 0 {
-		s.uses = x.behavior.SignedUses
+	s := &signedURL{content: c, uses: -1, expires: until(x.behavior.SignedLife)}
+	if x.behavior.SignedUses != 0 {
+		s.uses = max(0, x.behavior.SignedUses)
 	}
+	makeRoom(x.signed)
 	x.signed[id] = s
-	return x.StorageURL() + "/data/" + id + "?" + url.Values{"X-Signature": {"secret-" + id}}.Encode()
+	return x.storageBase(x.r) + "/data/" + id + "?" + url.Values{"X-Signature": {"secret-" + id}}.Encode()
 }
 
 func (u *Upstream) serveStorage(w http.ResponseWriter, r *http.Request) {
@@ -42,9 +44,9 @@ func (u *Upstream) serveStorage(w http.ResponseWriter, r *http.Request) {
 	}
 	b := u.behavior
 	u.mu.Unlock()
-	x := &exchange{Upstream: u, w: w, r: r, path: p, behavior: b, status: u.record(r, p)}
+	x := &exchange{Upstream: u, w: w, r: r, path: p, behavior: b, entry: u.record(r, p)}
 	if r.Header.Get("Authorization") != "" || r.Header.Get("Referer") != "" || r.Header.Get("Cookie") != "" {
-		u.t.Errorf("credentials or a Referer reached the redirect host: %v", r.Header)
+		u.leak(r.Header)
 		x.answer(http.StatusBadRequest, "application/xml", []byte("<Error><Code>InvalidArgument</Code></Error>"))
 		return
 	}
@@ -58,10 +60,20 @@ func (u *Upstream) serveStorage(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// leak notes credentials that have come where they must not.
+func (u *Upstream) leak(h http.Header) {
+	u.mu.Lock()
+	u.ledger.leaks++
+	u.mu.Unlock()
+	if u.options.Leaked != nil {
+		u.options.Leaked(h.Clone())
+	}
+}
+
 func (u *Upstream) use(s *signedURL) bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if s.uses == 0 {
+	if s.uses == 0 || expired(s.expires) {
 		return false
 	}
 	s.uses--
@@ -72,7 +84,7 @@ func (u *Upstream) use(s *signedURL) bool {
 func (x *exchange) send(c Content) {
 	h := x.w.Header()
 	h.Set("Content-Type", c.MediaType)
-	if x.path.kind != KindStorage {
+	if x.path.kind == KindManifest || x.path.kind == KindBlob {
 		x.digestHeader(c.Digest)
 	}
 	offset, length, status := int64(0), c.Size, http.StatusOK
@@ -104,12 +116,15 @@ func (x *exchange) send(c Content) {
 	x.write(c.Digest, body, offset)
 }
 
+// otherDigest is of content that nobody has.
+const otherDigest = oci.Digest("sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef")
+
 func (x *exchange) digestHeader(digest oci.Digest) {
 	switch {
 	case x.behavior.NoDigestHeader:
 		return
 	case x.behavior.WrongDigestHeader:
-		digest = missingDigest
+		digest = otherDigest
 	}
 	x.w.Header().Set("Docker-Content-Digest", string(digest))
 }
@@ -138,7 +153,7 @@ func (x *exchange) write(digest oci.Digest, body io.Reader, start int64) {
 		}
 		written, werr := x.w.Write(buf[:n])
 		done += int64(written)
-		x.count(digest, written)
+		x.sentBytes(digest, written)
 		if err != nil || werr != nil {
 			return
 		}
@@ -171,12 +186,6 @@ func (x *exchange) interrupt(done int64) {
 	}
 }
 
-func (x *exchange) count(digest oci.Digest, n int) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	x.sent[digest] += int64(n)
-}
-
 func (x *exchange) flush() { _ = http.NewResponseController(x.w).Flush() }
 
 // wait blocks until gate is closed, the client leaves or the test ends.
@@ -205,12 +214,17 @@ func (x *exchange) reset() {
 		panic(http.ErrAbortHandler)
 	}
 	inner := conn
-	if t, ok := conn.(interface{ NetConn() net.Conn }); ok {
+	for {
+		t, ok := inner.(interface{ NetConn() net.Conn }) // TLS, and the count of connections
+		if !ok {
+			break
+		}
 		inner = t.NetConn()
 	}
 	if tcp, ok := inner.(*net.TCPConn); ok {
 		_ = tcp.SetLinger(0)
 	}
+	_ = conn.Close()
 	_ = inner.Close()
 	panic(http.ErrAbortHandler)
 }

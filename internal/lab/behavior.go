@@ -1,4 +1,4 @@
-package registrytest
+package lab
 
 import (
 	"net/http"
@@ -11,15 +11,16 @@ type Behavior struct {
 	Auth             Auth
 	Username         string // with a username, anonymous requests (Basic) and anonymous token requests (Bearer) are refused
 	Password         string
-	IdentityToken    string   // accepted by POST to the token endpoint, grant_type=refresh_token
-	Realm            string   // instead of the Upstream's own token endpoint
-	ExpiresIn        int      // seconds, in the answer of the token endpoint; 0 leaves the field out
-	AccessTokenField bool     // "access_token" instead of "token"
-	NoScope          bool     // challenges name no scope
-	NoTokenPOST      bool     // the token endpoint answers POST with 404
-	RejectTokens     bool     // 401 whatever the token: the login loop
-	Denied           []string // repositories that no token opens: 401 insufficient_scope, as Docker Hub answers
-	Forbidden        []string // repositories that answer 403 DENIED once a token is shown
+	IdentityToken    string        // accepted by POST to the token endpoint, grant_type=refresh_token
+	Realm            string        // instead of the Upstream's own token endpoint
+	ExpiresIn        int           // seconds, in the answer of the token endpoint; 0 leaves the field out
+	TokenLife        time.Duration // a token is good for so long, whatever ExpiresIn says; 0 = for ever
+	AccessTokenField bool          // "access_token" instead of "token"
+	NoScope          bool          // challenges name no scope
+	NoTokenPOST      bool          // the token endpoint answers POST with 404
+	RejectTokens     bool          // 401 whatever the token: the login loop
+	Denied           []string      // repositories that no token opens: 401 insufficient_scope, as Docker Hub answers
+	Forbidden        []string      // repositories that answer 403 DENIED once a token is shown
 
 	NoDigestHeader    bool // Docker-Content-Digest is missing
 	WrongDigestHeader bool // Docker-Content-Digest names other content
@@ -29,8 +30,9 @@ type Behavior struct {
 	PageCap           int  // names on a page of tags (or referrers), whatever n says; 0 = no cap
 	Link              Link // how the next page is announced
 
-	Redirect   bool // blobs are answered by 307 to a signed URL on another host
-	SignedUses int  // a signed URL answers this many requests, then 403; 0 = any number
+	Redirect   bool          // blobs are answered by 307 to a signed URL on another host
+	SignedUses int           // a signed URL answers this many requests, then 403; 0 = any number, -1 = none
+	SignedLife time.Duration // a signed URL is good for so long; 0 = for ever
 
 	RateLimit     int // sends ratelimit-limit; manifest GETs count against it
 	RateRemaining int // what is left; 429 at 0
@@ -38,6 +40,8 @@ type Behavior struct {
 
 	BytesPerSecond int64 // of every body; 0 = as fast as it goes
 	Rules          []Rule
+
+	lines []string // faults of the whole upstream as people wrote them, see Play
 }
 
 // Auth is how an Upstream asks for a login.
@@ -91,10 +95,12 @@ type Rule struct {
 	Fault      Fault
 
 	seen int
+	line string // as people wrote it, see Play
 }
 
 // Fault is what goes wrong with a request. Bytes are counted within the body of one response.
 type Fault struct {
+	Delay          time.Duration   // wait so long before anything else
 	Status         int             // answer this instead
 	Header         http.Header     // set on the answer, with or without Status
 	Body           string          // of the answer with Status; a plain OCI error if empty
@@ -110,6 +116,8 @@ type Fault struct {
 	Length         int64           // Content-Length is off by this much; what goes beyond it is not sent
 	NoLength       bool            // no Content-Length: chunked
 	BytesPerSecond int64           // slow drip
+	TagMoved       bool            // a tag leads to the manifest of the next tag that has another one
+	TagDeleted     bool            // a tag is not there, nor in the list
 }
 
 // Status is a fault that answers status with an OCI error.
@@ -122,18 +130,4 @@ func TooManyRequests(retryAfter string) Fault {
 		f.Header.Set("Retry-After", retryAfter)
 	}
 	return f
-}
-
-// Request is a request that an Upstream received.
-type Request struct {
-	Time       time.Time
-	Method     string
-	Kind       Kind
-	Repository string
-	Reference  string
-	Host       string // as the client named it
-	Proto      string // "HTTP/1.1", "HTTP/2.0"
-	Query      string
-	Header     http.Header
-	Status     int // of the answer; 0 when there was none
 }
