@@ -22,7 +22,7 @@ const (
 func (s *Store) Admissions(ctx context.Context, repository int64, digest oci.Digest) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
 		d := oci.DigestBytes(digest)
-		sample, err := s.db.Read().SampleAdmissions(ctx, query.SampleAdmissionsParams{RepositoryID: repository, Child: d, Limit: admissionSample})
+		sample, err := s.db.Read().SampleAdmissions(ctx, query.SampleAdmissionsParams{RepositoryID: repository, Child: d, N: admissionSample})
 		if err != nil {
 			yield("", fmt.Errorf("find admissions of %s: %w", digest, err))
 			return
@@ -47,7 +47,7 @@ func (s *Store) Admissions(ctx context.Context, repository int64, digest oci.Dig
 func (s *Store) allAdmissions(ctx context.Context, repository int64, digest []byte, seen map[string]struct{}, yield func(string, error) bool) {
 	from := ""
 	for {
-		tags, err := s.db.Read().ListAdmissions(ctx, query.ListAdmissionsParams{RepositoryID: repository, Child: digest, Tag: from, Limit: admissionPage})
+		tags, err := s.db.Read().ListAdmissions(ctx, query.ListAdmissionsParams{RepositoryID: repository, Child: digest, Tag: from, N: admissionPage})
 		if err != nil {
 			yield("", fmt.Errorf("list admissions: %w", err))
 			return

@@ -25,6 +25,8 @@ type change struct {
 	repository query.Repository
 	now        time.Time
 	actor      event.Actor
+	unlinked   map[string]struct{}        // oci.DigestBytes of blobs, in a cached repository
+	cached     [cachedSlots]int64         // bytes that came to the cache or went
 	candidates map[candidateKey]time.Time // written last, in order
 	holds      *holds[itemKey]
 }
@@ -47,34 +49,52 @@ func (s *Store) changeNamed(ctx context.Context, key RepositoryKey, fn func(cont
 	held := &holds[itemKey]{memory: s.content}
 	defer held.release()
 	return s.db.Write(ctx, func(ctx context.Context, tx *meta.Tx) error {
-		id, err := s.ensureRepository(ctx, tx, key)
-		if err != nil {
-			return fmt.Errorf("create repository %s: %w", key.Name, err)
+		for {
+			id, created, err := s.ensureRepository(ctx, tx, key)
+			if err == nil {
+				err = s.lockAndRun(ctx, tx, id, held, func(ctx context.Context, c *change) error {
+					if created {
+						c.reviewRepository(c.now.Add(s.grace))
+					}
+					return fn(ctx, c)
+				})
+			}
+			if !errors.Is(err, errNoRepository) { // else it was collected between the two
+				return err
+			}
 		}
-		return s.lockAndRun(ctx, tx, id, held, fn)
 	})
 }
 
+// errNoRepository says that a repository's row is gone.
+var errNoRepository = fmt.Errorf("the repository is gone: %w", ErrNotFound)
+
 func (s *Store) lockAndRun(ctx context.Context, tx *meta.Tx, repository int64, held *holds[itemKey], fn func(context.Context, *change) error) error {
 	row, err := tx.LockRepository(ctx, repository)
+	if errors.Is(err, sql.ErrNoRows) {
+		return errNoRepository
+	}
 	if err != nil {
-		return notFound(fmt.Errorf("lock repository %d: %w", repository, err))
+		return fmt.Errorf("lock repository %d: %w", repository, err)
 	}
 	c := &change{
 		Tx: tx, repository: row, now: s.now(), actor: event.ActorFrom(ctx),
-		candidates: make(map[candidateKey]time.Time), holds: held,
+		unlinked: make(map[string]struct{}), candidates: make(map[candidateKey]time.Time), holds: held,
 	}
 	if err := fn(ctx, c); err != nil {
 		return err
 	}
+	if err := c.writeCachedBytes(ctx); err != nil {
+		return fmt.Errorf("count the cached bytes: %w", err)
+	}
 	return c.writeCandidates(ctx)
 }
 
-func (s *Store) ensureRepository(ctx context.Context, tx *meta.Tx, key RepositoryKey) (int64, error) {
+func (s *Store) ensureRepository(ctx context.Context, tx *meta.Tx, key RepositoryKey) (id int64, created bool, err error) {
 	find := query.FindRepositoryParams{GroupID: key.GroupID, UpstreamID: key.UpstreamID, Epoch: key.Epoch, Name: key.Name}
-	id, err := tx.FindRepository(ctx, find)
+	id, err = tx.FindRepository(ctx, find)
 	if !errors.Is(err, sql.ErrNoRows) {
-		return id, err
+		return id, false, err
 	}
 	id = tx.ID()
 	n, err := tx.InsertRepository(ctx, query.InsertRepositoryParams{
@@ -82,12 +102,15 @@ func (s *Store) ensureRepository(ctx context.Context, tx *meta.Tx, key Repositor
 		Format: cmp.Or(key.Format, "container"), Name: key.Name, CreatedAt: micros(s.now()),
 	})
 	if err != nil {
-		return 0, err
+		return 0, false, fmt.Errorf("create repository %s: %w", key.Name, err)
 	}
 	if n == 0 { // another transaction was first
-		return tx.FindRepository(ctx, find)
+		if id, err = tx.FindRepository(ctx, find); errors.Is(err, sql.ErrNoRows) {
+			err = errNoRepository
+		}
+		return id, false, err
 	}
-	return id, tx.Change(ctx, key.GroupID, ChangeRepository, repositoryChange(key))
+	return id, true, tx.Change(ctx, key.GroupID, ChangeRepository, repositoryChange(key))
 }
 
 func (c *change) hosted() bool { return c.repository.UpstreamID == 0 }
@@ -117,6 +140,9 @@ func (c *change) review(kind CandidateKind, digest []byte, at time.Time) {
 	}
 	c.candidates[key] = at
 }
+
+// reviewRepository asks the collector to look after at whether the repository is empty.
+func (c *change) reviewRepository(at time.Time) { c.review(CandidateRepository, nil, at) }
 
 // writeCandidates comes last in the transaction and in ascending order, so that two transactions which orphan the same blobs
 // cannot wait for each other in a circle.

@@ -25,6 +25,7 @@ const (
 	ProblemBlob     = "reference-to-no-blob"  // hosted manifest, config or layer not linked
 	ProblemManifest = "reference-to-no-child" // hosted index, child not in the repository
 	ProblemDoomed   = "doomed-key-in-use"     // a key to be deleted is a blob's key
+	ProblemCached   = "cached-bytes"          // the sum kept of the cache's size is not that of its blobs
 	ProblemUnlinked = "blob-without-link"     // no repository links it and no review is due: its bytes would stay for ever
 )
 
@@ -66,6 +67,13 @@ func (s *Store) checkLinks(ctx context.Context, report func(Problem)) error {
 	unlinked, err := s.db.Read().CheckUnlinked(ctx, maxProblems)
 	for _, digest := range unlinked {
 		report(Problem{Kind: ProblemUnlinked, Subject: digestText(digest), Detail: "no repository links it and no review is due"})
+	}
+	if err != nil {
+		return err
+	}
+	cached, err := s.db.Read().CheckCachedBytes(ctx)
+	if err == nil && cached.Kept != cached.Counted {
+		report(Problem{Kind: ProblemCached, Subject: "cache", Detail: fmt.Sprintf("%d bytes are kept as the sum of %d", cached.Kept, cached.Counted)})
 	}
 	return err
 }

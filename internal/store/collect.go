@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/weir-registry/weir/internal/oci"
@@ -16,18 +17,19 @@ import (
 // CandidateKind says what a Candidate is.
 type CandidateKind string
 
-// Kinds of candidate and the method that decides on each.
+// Kinds of candidate.
 const (
-	CandidateBlob     CandidateKind = "blob"     // ReviewBlob
-	CandidateManifest CandidateKind = "manifest" // ReviewManifest
-	CandidateLink     CandidateKind = "link"     // ReviewLink
+	CandidateBlob       CandidateKind = "blob"
+	CandidateManifest   CandidateKind = "manifest"
+	CandidateLink       CandidateKind = "link"
+	CandidateRepository CandidateKind = "repository" // without a digest
 )
 
 // Candidate is something a committed change might have orphaned.
 type Candidate struct {
 	Kind        CandidateKind
-	Repository  int64 // 0 for a blob
-	Digest      oci.Digest
+	Repository  int64      // 0 for a blob
+	Digest      oci.Digest // empty for a repository
 	ReviewAfter time.Time
 	Attempts    int
 }
@@ -48,18 +50,26 @@ func (s *Store) ClaimCandidates(ctx context.Context, now time.Time, n int) ([]Ca
 	list := make([]Candidate, 0, len(rows))
 	for _, row := range rows {
 		list = append(list, Candidate{
-			Kind: CandidateKind(row.Kind), Repository: row.RepositoryID, Digest: oci.Digest(digestText(row.Digest)),
+			Kind: CandidateKind(row.Kind), Repository: row.RepositoryID, Digest: candidateDigest(row.Digest),
 			ReviewAfter: fromMicros(row.ReviewAfter), Attempts: int(row.Attempts),
 		})
 	}
 	return list, nil
 }
 
+// candidateDigest is empty for a repository.
+func candidateDigest(b []byte) oci.Digest {
+	if len(b) == 0 {
+		return ""
+	}
+	return oci.Digest(digestText(b))
+}
+
 // Postpone puts a candidate off until until and counts the attempt.
 func (s *Store) Postpone(ctx context.Context, c Candidate, until time.Time) error {
 	err := s.db.Write(ctx, func(ctx context.Context, tx *meta.Tx) error {
 		_, err := tx.PostponeCandidate(ctx, query.PostponeCandidateParams{
-			ReviewAfter: micros(until), Kind: string(c.Kind), RepositoryID: c.Repository, Digest: oci.DigestBytes(c.Digest),
+			ReviewAfter: micros(until), Kind: string(c.Kind), RepositoryID: c.Repository, Digest: optionalDigest(c.Digest),
 		})
 		return err
 	})
@@ -69,54 +79,44 @@ func (s *Store) Postpone(ctx context.Context, c Candidate, until time.Time) erro
 	return nil
 }
 
-// ReviewManifest removes the manifest if nothing needs it, writes candidates for what it alone needed, and forgets the
-// candidate. One that is not old enough is put off instead, with collected false.
+// Collected is what a Review took away.
+type Collected struct {
+	N    int      // candidates that went
+	Keys []string // objects of blobs that went: they may be deleted now
+}
+
+// Review decides on candidates of one kind, and of one repository unless they are blobs, in one transaction, and forgets
+// them. There are at most meta.MaxSet. On an error none of them was decided on.
 //
-// A manifest is needed while a tag, an index of its repository or, for a referrer, its subject holds it. A hosted manifest
-// without a subject is always kept: untagged content of people goes by their retention policy. A cached one goes when it has
-// not been pulled for the grace period, unless a client asked for it by digest: then only the byte budget may evict it.
-func (s *Store) ReviewManifest(ctx context.Context, repository int64, digest oci.Digest) (collected bool, err error) {
-	pulled, err := s.lastPulled(ctx, repository, digest)
-	if err == nil {
-		err = s.review(ctx, CandidateManifest, repository, digest, func(ctx context.Context, c *change, d []byte) (err error) {
-			collected, err = s.reviewManifest(ctx, c, d, pulled)
-			return err
-		})
+//   - manifest: removed if nothing needs it, with candidates for what it alone needed. It is needed while a tag, an index of its
+//     repository or, for a referrer, its subject holds it. A hosted one without a subject is always kept: untagged content of
+//     people goes by their retention policy. A cached one goes when it has not been pulled for the grace period, unless a
+//     client asked for it by digest: then only the byte budget may evict it.
+//   - link: removed if no manifest of the repository refers to the blob and it is older than the grace period.
+//   - blob: its row is removed if no repository links it. Its key is also written to the doomed keys, until ForgetDoomed.
+//   - repository: removed if it is empty and nobody needs it to be there.
+//
+// One that is not old enough is put off instead.
+func (s *Store) Review(ctx context.Context, batch []Candidate) (Collected, error) {
+	var collected Collected
+	var err error
+	switch batch[0].Kind {
+	case CandidateBlob:
+		collected.Keys, err = s.reviewBlobs(ctx, batch)
+		collected.N = len(collected.Keys)
+	case CandidateManifest:
+		collected.N, err = s.reviewManifests(ctx, batch)
+	case CandidateLink:
+		collected.N, err = s.review(ctx, batch, s.reviewLink)
+	case CandidateRepository:
+		collected.N, err = s.review(ctx, batch, func(ctx context.Context, c *change, _ []byte) (bool, error) { return s.reviewRepository(ctx, c) })
+	default:
+		err = errors.New("unknown kind of candidate, written by a newer version?")
 	}
 	if err != nil {
-		return false, fmt.Errorf("review manifest %s: %w", digest, err)
-	}
-	if collected {
-		s.forgetPulls(ctx, repository, digest)
+		return Collected{}, fmt.Errorf("review %d of kind %s, the first %s: %w", len(batch), batch[0].Kind, batch[0].Digest, err)
 	}
 	return collected, nil
-}
-
-// ReviewLink removes the repository's link to a blob that no manifest there refers to and that is older than the grace
-// period, and forgets the candidate. A younger one is put off.
-func (s *Store) ReviewLink(ctx context.Context, repository int64, digest oci.Digest) (collected bool, err error) {
-	err = s.review(ctx, CandidateLink, repository, digest, func(ctx context.Context, c *change, d []byte) (err error) {
-		collected, err = s.reviewLink(ctx, c, d)
-		return err
-	})
-	if err != nil {
-		return false, fmt.Errorf("review the link of blob %s: %w", digest, err)
-	}
-	return collected, nil
-}
-
-// ReviewBlob removes the blob's row if no repository links it and forgets the candidate. key is the object that may now be
-// deleted; it is also written to the doomed keys in the same transaction, until ForgetDoomed.
-func (s *Store) ReviewBlob(ctx context.Context, digest oci.Digest) (key string, collected bool, err error) {
-	d := oci.DigestBytes(digest)
-	err = s.db.Write(ctx, func(ctx context.Context, tx *meta.Tx) (err error) {
-		key, collected, err = s.reviewBlob(ctx, tx, d)
-		return err
-	})
-	if err != nil {
-		return "", false, fmt.Errorf("review blob %s: %w", digest, err)
-	}
-	return key, collected, nil
 }
 
 // DoomedKeys lists up to n doomed keys, oldest first.
@@ -132,14 +132,18 @@ func (s *Store) DoomedKeys(ctx context.Context, n int) ([]DoomedKey, error) {
 	return list, nil
 }
 
-// ForgetDoomed is called after the bytes of key were deleted.
-func (s *Store) ForgetDoomed(ctx context.Context, key string) error {
+// ForgetDoomed is called after the bytes of some keys were deleted.
+func (s *Store) ForgetDoomed(ctx context.Context, keys ...string) error {
 	err := s.db.Write(ctx, func(ctx context.Context, tx *meta.Tx) error {
-		_, err := tx.DeleteDoomedKey(ctx, key)
-		return err
+		for _, key := range slices.Sorted(slices.Values(keys)) {
+			if _, err := tx.DeleteDoomedKey(ctx, key); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 	if err != nil {
-		return fmt.Errorf("forget doomed key %s: %w", key, err)
+		return fmt.Errorf("forget %d doomed keys: %w", len(keys), err)
 	}
 	return nil
 }

@@ -1,13 +1,10 @@
 package store
 
 import (
-	"context"
 	"testing"
 	"time"
 
 	"github.com/weir-registry/weir/internal/oci"
-	"github.com/weir-registry/weir/internal/store/meta"
-	"github.com/weir-registry/weir/internal/store/meta/query"
 )
 
 const never = -1 // Options.Grace: nothing waits
@@ -108,8 +105,8 @@ func TestUnusedUploadsAreCollectedAfterTheGracePeriod(t *testing.T) {
 		ok(t, err)
 		id, err := s.RepositoryID(ctx, acme)
 		ok(t, err)
-		collected, err := s.ReviewLink(ctx, id, b.Digest) // too early, whoever asks
-		if collected || err != nil {
+		collected, err := s.Review(ctx, []Candidate{{Kind: CandidateLink, Repository: id, Digest: b.Digest}}) // too early, whoever asks
+		if collected.N > 0 || err != nil {
 			t.Fatalf("collected %v, %v", collected, err)
 		}
 		ok(t, collect(ctx, s, now.Add(23*time.Hour)))
@@ -161,7 +158,6 @@ func TestEviction(t *testing.T) {
 	now := time.Now()
 	run(t, Options{Now: func() time.Time { return now }}, func(t *testing.T, s *Store) {
 		ctx, cold, warm := t.Context(), newImage("cold"), newImage("warm")
-		addUpstream(t, s, 7, 1)
 		hosted := mustPush(t, s, acme, newImage("hosted"), "1")
 		id := mustPush(t, s, cached, warm, "warm")
 		mustPush(t, s, cached, cold, "cold")
@@ -194,10 +190,9 @@ func TestEviction(t *testing.T) {
 		if admitted != 1 {
 			t.Error("the admission went with the manifest")
 		}
-		addUpstream(t, s, 7, 2) // another epoch: nobody is served the old one
 		list, err = s.EvictionCandidates(ctx, 10)
 		ok(t, err)
-		if len(list) != 1 || list[0].Digest != warm.digest || !list[0].LastPulled.IsZero() {
+		if len(list) != 1 || list[0].Digest != warm.digest {
 			t.Errorf("candidates %+v", list)
 		}
 		now = time.Now()
@@ -205,21 +200,10 @@ func TestEviction(t *testing.T) {
 	})
 }
 
-func addUpstream(t *testing.T, s *Store, id, epoch int64) {
-	t.Helper()
-	ok(t, s.db.Write(t.Context(), func(ctx context.Context, tx *meta.Tx) error {
-		if _, err := tx.Queries.DeleteUpstream(ctx, query.DeleteUpstreamParams{ID: id, GroupID: 1}); err != nil {
-			return err
-		}
-		return tx.Queries.InsertUpstream(ctx, query.InsertUpstreamParams{ID: id, GroupID: 1, Name: "hub", Epoch: epoch})
-	}))
-}
-
 // TestEvictionSeesThePullsOfThisMoment: they are written with a delay, and their layers are being pulled meanwhile.
 func TestEvictionSeesThePullsOfThisMoment(t *testing.T) {
 	now := time.Now()
 	run(t, Options{Now: func() time.Time { return now }}, func(t *testing.T, s *Store) {
-		addUpstream(t, s, 7, 1)
 		id := mustPush(t, s, cached, newImage("a"), "a")
 		mustPush(t, s, cached, newImage("b"), "b")
 		before, err := s.EvictionCandidates(t.Context(), 10)

@@ -118,6 +118,7 @@ func operations() []operation {
 	return []operation{
 		{"push", hosted, nothing, pushA, tagIs(a)},
 		{"upload in pieces", hosted, nothing, uploadInPieces, nothing},
+		{"upload at once", hosted, nothing, uploadAtOnce, nothing},
 		{"tag move", hosted, pushA, pushB, tagIs(b)},
 		{"fill", fill, nothing, func(ctx context.Context, s *Store, key RepositoryKey) error {
 			if _, err := s.PutManifest(ctx, a.put(key, "1")); err != nil {
@@ -135,7 +136,7 @@ func operations() []operation {
 		}, gone(a)},
 		{"eviction", fill, pushA, func(ctx context.Context, s *Store, key RepositoryKey) error {
 			id, err := s.RepositoryID(ctx, key)
-			if err != nil {
+			if err != nil && !errors.Is(err, ErrNotFound) { // collected with what it held
 				return err
 			}
 			if err := s.EvictManifest(ctx, id, a.digest); err != nil && !errors.Is(err, ErrNotFound) {
@@ -146,21 +147,47 @@ func operations() []operation {
 	}
 }
 
-// uploadInPieces sends what is missing of a blob, as a client does that found its session again, or starts anew.
-func uploadInPieces(ctx context.Context, s *Store, key RepositoryKey) (err error) {
+// uploadInPieces sends a blob in requests of their own, the last of which also commits it.
+func uploadInPieces(ctx context.Context, s *Store, key RepositoryKey) error {
 	content := bytes.Repeat([]byte("0123456789"), 10)
 	u, err := s.StartUpload(ctx, key)
+	for at := 0; err == nil; at += 40 {
+		last := min(at+40, len(content))
+		if err = u.Append(ctx, int64(at), bytes.NewReader(content[at:last])); err != nil {
+			break
+		}
+		if last == len(content) {
+			_, err = u.Commit(ctx, digestOf(content))
+			break
+		}
+		if err = u.Close(); err == nil {
+			u, err = s.ResumeUpload(ctx, key, u.ID())
+		}
+	}
+	if u != nil {
+		err = errors.Join(err, u.Close())
+	}
+	return err
+}
+
+// uploadAtOnce sends and commits a blob in one request.
+func uploadAtOnce(ctx context.Context, s *Store, key RepositoryKey) error {
+	content := []byte("all at once")
+	u, err := s.StartUpload(ctx, key)
+	if err == nil {
+		err = u.Close()
+	}
+	if err == nil {
+		u, err = s.ResumeUpload(ctx, key, u.ID())
+	}
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, u.Close()) }()
-	for at := 0; at < len(content); at += 40 {
-		if err := u.Append(ctx, int64(at), bytes.NewReader(content[at:min(at+40, len(content))])); err != nil {
-			return err
-		}
+	err = u.Append(ctx, 0, bytes.NewReader(content))
+	if err == nil {
+		_, err = u.Commit(ctx, digestOf(content))
 	}
-	_, err = u.Commit(ctx, digestOf(content))
-	return err
+	return errors.Join(err, u.Close())
 }
 
 func deleteImage(ctx context.Context, s *Store, key RepositoryKey, img image) error {
@@ -196,7 +223,7 @@ func tagIs(img image) func(context.Context, *Store, RepositoryKey) error {
 func gone(img image) func(context.Context, *Store, RepositoryKey) error {
 	return func(ctx context.Context, s *Store, key RepositoryKey) error {
 		id, err := s.RepositoryID(ctx, key)
-		if err != nil {
+		if err != nil && !errors.Is(err, ErrNotFound) {
 			return err
 		}
 		_, tagErr := s.Tag(ctx, id, "1")
@@ -327,8 +354,16 @@ func TestAcknowledgedBytesSurviveACrash(t *testing.T) {
 				}
 				acknowledged := 0
 				for at := 0; at < len(content) && err == nil; at += 25 {
-					if err = u.Append(ctx, int64(at), bytes.NewReader(content[at:at+25])); err == nil {
-						acknowledged = at + 25
+					if err = u.Append(ctx, int64(at), bytes.NewReader(content[at:at+25])); err != nil {
+						break
+					}
+					if err = u.Close(); err != nil {
+						break
+					}
+					acknowledged = at + 25
+					var next *Upload
+					if next, err = victim.ResumeUpload(ctx, acme, u.ID()); err == nil {
+						u = next
 					}
 				}
 				_ = u.Close()

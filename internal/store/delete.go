@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/weir-registry/weir/internal/event"
@@ -81,6 +82,7 @@ func (s *Store) removeManifest(ctx context.Context, c *change, digest []byte, at
 	if n == 0 {
 		return ErrNotFound
 	}
+	c.reviewRepository(at)
 	for _, child := range children {
 		if err := c.release(ctx, child, at); err != nil {
 			return fmt.Errorf("release %s: %w", digestText(child.Child), err)
@@ -119,10 +121,15 @@ func (c *change) releaseReferrers(ctx context.Context, subject []byte, at time.T
 	for _, referrer := range referrers {
 		c.review(CandidateManifest, referrer, at)
 	}
+	return c.forgetReferrers(ctx, subject)
+}
+
+// forgetReferrers drops an upstream's list of the referrers of a digest.
+func (c *change) forgetReferrers(ctx context.Context, subject []byte) error {
 	if err := c.forgetListed(ctx, subject); err != nil {
 		return err
 	}
-	return c.DeleteList(ctx, query.DeleteListParams{RepositoryID: c.repository.ID, Kind: "referrers", Subject: subject})
+	return c.DeleteList(ctx, query.DeleteListParams{RepositoryID: c.repository.ID, Kind: listReferrers, Subject: subject})
 }
 
 // forgetAdmissions forgets how a digest entered that is not here any more, neither as a manifest nor as a blob.
@@ -137,6 +144,10 @@ func (c *change) unlink(ctx context.Context, digest []byte, at time.Time) (exist
 		return false, err
 	}
 	c.review(CandidateBlob, digest, at)
+	c.reviewRepository(c.now)
+	if !c.hosted() {
+		c.unlinked[string(digest)] = struct{}{}
+	}
 	if err := c.forgetAdmissions(ctx, digest); err != nil {
 		return false, err
 	}
@@ -168,12 +179,19 @@ func (s *Store) UnlinkBlob(ctx context.Context, repository int64, digest oci.Dig
 	return nil
 }
 
-// forgetPulls drops the statistics of a manifest that is gone. They are no part of any promise.
-func (s *Store) forgetPulls(ctx context.Context, repository int64, digest oci.Digest) {
+// forgetPulls drops the statistics of manifests that are gone. They are no part of any promise.
+func (s *Store) forgetPulls(ctx context.Context, repository int64, digests ...oci.Digest) {
+	slices.Sort(digests)
 	err := s.db.WriteTelemetry(ctx, func(ctx context.Context, q *query.Queries) error {
-		return q.DeletePulls(ctx, query.DeletePullsParams{RepositoryID: repository, Digest: oci.DigestBytes(digest)})
+		for _, digest := range digests {
+			err := q.DeletePulls(ctx, query.DeletePullsParams{RepositoryID: repository, Digest: oci.DigestBytes(digest)})
+			if err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 	if err != nil && !errors.Is(err, context.Canceled) {
-		s.log.Warn("forget the pulls of a manifest", "digest", digest, "error", err)
+		s.log.Warn("forget the pulls of manifests", "repository", repository, "error", err)
 	}
 }

@@ -1,19 +1,24 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"maps"
+	"math"
 	"slices"
 	"time"
 
 	"github.com/weir-registry/weir/internal/oci"
+	"github.com/weir-registry/weir/internal/store/meta"
+	"github.com/weir-registry/weir/internal/store/meta/query"
 )
 
 // Evictable is a cached manifest that the byte budget may take, with when it was last wanted.
 type Evictable struct {
 	Repository int64
 	Digest     oci.Digest
-	LastPulled time.Time // or when it was stored, if nobody has pulled it since; zero for what is not served any more
+	LastPulled time.Time // or when it was stored, if nobody has pulled it since
 }
 
 // CachedBytes is the size of the blobs that cached repositories link, each counted once.
@@ -25,33 +30,108 @@ func (s *Store) CachedBytes(ctx context.Context) (int64, error) {
 	return n, nil
 }
 
-// EvictionCandidates returns up to n cached manifests (at most 10,000): first those of upstreams that are gone or have another
-// epoch by now, which nobody is served, then the least recently pulled.
-func (s *Store) EvictionCandidates(ctx context.Context, n int) ([]Evictable, error) {
-	outdated, err := s.db.Read().ListOutdatedManifests(ctx, page(n))
-	if err != nil {
-		return nil, fmt.Errorf("list outdated manifests: %w", err)
+// cachedSlots is how many rows the size of the cache is spread over.
+const cachedSlots = 16
+
+func cachedSlot(digest []byte) int { return int(digest[1]) % cachedSlots }
+
+// countCached counts a blob that is about to be linked into a cached repository, if it is the first to have it. The
+// transaction must hold the blob's row.
+func (c *change) countCached(ctx context.Context, digest []byte, size int64) error {
+	cached, err := c.IsCached(ctx, digest)
+	if err == nil && !cached {
+		c.cached[cachedSlot(digest)] += size
 	}
-	list := make([]Evictable, 0, len(outdated))
-	for _, row := range outdated {
-		list = append(list, Evictable{Repository: row.RepositoryID, Digest: oci.Digest(digestText(row.Digest))})
-	}
-	if len(list) > 0 { // the cold ones may be the same: they come with the next call
-		return list, nil
-	}
-	cold, err := s.db.Read().ListColdManifests(ctx, page(n))
-	if err != nil {
-		return nil, fmt.Errorf("list cold manifests: %w", err)
-	}
-	for _, row := range cold {
-		m := Evictable{row.RepositoryID, oci.Digest(digestText(row.Digest)), fromMicros(row.LastPulledAt)}
-		if last := s.deferred.lastPulled(pullKey{m.Repository, m.Digest}); last.After(m.LastPulled) {
-			m.LastPulled = last // not written yet: most likely somebody is pulling its layers right now
+	return err
+}
+
+// writeCachedBytes takes off the blobs that no cached repository links any more, and writes what the transaction adds up to. It
+// locks the blobs' rows, which is why it comes after all else and goes in their order.
+func (c *change) writeCachedBytes(ctx context.Context) error {
+	for _, digest := range slices.Sorted(maps.Keys(c.unlinked)) {
+		row, err := c.LockBlob(ctx, []byte(digest))
+		if err != nil {
+			return err
 		}
-		list = append(list, m)
+		cached, err := c.IsCached(ctx, row.Digest)
+		if err != nil {
+			return err
+		}
+		if !cached {
+			c.cached[cachedSlot(row.Digest)] -= row.Size
+		}
 	}
-	slices.SortStableFunc(list, func(a, b Evictable) int { return a.LastPulled.Compare(b.LastPulled) })
-	return list, nil
+	for slot, bytes := range c.cached {
+		if bytes == 0 {
+			continue
+		}
+		if err := c.AddCachedBytes(ctx, query.AddCachedBytesParams{Bytes: bytes, Slot: int32(slot)}); err != nil { //nolint:gosec // below 16
+			return err
+		}
+	}
+	return nil
+}
+
+// EvictionCandidates returns up to n cached manifests (at most 10,000), the least recently pulled first.
+//
+// The rows it reads are in the order of a time that is never later than the last pull. Those pulled since are moved to their
+// place, and what remains of the page is the true beginning of the order: whatever comes after the page was pulled later.
+func (s *Store) EvictionCandidates(ctx context.Context, n int) ([]Evictable, error) {
+	for {
+		rows, err := s.db.Read().ListColdManifests(ctx, page(n))
+		if err != nil {
+			return nil, fmt.Errorf("list cold manifests: %w", err)
+		}
+		if len(rows) == 0 {
+			return nil, nil
+		}
+		horizon := rows[len(rows)-1].UsedAt
+		if len(rows) < int(page(n)) {
+			horizon = math.MaxInt64
+		}
+		list := make([]Evictable, 0, len(rows))
+		var used []Evictable
+		for _, row := range rows {
+			m := Evictable{row.RepositoryID, oci.Digest(digestText(row.Digest)), fromMicros(max(row.UsedAt, row.LastPulledAt))}
+			if last := s.deferred.lastPulled(pullKey{m.Repository, m.Digest}); last.After(m.LastPulled) {
+				m.LastPulled = last // not written yet: most likely somebody is pulling its layers right now
+			}
+			if micros(m.LastPulled) > row.UsedAt {
+				used = append(used, m)
+			}
+			if micros(m.LastPulled) <= horizon {
+				list = append(list, m)
+			}
+		}
+		if err := s.touch(ctx, used); err != nil {
+			return nil, fmt.Errorf("put manifests in the order of their last pulls: %w", err)
+		}
+		if len(list) > 0 {
+			slices.SortStableFunc(list, func(a, b Evictable) int { return a.LastPulled.Compare(b.LastPulled) })
+			return list, nil
+		}
+	}
+}
+
+// touch moves manifests to their place in the order of eviction.
+func (s *Store) touch(ctx context.Context, used []Evictable) error {
+	if len(used) == 0 {
+		return nil
+	}
+	slices.SortFunc(used, func(a, b Evictable) int { // one order for all who lock rows
+		return cmp.Or(cmp.Compare(a.Repository, b.Repository), cmp.Compare(a.Digest, b.Digest))
+	})
+	return s.db.Write(ctx, func(ctx context.Context, tx *meta.Tx) error {
+		for _, m := range used {
+			err := tx.TouchCachedManifest(ctx, query.TouchCachedManifestParams{
+				UsedAt: micros(m.LastPulled), RepositoryID: m.Repository, Digest: oci.DigestBytes(m.Digest),
+			})
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 // EvictManifest removes a cached manifest with its tags and the links that nothing else in its repository needs. What that

@@ -49,11 +49,11 @@ type committing struct {
 
 func (s *Store) commitBlob(ctx context.Context, key RepositoryKey, stage blob.Stage, c committing) (Blob, error) {
 	l := linking{digest: c.digest, session: c.session, size: stage.Size()}
-	lost, err := s.lostKey(ctx, c.digest)
+	known, lost, err := s.knownBlob(ctx, c.digest)
 	if err != nil {
 		return Blob{}, err
 	}
-	if lost == "" && c.hashed {
+	if known && c.hashed {
 		b, err := s.linkBlob(ctx, key, l)
 		if err == nil {
 			s.dropStage(ctx, stage)
@@ -97,20 +97,22 @@ func (s *Store) verifyObject(ctx context.Context, object string, digest oci.Dige
 	return nil
 }
 
-// lostKey returns the key of a blob whose row is there but whose bytes are not, so that new ones can take their place.
-func (s *Store) lostKey(ctx context.Context, digest oci.Digest) (string, error) {
+// knownBlob reports whether a blob is here, row and bytes. Of one whose row is here but whose bytes are not it returns the key, so
+// that new ones can take their place. It is a look without a lock, which spares a new blob's commit a transaction in vain.
+func (s *Store) knownBlob(ctx context.Context, digest oci.Digest) (known bool, lost string, err error) {
 	row, err := s.db.Read().GetBlob(ctx, oci.DigestBytes(digest))
 	if errors.Is(err, sql.ErrNoRows) {
-		return "", nil
+		return false, "", nil
 	}
 	if err != nil {
-		return "", err
+		return false, "", err
 	}
-	if _, err = s.blobs.Stat(ctx, row.StorageKey); errors.Is(err, blob.ErrNotFound) {
+	_, err = s.blobs.Stat(ctx, row.StorageKey)
+	if errors.Is(err, blob.ErrNotFound) {
 		s.log.Warn("the bytes of a blob were lost; new ones take their place", "digest", digest, "key", row.StorageKey)
-		return row.StorageKey, nil
+		return false, row.StorageKey, nil
 	}
-	return "", err
+	return err == nil, "", err
 }
 
 // linkObject links new bytes. An error must leave the object alone: the transaction may have been committed although nobody
@@ -172,7 +174,14 @@ func (s *Store) linkInTx(ctx context.Context, c *change, l linking) (Blob, error
 	if err := s.describeImages(ctx, c, digest, l.info); err != nil {
 		return b, err
 	}
-	err = c.LinkBlob(ctx, query.LinkBlobParams{RepositoryID: c.repository.ID, Digest: digest, CreatedAt: micros(c.now)})
+	link := query.LinkBlobParams{RepositoryID: c.repository.ID, Digest: digest, CreatedAt: micros(c.now)}
+	if !c.hosted() {
+		link.CachedIn = c.repository.GroupID
+		if err := c.countCached(ctx, digest, row.Size); err != nil {
+			return Blob{}, err
+		}
+	}
+	err = c.LinkBlob(ctx, link)
 	if err != nil {
 		return Blob{}, err
 	}

@@ -13,6 +13,9 @@ import (
 	"github.com/weir-registry/weir/internal/store/meta/query"
 )
 
+// listReferrers is the kind of a List that has a subject.
+const listReferrers = "referrers"
+
 // maxPage bounds what one list query returns, whatever a caller asks for.
 const maxPage = 10_000
 
@@ -45,6 +48,9 @@ func (s *Store) PutList(ctx context.Context, l List) error {
 		old, err := c.GetList(ctx, query.GetListParams{RepositoryID: c.repository.ID, Kind: l.Kind, Subject: subject})
 		if err != nil && !errors.Is(err, sql.ErrNoRows) {
 			return err
+		}
+		if l.Subject != "" && err != nil {
+			c.review(CandidateManifest, subject, c.now.Add(s.grace)) // it may never come
 		}
 		if l.Subject != "" && (err != nil || !bytes.Equal(old.Payload, l.Payload)) {
 			if err := c.admitListed(ctx, subject, l.Referrers); err != nil {

@@ -60,7 +60,7 @@ func (s *Store) DropLost(ctx context.Context, b Blob) error {
 		if unlinked > 0 {
 			continue
 		}
-		if _, collected, err := s.ReviewBlob(ctx, b.Digest); err != nil || collected {
+		if collected, err := s.Review(ctx, []Candidate{{Kind: CandidateBlob, Digest: b.Digest}}); err != nil || collected.N > 0 {
 			return err
 		}
 		if current, err := s.IsCurrent(ctx, b); err != nil || !current { // else somebody has linked it meanwhile

@@ -1,10 +1,12 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/weir-registry/weir/internal/oci"
@@ -12,25 +14,72 @@ import (
 	"github.com/weir-registry/weir/internal/store/meta/query"
 )
 
-// review is the frame of a decision about something in a repository. It forgets the candidate under the repository's lock and
-// before the decision: whoever may orphan the thing again writes a new candidate after this transaction.
-func (s *Store) review(ctx context.Context, kind CandidateKind, repository int64, digest oci.Digest,
-	decide func(ctx context.Context, c *change, digest []byte) error,
-) error {
-	d := oci.DigestBytes(digest)
-	return s.change(ctx, repository, func(ctx context.Context, c *change) error {
-		_, err := c.DeleteCandidate(ctx, query.DeleteCandidateParams{Kind: string(kind), RepositoryID: repository, Digest: d})
-		if err != nil {
-			return fmt.Errorf("forget the candidate: %w", err)
+// review is the frame of decisions about things in a repository, one transaction for all. It forgets the candidates under the
+// repository's lock and before it decides: whoever may orphan a thing again writes a new candidate after this transaction.
+func (s *Store) review(ctx context.Context, batch []Candidate,
+	decide func(ctx context.Context, c *change, digest []byte) (collected bool, err error),
+) (collected int, err error) {
+	kind, repository, digests := string(batch[0].Kind), batch[0].Repository, digestsOf(batch)
+	err = s.change(ctx, repository, func(ctx context.Context, c *change) error {
+		if err := c.DeleteCandidates(ctx, kind, repository, digests); err != nil {
+			return fmt.Errorf("forget the candidates: %w", err)
 		}
-		return decide(ctx, c, d)
+		collected = 0
+		for _, digest := range digests {
+			gone, err := decide(ctx, c, digest)
+			if err != nil {
+				return fmt.Errorf("decide on %s: %w", candidateDigest(digest), err)
+			}
+			if gone {
+				collected++
+			}
+		}
+		return nil
 	})
+	if errors.Is(err, errNoRepository) {
+		err = s.db.Write(ctx, func(ctx context.Context, tx *meta.Tx) error {
+			return tx.DeleteCandidates(ctx, kind, repository, digests)
+		})
+	}
+	return collected, err
+}
+
+func digestsOf(batch []Candidate) [][]byte {
+	digests := make([][]byte, len(batch))
+	for i, candidate := range batch {
+		digests[i] = optionalDigest(candidate.Digest)
+	}
+	slices.SortFunc(digests, bytes.Compare)
+	return digests
+}
+
+func (s *Store) reviewManifests(ctx context.Context, batch []Candidate) (collected int, err error) {
+	pulled := make(map[string]time.Time, len(batch))
+	for _, candidate := range batch {
+		at, err := s.lastPulled(ctx, candidate.Repository, candidate.Digest)
+		if err != nil {
+			return 0, err
+		}
+		pulled[string(oci.DigestBytes(candidate.Digest))] = at
+	}
+	var gone []oci.Digest
+	collected, err = s.review(ctx, batch, func(ctx context.Context, c *change, digest []byte) (bool, error) {
+		removed, err := s.reviewManifest(ctx, c, digest, pulled[string(digest)])
+		if removed {
+			gone = append(gone, oci.Digest(digestText(digest)))
+		}
+		return removed, err
+	})
+	if err == nil && len(gone) > 0 { // one too many, of an attempt that was undone, does no harm
+		s.forgetPulls(ctx, batch[0].Repository, gone...)
+	}
+	return collected, err
 }
 
 func (s *Store) reviewManifest(ctx context.Context, c *change, digest []byte, pulled time.Time) (collected bool, err error) {
 	row, err := c.StatManifest(ctx, query.StatManifestParams{RepositoryID: c.repository.ID, Digest: digest})
 	if errors.Is(err, sql.ErrNoRows) {
-		return false, c.forgetAdmissions(ctx, digest) // its bytes never came, or were evicted
+		return false, s.reviewAbsent(ctx, c, digest)
 	}
 	if err != nil {
 		return false, err
@@ -57,6 +106,24 @@ func (s *Store) reviewManifest(ctx context.Context, c *change, digest []byte, pu
 		return false, err
 	}
 	return true, c.forgetAdmissions(ctx, digest)
+}
+
+// reviewAbsent forgets what is remembered of a manifest that is not here, whose bytes never came or were evicted: how it was
+// admitted, and who refers to it unless an upstream was asked lately.
+func (s *Store) reviewAbsent(ctx context.Context, c *change, digest []byte) error {
+	list, err := c.GetList(ctx, query.GetListParams{RepositoryID: c.repository.ID, Kind: listReferrers, Subject: digest})
+	switch due := fromMicros(list.CheckedAt).Add(s.grace); {
+	case errors.Is(err, sql.ErrNoRows):
+	case err != nil:
+		return err
+	case due.After(c.now):
+		c.review(CandidateManifest, digest, due)
+	default:
+		if err := c.forgetReferrers(ctx, digest); err != nil {
+			return err
+		}
+	}
+	return c.forgetAdmissions(ctx, digest)
 }
 
 // manifestIsHeld reports whether something in the repository needs the manifest, or people may: a hosted one without a
@@ -99,24 +166,34 @@ func (s *Store) reviewLink(ctx context.Context, c *change, digest []byte) (colle
 	return c.unlink(ctx, digest, c.now)
 }
 
-// reviewBlob locks the blob's row first, as those do who link it: whoever comes later finds it gone.
-func (s *Store) reviewBlob(ctx context.Context, tx *meta.Tx, digest []byte) (key string, collected bool, err error) {
-	row, lockErr := tx.LockBlob(ctx, digest)
-	if lockErr != nil && !errors.Is(lockErr, sql.ErrNoRows) {
-		return "", false, lockErr
-	}
-	if _, err := tx.DeleteCandidate(ctx, query.DeleteCandidateParams{Kind: string(CandidateBlob), Digest: digest}); err != nil {
-		return "", false, err
-	}
-	linked, err := tx.BlobIsLinked(ctx, digest)
-	if err != nil || linked || lockErr != nil {
-		return "", false, err
-	}
-	if _, err := tx.DeleteBlob(ctx, digest); err != nil {
-		return "", false, err
-	}
-	err = tx.InsertDoomedKey(ctx, query.InsertDoomedKeyParams{StorageKey: row.StorageKey, CreatedAt: micros(s.now())})
-	return row.StorageKey, err == nil, err
+// reviewBlobs locks the blobs' rows first, as those do who link them: whoever comes later finds them gone.
+func (s *Store) reviewBlobs(ctx context.Context, batch []Candidate) (keys []string, err error) {
+	digests := digestsOf(batch)
+	err = s.db.Write(ctx, func(ctx context.Context, tx *meta.Tx) error {
+		if _, err := tx.LockBlobs(ctx, digests); err != nil {
+			return fmt.Errorf("lock the blobs: %w", err)
+		}
+		if err := tx.DeleteCandidates(ctx, string(CandidateBlob), 0, digests); err != nil {
+			return fmt.Errorf("forget the candidates: %w", err)
+		}
+		gone, err := tx.DeleteUnlinkedBlobs(ctx, digests)
+		if err != nil {
+			return err
+		}
+		keys = nil
+		for _, row := range gone {
+			keys = append(keys, row.StorageKey)
+		}
+		slices.Sort(keys)
+		for _, key := range keys {
+			err := tx.InsertDoomedKey(ctx, query.InsertDoomedKeyParams{StorageKey: key, CreatedAt: micros(s.now())})
+			if err != nil {
+				return fmt.Errorf("doom %s: %w", key, err)
+			}
+		}
+		return nil
+	})
+	return keys, err
 }
 
 // lastPulled is when a manifest was last pulled; the zero time when nobody knows of a pull.

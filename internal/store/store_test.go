@@ -55,13 +55,14 @@ func useMemoryFolder(t *testing.T) {
 	}
 }
 
-// addGroups adds the groups of the repositories above.
+// addGroups adds the groups of the repositories above, and the upstream.
 func addGroups(t testing.TB, db *meta.DB) {
 	t.Helper()
 	ok(t, db.Write(t.Context(), func(ctx context.Context, tx *meta.Tx) error {
 		return errors.Join(
 			tx.InsertGroup(ctx, query.InsertGroupParams{ID: 1, Name: "acme", Enabled: true}),
-			tx.InsertGroup(ctx, query.InsertGroupParams{ID: 2, Name: "other", Enabled: true}))
+			tx.InsertGroup(ctx, query.InsertGroupParams{ID: 2, Name: "other", Enabled: true}),
+			tx.InsertUpstream(ctx, query.InsertUpstreamParams{ID: 7, GroupID: 1, Name: "hub", Epoch: 1}))
 	}))
 }
 
@@ -204,7 +205,7 @@ func sweep(ctx context.Context, s *Store, at time.Time) (int, error) {
 		return 0, err
 	}
 	for _, c := range candidates {
-		if err := review(ctx, s, c); err != nil {
+		if _, err := s.Review(ctx, []Candidate{c}); err != nil {
 			return 0, err
 		}
 	}
@@ -221,18 +222,6 @@ func sweep(ctx context.Context, s *Store, at time.Time) (int, error) {
 		}
 	}
 	return len(candidates) + len(doomed), nil
-}
-
-func review(ctx context.Context, s *Store, c Candidate) (err error) {
-	switch c.Kind {
-	case CandidateManifest:
-		_, err = s.ReviewManifest(ctx, c.Repository, c.Digest)
-	case CandidateLink:
-		_, err = s.ReviewLink(ctx, c.Repository, c.Digest)
-	case CandidateBlob:
-		_, _, err = s.ReviewBlob(ctx, c.Digest)
-	}
-	return err
 }
 
 // sound fails the test unless every promise about rows and bytes holds. garbage says whether objects that no row names are

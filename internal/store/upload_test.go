@@ -2,7 +2,7 @@ package store
 
 import (
 	"bytes"
-	"errors"
+	"context"
 	"io"
 	"strings"
 	"testing"
@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/weir-registry/weir/internal/oci"
+	"github.com/weir-registry/weir/internal/store/blob"
 )
 
 func TestUploadSurvivesTheProcess(t *testing.T) {
@@ -26,6 +27,11 @@ func TestUploadSurvivesTheProcess(t *testing.T) {
 		if u.Size() != 10 {
 			t.Errorf("size %d after a cut request, want 10", u.Size())
 		}
+		ok(t, u.Close())
+		u, err = s.ResumeUpload(ctx, acme, u.ID())
+		ok(t, err)
+		ok(t, u.Append(ctx, -1, strings.NewReader("never acknowledged")))
+		ok(t, u.stage.Close())
 		// The process ends here without Close: another one, with nothing but rows and bytes, goes on.
 		later := open(t, s.db, s.blobs, Options{})
 		_, err = later.ResumeUpload(ctx, other, u.ID())
@@ -102,10 +108,12 @@ func TestUploadsExpire(t *testing.T) {
 		ctx := t.Context()
 		left, err := s.StartUpload(ctx, acme)
 		ok(t, err)
+		ok(t, left.Append(ctx, -1, strings.NewReader("x")))
+		stage := left.stage.ID()
 		ok(t, left.Close())
 		held, err := s.StartUpload(ctx, acme)
 		ok(t, err)
-		owned, err := s.HasStage(ctx, left.stage.ID())
+		owned, err := s.HasStage(ctx, stage)
 		if !owned || err != nil {
 			t.Errorf("the stage is nobody's: %v", err)
 		}
@@ -120,20 +128,142 @@ func TestUploadsExpire(t *testing.T) {
 	})
 }
 
-// TestUploadTakenOver has two replicas, which share no memory, on one session.
-func TestUploadTakenOver(t *testing.T) {
+// TestUploadAtTwoReplicas has two processes, which share no memory, on one session: whatever they do, the bytes of a request that was
+// acknowledged are those that are committed.
+func TestUploadAtTwoReplicas(t *testing.T) {
+	run(t, Options{}, func(t *testing.T, s *Store) {
+		ctx, there := t.Context(), open(t, s.db, s.blobs, Options{})
+		u, err := s.StartUpload(ctx, acme)
+		ok(t, err)
+		ok(t, u.Append(ctx, -1, strings.NewReader("one ")))
+		ok(t, u.Close())
+
+		here, err := s.ResumeUpload(ctx, acme, u.ID())
+		ok(t, err)
+		ok(t, here.Append(ctx, -1, strings.NewReader("lost")))
+		other, err := there.ResumeUpload(ctx, acme, u.ID())
+		winner := here
+		if err == nil { // the blob store let the second take it over
+			ok(t, other.Append(ctx, -1, strings.NewReader("two")))
+			want(t, here.Close(), blob.ErrBusy)
+			winner = other
+		} else {
+			want(t, err, ErrBusy)
+		}
+		size := winner.Size()
+		ok(t, winner.Close())
+		last, err := there.ResumeUpload(ctx, acme, u.ID())
+		ok(t, err)
+		if last.Size() != size {
+			t.Fatalf("%d bytes, %d were acknowledged", last.Size(), size)
+		}
+		content := map[int64]string{7: "one two", 8: "one lost"}[size]
+		_, err = last.Commit(ctx, digestOf([]byte(content)))
+		ok(t, err)
+		sound(t, s, false)
+	})
+}
+
+// TestUploadBegunAtTwoReplicas: a session that nothing was sent to may begin at two places, and goes on at one of them.
+func TestUploadBegunAtTwoReplicas(t *testing.T) {
+	run(t, Options{}, func(t *testing.T, s *Store) {
+		ctx, there := t.Context(), open(t, s.db, s.blobs, Options{})
+		u, err := s.StartUpload(ctx, acme)
+		ok(t, err)
+		other, err := there.ResumeUpload(ctx, acme, u.ID())
+		ok(t, err)
+		ok(t, u.Append(ctx, -1, strings.NewReader("here")))
+		ok(t, other.Append(ctx, -1, strings.NewReader("there")))
+		ok(t, other.Close())
+		want(t, u.Close(), ErrBusy)
+		u, err = s.ResumeUpload(ctx, acme, u.ID())
+		ok(t, err)
+		_, err = u.Commit(ctx, digestOf([]byte("there")))
+		ok(t, err)
+		_, err = there.ResumeUpload(ctx, acme, u.ID())
+		ok(t, err) // it knows nothing of the end, and takes it for a session that nothing was sent to
+		for range s.blobs.Stages(ctx) {
+			t.Error("a stage is left")
+		}
+	})
+}
+
+// TestUploadResumedWithAnOldRow lets another replica save between the first look at a row and taking the stage.
+func TestUploadResumedWithAnOldRow(t *testing.T) {
 	run(t, Options{}, func(t *testing.T, s *Store) {
 		ctx := t.Context()
-		a, err := s.StartUpload(ctx, acme)
+		u, err := s.StartUpload(ctx, acme)
 		ok(t, err)
-		ok(t, a.Append(ctx, -1, strings.NewReader("one")))
-		b, err := open(t, s.db, s.blobs, Options{}).ResumeUpload(ctx, acme, a.ID())
-		ok(t, err)
-		ok(t, b.Append(ctx, -1, strings.NewReader("two")))
-		err = a.Append(ctx, -1, strings.NewReader("three"))
-		if !errors.Is(err, ErrBusy) {
-			t.Errorf("the first replica acknowledged bytes of a session it has lost: %v", err)
+		ok(t, u.Append(ctx, -1, strings.NewReader("one ")))
+		ok(t, u.Close())
+		late := &lateStages{Store: s.blobs}
+		late.before = func() {
+			u, err := s.ResumeUpload(ctx, acme, u.ID())
+			ok(t, err)
+			ok(t, u.Append(ctx, -1, strings.NewReader("two")))
+			ok(t, u.Close())
 		}
-		ok(t, b.Close())
+		v, err := open(t, s.db, late, Options{}).ResumeUpload(ctx, acme, u.ID())
+		ok(t, err)
+		if v.Size() != 7 {
+			t.Errorf("resumed at %d, want 7", v.Size())
+		}
+		_, err = v.Commit(ctx, digestOf([]byte("one two")))
+		ok(t, err)
+	})
+}
+
+// lateStages does something before it resumes a stage for the first time.
+type lateStages struct {
+	blob.Store
+
+	before func()
+}
+
+func (l *lateStages) ResumeStage(ctx context.Context, id string, state []byte) (blob.Stage, error) {
+	if before := l.before; before != nil {
+		l.before = nil
+		before()
+	}
+	return l.Store.ResumeStage(ctx, id, state)
+}
+
+// TestEmptyUpload: a session that nothing was sent to leaves no trace, and its id is good for its repository alone.
+func TestEmptyUpload(t *testing.T) {
+	now := time.Now()
+	run(t, Options{Now: func() time.Time { return now }}, func(t *testing.T, s *Store) {
+		ctx := t.Context()
+		u, err := s.StartUpload(ctx, acme)
+		ok(t, err)
+		ok(t, u.Close())
+		_, err = s.RepositoryID(ctx, acme)
+		want(t, err, ErrNotFound)
+		_, err = s.ResumeUpload(ctx, other, u.ID())
+		want(t, err, ErrNotFound)
+		for _, id := range []string{"", "x", "-", u.ID() + "0", u.ID()[1:], blob.NewID() + "-00000000"} {
+			_, err = s.ResumeUpload(ctx, acme, id)
+			want(t, err, ErrNotFound)
+		}
+		later := open(t, s.db, s.blobs, Options{})
+		v, err := later.ResumeUpload(ctx, acme, u.ID())
+		ok(t, err)
+		_, err = v.Commit(ctx, digestOf([]byte("what was sent elsewhere")))
+		want(t, err, ErrNotFound)
+		v, err = s.ResumeUpload(ctx, acme, u.ID())
+		ok(t, err)
+		ok(t, v.Cancel(ctx))
+		_, err = s.ResumeUpload(ctx, acme, u.ID())
+		want(t, err, ErrNotFound)
+		empty, err := s.StartUpload(ctx, acme)
+		ok(t, err)
+		_, err = empty.Commit(ctx, digestOf(nil))
+		ok(t, err)
+		old, err := s.StartUpload(ctx, acme)
+		ok(t, err)
+		ok(t, old.Close())
+		now = now.Add(emptySessionAge + time.Minute)
+		_, err = s.ResumeUpload(ctx, acme, old.ID())
+		want(t, err, ErrNotFound)
+		now = now.Add(-emptySessionAge)
 	})
 }

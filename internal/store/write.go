@@ -179,6 +179,15 @@ func (s *Store) insertManifest(ctx context.Context, c *change, rows manifestCont
 	if err != nil || n == 0 {
 		return false, err
 	}
+	if err := c.firstManifest(ctx); err != nil {
+		return false, err
+	}
+	if !c.hosted() {
+		used := query.InsertCachedManifestParams{RepositoryID: m.RepositoryID, Digest: m.Digest, UsedAt: m.CreatedAt}
+		if err := c.InsertCachedManifest(ctx, used); err != nil {
+			return false, fmt.Errorf("put it into the order of eviction: %w", err)
+		}
+	}
 	for _, r := range rows.references {
 		r.RepositoryID = c.repository.ID
 		if err := c.InsertReference(ctx, r); err != nil {
@@ -202,16 +211,21 @@ func (c *change) checkReferences(ctx context.Context, parent []byte, sparse bool
 			return fmt.Errorf("check its children: %w", err)
 		}
 	}
-	for _, b := range blobs {
-		missing.Blobs = append(missing.Blobs, oci.Digest(digestText(b)))
-	}
-	for _, b := range manifests {
-		missing.Manifests = append(missing.Manifests, oci.Digest(digestText(b)))
-	}
+	missing.Blobs, missing.Manifests = digestSet(blobs), digestSet(manifests)
 	if len(missing.Blobs)+len(missing.Manifests) > 0 {
 		return &missing
 	}
 	return nil
+}
+
+// digestSet is each digest once, in order.
+func digestSet(columns [][]byte) []oci.Digest {
+	var set []oci.Digest
+	for _, column := range columns {
+		set = append(set, oci.Digest(digestText(column)))
+	}
+	slices.Sort(set)
+	return slices.Compact(set)
 }
 
 // moveTag points a tag to a manifest that this transaction holds. Setting it to where it points already only confirms it. What an

@@ -45,6 +45,18 @@ func ValidID(s string) bool {
 	return true
 }
 
+// IDTime is when NewID made id.
+func IDTime(id string) (time.Time, error) {
+	if !ValidID(id) {
+		return time.Time{}, fmt.Errorf("%q is not an id of the blob store", id)
+	}
+	b, err := idEncoding.DecodeString(strings.ToUpper(id))
+	if err != nil {
+		return time.Time{}, fmt.Errorf("%q is not an id of the blob store: %w", id, err)
+	}
+	return time.UnixMilli(int64(binary.BigEndian.Uint64(b) >> 16)), nil
+}
+
 // NewKey returns a key for a new object of the digest.
 func NewKey(digest oci.Digest) (string, error) {
 	if _, err := oci.ParseDigest(string(digest)); err != nil {
@@ -64,11 +76,11 @@ func ParseKey(key string) (oci.Digest, time.Time, error) {
 	if err != nil || folder != hex[:2] || !ValidID(generation) {
 		return "", time.Time{}, fmt.Errorf("%q is not a key of the blob store", key)
 	}
-	id, err := idEncoding.DecodeString(strings.ToUpper(generation))
+	made, err := IDTime(generation)
 	if err != nil {
 		return "", time.Time{}, fmt.Errorf("%q is not a key of the blob store", key)
 	}
-	return digest, time.UnixMilli(int64(binary.BigEndian.Uint64(id) >> 16)), nil
+	return digest, made, nil
 }
 
 // CheckRange returns the length of the range [offset, offset+length) within size bytes, where length -1 is "to the end";

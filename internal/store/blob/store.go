@@ -22,6 +22,7 @@ var (
 	ErrOffset   = errors.New("not at the stage's end") // Stage.Append
 	ErrRange    = errors.New("not within the object")  // Open
 	ErrFull     = errors.New("no space left")          // Stage, Append, Save, Commit: the device or bucket is full
+	ErrBusy     = errors.New("in other hands")         // ResumeStage, Stage.Append, Save, Commit
 )
 
 // Store keeps objects. All methods are safe for concurrent use.
@@ -30,8 +31,12 @@ type Store interface {
 	Stage(ctx context.Context) (Stage, error)
 
 	// ResumeStage continues a stage from its id and the state last saved or the one before it (the caller may have died
-	// between Save and keeping its result), possibly on another replica. Bytes after the state's size, written by a request that died, are dropped. ErrNotFound when the stage is gone, or when a crash of the
-	// machine has taken bytes that were never saved with it.
+	// between Save and keeping its result), possibly on another replica. Bytes after the state's size, written by a request that
+	// died, do not count and are written over. ErrNotFound when the stage is gone, or when a crash of the machine has taken
+	// bytes that were never saved with it.
+	//
+	// One at a time has a stage: either ResumeStage returns ErrBusy until the one that has it closes it or its process dies, or
+	// whoever had it before gets ErrBusy from then on. A caller whose state may be outdated must look again once it has the stage.
 	ResumeStage(ctx context.Context, id string, state []byte) (Stage, error)
 
 	// Open returns the bytes [offset, offset+length) of an object; length -1 is "to the end". ErrNotFound; ErrRange when

@@ -30,6 +30,7 @@ const (
 	pollEvery     = 500 * time.Millisecond
 	trimEvery     = 10 * time.Minute
 	feedRetention = time.Hour // changes older than this are trimmed; a replica silent for half of it gets ChangeAll
+	trimBatch     = 1000      // rows of one transaction: other writers get their turn in between
 )
 
 // feed is this replica's side of the changes table.
@@ -158,8 +159,15 @@ func (f *feed) withoutOwn(changes []Change) []Change {
 }
 
 func (f *feed) trim(ctx context.Context, e engine) error {
-	return e.write(ctx, func(ctx context.Context, q *query.Queries, _ query.DBTX) error {
-		_, err := q.TrimChanges(ctx, micros(time.Now().Add(-feedRetention)))
-		return err
-	})
+	before := micros(time.Now().Add(-feedRetention))
+	for {
+		var n int64
+		err := e.write(ctx, func(ctx context.Context, q *query.Queries, _ query.DBTX) (err error) {
+			n, err = q.TrimChanges(ctx, query.TrimChangesParams{At: before, Limit: trimBatch})
+			return err
+		})
+		if err != nil || n < trimBatch {
+			return err
+		}
+	}
 }

@@ -41,3 +41,8 @@ func (s *idSource) latest() time.Time {
 	defer s.mu.Unlock()
 	return time.UnixMilli(s.last>>sequenceBits + 1 + idEpoch)
 }
+
+// FirstID is less than every id made at or after a time, but for a clock that was set back.
+func FirstID(at time.Time) int64 {
+	return max(0, at.UnixMilli()-idEpoch) << (replicaBits + sequenceBits)
+}

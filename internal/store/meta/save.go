@@ -43,7 +43,8 @@ func (tx *Tx) SaveGroup(ctx context.Context, g *Group) error {
 	return tx.touch(ctx, g.ID, "group")
 }
 
-// DeleteGroup deletes an empty group: ErrInUse while it has definitions or repositories, cached ones included.
+// DeleteGroup deletes a group with its grants and empty repositories: ErrInUse while it has definitions, or repositories that hold
+// anything. What its upstreams had cached is collected once they are gone.
 func (tx *Tx) DeleteGroup(ctx context.Context, id int64) error {
 	name, err := tx.groupName(ctx, id)
 	if err != nil {
@@ -56,12 +57,19 @@ func (tx *Tx) DeleteGroup(ctx context.Context, id int64) error {
 	if n := len(g.Credentials) + len(g.Upstreams) + len(g.Registries) + len(g.HostedPrefixes) + len(g.HostBindings); n > 0 {
 		return fmt.Errorf("delete group %s: %w: it has %d definitions", name, ErrInUse, n)
 	}
-	n, err := tx.CountGroupContent(ctx, id)
+	content, err := tx.GroupHasContent(ctx, id)
+	if err == nil && content {
+		err = fmt.Errorf("%w: its repositories hold content, or had some until a moment ago", ErrInUse)
+	}
+	for _, remove := range []func(context.Context, int64) error{
+		tx.DeleteGroupCandidates, tx.DeleteGroupAdmissions, tx.DeleteGroupHistory, tx.DeleteGroupRepositories, tx.DeleteGroupGrants,
+	} {
+		if err == nil {
+			err = remove(ctx, id)
+		}
+	}
 	if err != nil {
 		return fmt.Errorf("delete group %s: %w", name, err)
-	}
-	if n > 0 {
-		return fmt.Errorf("delete group %s: %w: it has %d repositories", name, ErrInUse, n)
 	}
 	if err := updated(tx.Queries.DeleteGroup(ctx, id)); err != nil {
 		return fmt.Errorf("delete group %s: %w", name, err)
@@ -135,6 +143,11 @@ func (tx *Tx) SaveUpstream(ctx context.Context, group int64, u *Upstream) error 
 	if u.Epoch == 0 {
 		u.Epoch = tx.ID()
 	}
+	if u.ID != 0 {
+		if err := tx.outdate(ctx, group, u.ID, u.Epoch); err != nil {
+			return fmt.Errorf("save upstream %s: %w", u.Name, err)
+		}
+	}
 	if u.ID == 0 {
 		u.ID = tx.ID()
 		err = tx.InsertUpstream(ctx, query.InsertUpstreamParams{
@@ -177,6 +190,13 @@ func (tx *Tx) insertRules(ctx context.Context, owner query.InsertRuleParams, rul
 	return nil
 }
 
+// outdate has the collector look at what is cached of an upstream from other epochs than this one.
+func (tx *Tx) outdate(ctx context.Context, group, upstream, epoch int64) error {
+	return tx.PutOutdatedCandidates(ctx, query.PutOutdatedCandidatesParams{
+		Digest: []byte{}, ReviewAfter: micros(time.Now()), GroupID: group, UpstreamID: upstream, Epoch: epoch,
+	})
+}
+
 // DeleteUpstream deletes an upstream that no registry has as a member. Its cached content is no longer served, and collected.
 func (tx *Tx) DeleteUpstream(ctx context.Context, group, id int64) error {
 	n, err := tx.CountUpstreamUse(ctx, id)
@@ -185,6 +205,9 @@ func (tx *Tx) DeleteUpstream(ctx context.Context, group, id int64) error {
 	}
 	if err == nil {
 		err = tx.DeleteUpstreamRules(ctx, query.DeleteUpstreamRulesParams{GroupID: group, UpstreamID: id})
+	}
+	if err == nil {
+		err = tx.outdate(ctx, group, id, 0)
 	}
 	if err == nil {
 		err = updated(tx.Queries.DeleteUpstream(ctx, query.DeleteUpstreamParams{ID: id, GroupID: group}))

@@ -2,6 +2,8 @@ package meta_test
 
 import (
 	"maps"
+	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -53,4 +55,21 @@ func columns(t *testing.T, db *meta.DB, statement string) map[string]bool {
 		t.Fatal(len(found), err)
 	}
 	return found
+}
+
+// A bare parameter after LIMIT makes SQLite plan the statement anew at each use. Pages of events and the trimming of old rows can
+// bear that; nothing that a pull or a push waits for can.
+func TestLimitsArePlannedOnce(t *testing.T) {
+	bare := regexp.MustCompile(`(?i)LIMIT\s+[@$:?]`)
+	for _, name := range []string{"access", "content", "definition", "gc", "job", "upload"} {
+		text, err := os.ReadFile("queries/shared/" + name + ".sql")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for n, line := range strings.Split(string(text), "\n") {
+			if bare.MatchString(line) {
+				t.Errorf("%s.sql:%d: write LIMIT CAST(@n AS INTEGER): %s", name, n+1, line)
+			}
+		}
+	}
 }

@@ -179,15 +179,23 @@ func (e *sqliteEngine) close() error {
 	if e.queries != nil {
 		errs = append(errs, e.queries.Close())
 	}
-	if e.writer != nil {
-		errs = append(errs, e.writer.close())
+	if e.readers != nil {
+		errs = append(errs, e.readers.Close())
 	}
-	for _, db := range []*sql.DB{e.readers, e.telemetry} {
-		if db != nil {
-			errs = append(errs, db.Close())
-		}
+	if e.writer != nil {
+		errs = append(errs, e.writer.close(), checkpoint(e.writer.db), e.writer.db.Close())
+	}
+	if e.telemetry != nil {
+		errs = append(errs, checkpoint(e.telemetry), e.telemetry.Close())
 	}
 	return errors.Join(errs...)
+}
+
+// checkpoint brings a file up to date with its log, so that the next start has nothing to recover. SQLite does it by itself only
+// when the last connection closes, and here that one may be able to read alone.
+func checkpoint(db *sql.DB) error {
+	_, err := db.ExecContext(context.Background(), "PRAGMA main.wal_checkpoint(TRUNCATE)")
+	return err
 }
 
 // scanChanges reads and closes rows of (seq, group_id, kind, key).

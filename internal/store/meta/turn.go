@@ -21,7 +21,7 @@ type turn struct {
 	waiting atomic.Int32 // writers that will take the turn after the present one
 
 	mu      sync.Mutex // the turn
-	conn    *sql.Conn
+	conn    *writingConn
 	queries *query.Queries // prepared on conn
 	open    *shared        // the transaction that runs, or nil
 }
@@ -143,10 +143,11 @@ func (t *turn) connect() error {
 	if t.conn != nil {
 		return nil
 	}
-	conn, err := t.db.Conn(context.Background())
+	c, err := t.db.Conn(context.Background())
 	if err != nil {
 		return err
 	}
+	conn := &writingConn{Conn: c, prepared: make(map[string]*sql.Stmt)}
 	queries, err := query.Prepare(context.Background(), conn)
 	if err != nil {
 		return errors.Join(fmt.Errorf("prepare the queries: %w", err), conn.Close())
@@ -168,18 +169,51 @@ func (t *turn) disconnect() {
 }
 
 func (t *turn) exec(statement string) error {
-	_, err := t.conn.ExecContext(context.Background(), statement)
+	stmt, err := t.conn.prepare(context.Background(), statement)
+	if err != nil {
+		return err
+	}
+	_, err = stmt.ExecContext(context.Background())
 	return err
 }
 
+// writingConn is a connection that prepares the few statements which each turn runs, and the locks, once: SQLite would spend more
+// on their text than on them. One goroutine at a time has it.
+type writingConn struct {
+	*sql.Conn
+
+	prepared map[string]*sql.Stmt // closed with the connection
+}
+
+func (c *writingConn) prepare(ctx context.Context, statement string) (*sql.Stmt, error) {
+	if stmt, ok := c.prepared[statement]; ok {
+		return stmt, nil
+	}
+	stmt, err := c.PrepareContext(ctx, statement)
+	if err == nil {
+		c.prepared[statement] = stmt
+	}
+	return stmt, err
+}
+
+// QueryRowContext is for statements whose text never changes.
+func (c *writingConn) QueryRowContext(ctx context.Context, statement string, args ...any) *sql.Row {
+	stmt, err := c.prepare(ctx, statement)
+	if err != nil {
+		return c.Conn.QueryRowContext(ctx, statement, args...) // which tells the error
+	}
+	return stmt.QueryRowContext(ctx, args...)
+}
+
+// close gives the connection back.
 func (t *turn) close() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.conn != nil {
-		_, err := t.conn.ExecContext(context.Background(), "PRAGMA main.optimize")
-		err = errors.Join(err, t.queries.Close(), t.conn.Close())
-		t.conn, t.queries = nil, nil
-		return errors.Join(err, t.db.Close())
+	if t.conn == nil {
+		return nil
 	}
-	return t.db.Close()
+	_, err := t.conn.ExecContext(context.Background(), "PRAGMA main.optimize")
+	err = errors.Join(err, t.queries.Close(), t.conn.Close())
+	t.conn, t.queries = nil, nil
+	return err
 }

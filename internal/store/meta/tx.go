@@ -76,8 +76,8 @@ func (tx *Tx) LockBlob(ctx context.Context, digest []byte) (query.Blob, error) {
 // LockRepository reads and locks a repository's row; sql.ErrNoRows.
 func (tx *Tx) LockRepository(ctx context.Context, id int64) (query.Repository, error) {
 	var r query.Repository
-	err := tx.lock(ctx, "SELECT id, group_id, upstream_id, epoch, format, name, created_at FROM repositories WHERE id = $1", id).
-		Scan(&r.ID, &r.GroupID, &r.UpstreamID, &r.Epoch, &r.Format, &r.Name, &r.CreatedAt)
+	err := tx.lock(ctx, "SELECT id, group_id, upstream_id, epoch, format, name, created_at, first_manifest_at FROM repositories WHERE id = $1", id).
+		Scan(&r.ID, &r.GroupID, &r.UpstreamID, &r.Epoch, &r.Format, &r.Name, &r.CreatedAt, &r.FirstManifestAt)
 	return r, err
 }
 

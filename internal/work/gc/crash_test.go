@@ -45,23 +45,13 @@ func (c *crashing) Postpone(ctx context.Context, candidate store.Candidate, unti
 	return c.step(func() error { return c.Store.Postpone(ctx, candidate, until) })
 }
 
-func (c *crashing) ReviewManifest(ctx context.Context, repository int64, digest oci.Digest) (collected bool, err error) {
-	err = c.step(func() error { collected, err = c.Store.ReviewManifest(ctx, repository, digest); return err })
+func (c *crashing) Review(ctx context.Context, batch []store.Candidate) (collected store.Collected, err error) {
+	err = c.step(func() error { collected, err = c.Store.Review(ctx, batch); return err })
 	return collected, err
 }
 
-func (c *crashing) ReviewLink(ctx context.Context, repository int64, digest oci.Digest) (collected bool, err error) {
-	err = c.step(func() error { collected, err = c.Store.ReviewLink(ctx, repository, digest); return err })
-	return collected, err
-}
-
-func (c *crashing) ReviewBlob(ctx context.Context, digest oci.Digest) (key string, collected bool, err error) {
-	err = c.step(func() error { key, collected, err = c.Store.ReviewBlob(ctx, digest); return err })
-	return key, collected, err
-}
-
-func (c *crashing) ForgetDoomed(ctx context.Context, key string) error {
-	return c.step(func() error { return c.Store.ForgetDoomed(ctx, key) })
+func (c *crashing) ForgetDoomed(ctx context.Context, keys ...string) error {
+	return c.step(func() error { return c.Store.ForgetDoomed(ctx, keys...) })
 }
 
 func (c *crashing) EvictManifest(ctx context.Context, repository int64, digest oci.Digest) error {

@@ -8,23 +8,21 @@ import (
 	"github.com/weir-registry/weir/internal/store"
 )
 
-// Evict removes what is not served any more, brings the cache down to its low watermark if it is above the high one, and
-// frees space if the blob store runs out of it: least recently pulled manifests go first, with what only they need. Hosted
-// content is never touched.
+// evictBatch is how many candidates are looked up at once, and how many go before the next look at the cache's size.
+const evictBatch = 100
+
+// Evict brings the cache down to its low watermark if it is above the high one, and frees space if the blob store runs out of
+// it: least recently pulled manifests go first, with what only they need. Hosted content is never touched.
 func (c *Collector) Evict(ctx context.Context) error {
-	outdated, err := c.evictOutdated(ctx)
-	if err != nil {
-		return err
-	}
 	freed, err := c.evictExcess(ctx)
 	c.o.Metrics.Evicted(freed)
 	if err != nil {
 		return err
 	}
-	if outdated == 0 && freed == 0 {
+	if freed == 0 {
 		return nil
 	}
-	c.o.Log.Info("evicted cached content", "outdated_manifests", outdated, "freed_bytes", freed)
+	c.o.Log.Info("evicted cached content", "freed_bytes", freed)
 	return c.Collect(ctx) // the rows are gone; now the bytes
 }
 
@@ -85,7 +83,7 @@ func (c *Collector) evictTo(ctx context.Context, cached, target int64) (left int
 			return left, err
 		}
 		average := max(1, (cached-left)/evicted)
-		step = min(max(1, (left-target)/average/2), batch)
+		step = min(max(1, (left-target)/average/2), evictBatch)
 	}
 	return left, nil
 }
@@ -93,7 +91,7 @@ func (c *Collector) evictTo(ctx context.Context, cached, target int64) (left int
 // evictSome evicts n manifests, or as many as there are, and returns how many went. One that cannot be evicted is passed over
 // as long as others can.
 func (c *Collector) evictSome(ctx context.Context, n int) (evicted int, err error) {
-	candidates, err := c.store.EvictionCandidates(ctx, batch)
+	candidates, err := c.store.EvictionCandidates(ctx, evictBatch)
 	if err != nil {
 		return 0, fmt.Errorf("list what may be evicted: %w", err)
 	}
@@ -124,27 +122,4 @@ func (c *Collector) evictOne(ctx context.Context, m store.Evictable) error {
 	}
 	c.o.Log.Warn("evict a cached manifest", "repository", m.Repository, "digest", m.Digest, "error", err)
 	return fmt.Errorf("evict manifest %s: %w", m.Digest, err)
-}
-
-// evictOutdated evicts what is not served any more, because its upstream is gone or another one by now.
-func (c *Collector) evictOutdated(ctx context.Context) (evicted int, err error) {
-	for {
-		candidates, err := c.store.EvictionCandidates(ctx, batch)
-		if err != nil {
-			return evicted, fmt.Errorf("list what may be evicted: %w", err)
-		}
-		progress := false
-		for _, m := range candidates {
-			if !m.LastPulled.IsZero() {
-				return evicted, nil // they come after all the outdated ones
-			}
-			if err := c.evictOne(ctx, m); err == nil {
-				evicted++
-				progress = true
-			}
-		}
-		if !progress || ctx.Err() != nil {
-			return evicted, ctx.Err()
-		}
-	}
 }

@@ -96,7 +96,8 @@ func TestOutdatedContentGoesWithoutBudget(t *testing.T) {
 		f.Push(t, worktest.Stale, img, "a")
 		f.Push(t, worktest.Cached, worktest.NewImage("one"), "a")
 		f.Push(t, worktest.Hosted, worktest.NewImage("one"), "a")
-		worktest.Must(t, newCollector(f, gc.Options{}).Evict(t.Context()))
+		f.Clock.Pass(25 * time.Hour)
+		worktest.Must(t, newCollector(f, gc.Options{}).Collect(t.Context()))
 		wantObjects(t, f, "without the old epoch", 2) // one layer, and the config that both images have
 		wantSound(t, f)
 	})

@@ -1,8 +1,8 @@
 // Package gc collects what nothing refers to any more, while the server serves: the job that makes deletes give their space
 // back, and the one that keeps the cache within its bytes.
 //
-// Transactions that may orphan something leave a candidate with it. The collector lets the store decide on each in one short
-// transaction, deletes the bytes whose row that transaction took away, and then forgets them. It may be stopped or killed
+// Transactions that may orphan something leave a candidate with it. The collector lets the store decide on batches of them in
+// short transactions, deletes the bytes whose rows those took away, and then forgets them. It may be stopped or killed
 // anywhere: what was doomed stays written down until its bytes are gone. There is no read-only mode; a push or a fill that
 // needs what is being collected either comes first and keeps it, or comes later and stores it anew.
 package gc
@@ -13,7 +13,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/weir-registry/weir/internal/oci"
@@ -26,25 +28,26 @@ import (
 const (
 	KindCollect = "gc"
 	KindEvict   = "evict"
+	KindTrim    = "trim"
 )
 
 // Content is what the collector needs of *store.Store.
 type Content interface {
 	ClaimCandidates(ctx context.Context, now time.Time, n int) ([]store.Candidate, error)
 	Postpone(ctx context.Context, c store.Candidate, until time.Time) error
-	ReviewManifest(ctx context.Context, repository int64, digest oci.Digest) (collected bool, err error)
-	ReviewLink(ctx context.Context, repository int64, digest oci.Digest) (collected bool, err error)
-	ReviewBlob(ctx context.Context, digest oci.Digest) (key string, collected bool, err error)
+	Review(ctx context.Context, batch []store.Candidate) (store.Collected, error)
 	DoomedKeys(ctx context.Context, n int) ([]store.DoomedKey, error)
-	ForgetDoomed(ctx context.Context, key string) error
+	ForgetDoomed(ctx context.Context, keys ...string) error
 	CachedBytes(ctx context.Context) (int64, error)
 	EvictionCandidates(ctx context.Context, n int) ([]store.Evictable, error)
 	EvictManifest(ctx context.Context, repository int64, digest oci.Digest) error
+	TrimHistory(ctx context.Context, before time.Time) (int64, error)
+	TrimPulls(ctx context.Context) (int64, error)
 }
 
 // Metrics counts what was collected. Calls must not block.
 type Metrics interface {
-	// Collected counts content that went. kind is manifest, link or blob; bytes is what was freed.
+	// Collected counts what went. kind is manifest, link, blob or repository; bytes is what was freed.
 	Collected(kind string, n, bytes int64)
 	// Evicted counts bytes of cached content evicted; Usage sets how many there are, and how many there may be (0 = any).
 	Evicted(bytes int64)
@@ -65,6 +68,9 @@ type Options struct {
 	// what is free or cached is enough. It must be more than what fills leave free (cache.FillOptions.Floor), or neither
 	// would ever go on. Default 512 MiB; negative = none.
 	MinFree int64
+
+	// History is for how long the moves of tags, events, and tokens that have ended are remembered. Default 365 days.
+	History time.Duration
 }
 
 // Collector is the online collector.
@@ -78,6 +84,7 @@ type Collector struct {
 func New(s Content, blobs blob.Store, o Options) *Collector {
 	o.Every = cmp.Or(o.Every, 30*time.Second)
 	o.MinFree = cmp.Or(o.MinFree, 512<<20)
+	o.History = cmp.Or(o.History, 365*24*time.Hour)
 	if o.Metrics == nil {
 		o.Metrics = noMetrics{}
 	}
@@ -98,11 +105,12 @@ func (c *Collector) Handlers() []work.Handler {
 	return []work.Handler{
 		{Kind: KindCollect, Every: c.o.Every, Run: func(ctx context.Context, _ json.RawMessage) error { return c.Collect(ctx) }},
 		{Kind: KindEvict, Every: 2 * c.o.Every, Run: func(ctx context.Context, _ json.RawMessage) error { return c.Evict(ctx) }},
+		{Kind: KindTrim, Every: trimEvery, Run: func(ctx context.Context, _ json.RawMessage) error { return c.Trim(ctx) }},
 	}
 }
 
 const (
-	batch = 100
+	claim = 500 // candidates looked up at once
 
 	// maxReviews bounds one run, so that a fault which leaves candidates due cannot keep the collector turning.
 	maxReviews = 100_000
@@ -111,64 +119,115 @@ const (
 	backoffMax = 6 * time.Hour
 )
 
+// batchSize is how many candidates one transaction decides on: few enough that a push which waits for it hardly notices.
+func batchSize(kind store.CandidateKind) int {
+	switch kind {
+	case store.CandidateBlob, store.CandidateLink:
+		return 100 // a statement for all, or a few for each
+	case store.CandidateManifest:
+		return 25
+	}
+	return 1 // a repository may be a transaction full of work
+}
+
 // Collect deletes the bytes that were doomed earlier and decides on every candidate whose time has come. A candidate or an
 // object that gives an error is put off and does not stop the others; the first such error is returned in the end.
 func (c *Collector) Collect(ctx context.Context) error {
 	failed := c.deleteDoomed(ctx)
-	for range maxReviews / batch {
-		candidates, err := c.store.ClaimCandidates(ctx, c.o.Now(), batch)
+	for range maxReviews / claim {
+		candidates, err := c.store.ClaimCandidates(ctx, c.o.Now(), claim)
 		if err != nil {
 			return fmt.Errorf("claim candidates: %w", err)
 		}
 		if len(candidates) == 0 {
 			break
 		}
-		for _, candidate := range candidates {
-			err := c.review(ctx, candidate)
+		for batch := range batches(candidates) {
+			began := time.Now()
+			err := c.reviewOrPostpone(ctx, batch)
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
-			if err == nil {
-				continue
-			}
 			failed = cmp.Or(failed, err)
-			if err := c.postpone(ctx, candidate, err); err != nil {
-				return err
-			}
+			c.rest(ctx, time.Since(began))
 		}
 	}
 	return failed
 }
 
-// review decides on one candidate.
-func (c *Collector) review(ctx context.Context, candidate store.Candidate) error {
-	var collected bool
-	var key string
-	var err error
-	switch candidate.Kind {
-	case store.CandidateManifest:
-		collected, err = c.store.ReviewManifest(ctx, candidate.Repository, candidate.Digest)
-	case store.CandidateLink:
-		collected, err = c.store.ReviewLink(ctx, candidate.Repository, candidate.Digest)
-	case store.CandidateBlob:
-		key, collected, err = c.store.ReviewBlob(ctx, candidate.Digest)
-	default:
-		err = fmt.Errorf("review %s %s: unknown kind of candidate, written by a newer version?", candidate.Kind, candidate.Digest)
+// batches yields candidates of one kind and repository together, in the order in which the first of each came.
+func batches(candidates []store.Candidate) iter.Seq[[]store.Candidate] {
+	type place struct {
+		kind       store.CandidateKind
+		repository int64
 	}
-	if err != nil || !collected {
+	var order []place
+	at := map[place][]store.Candidate{}
+	for _, candidate := range candidates {
+		p := place{candidate.Kind, candidate.Repository}
+		if at[p] == nil {
+			order = append(order, p)
+		}
+		at[p] = append(at[p], candidate)
+	}
+	return func(yield func([]store.Candidate) bool) {
+		for _, p := range order {
+			for batch := range slices.Chunk(at[p], batchSize(p.kind)) {
+				if !yield(batch) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// restMax bounds a rest after a transaction that waited for others itself.
+const restMax = time.Second
+
+// rest leaves the database to others for as long as the collector has just had it, so that it takes at most half of it.
+func (c *Collector) rest(ctx context.Context, worked time.Duration) {
+	timer := time.NewTimer(min(worked, restMax))
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+}
+
+// reviewOrPostpone decides on a batch. When that fails it decides on each candidate by itself, and puts off those that fail.
+func (c *Collector) reviewOrPostpone(ctx context.Context, batch []store.Candidate) error {
+	err := c.review(ctx, batch)
+	if err == nil || ctx.Err() != nil {
 		return err
 	}
-	if key == "" {
-		c.o.Metrics.Collected(string(candidate.Kind), 1, 0)
+	if len(batch) == 1 {
+		return errors.Join(err, c.postpone(ctx, batch[0], err))
+	}
+	var failed error
+	for i := range batch {
+		failed = cmp.Or(failed, c.reviewOrPostpone(ctx, batch[i:i+1]))
+	}
+	return failed
+}
+
+// review decides on a batch of candidates and deletes the bytes that nobody needs any more.
+func (c *Collector) review(ctx context.Context, batch []store.Candidate) error {
+	collected, err := c.store.Review(ctx, batch)
+	if err != nil {
+		return err
+	}
+	if batch[0].Kind != store.CandidateBlob {
+		c.o.Metrics.Collected(string(batch[0].Kind), int64(collected.N), 0)
 		return nil
 	}
-	if err := c.deleteBytes(ctx, key); err != nil {
-		// The candidate is gone; the key is among the doomed ones, where the next run finds it.
-		c.o.Log.Warn("delete the bytes of a collected blob: the next run tries again", "key", key, "error", err)
+	if _, err := c.deleteBytes(ctx, collected.Keys); err != nil {
+		// The candidates are gone; the keys are among the doomed ones, where the next run finds them.
+		c.o.Log.Warn("delete the bytes of collected blobs: the next run tries again", "error", err)
 	}
 	return nil
 }
 
+// postpone puts off a candidate that cannot be decided on now.
 func (c *Collector) postpone(ctx context.Context, candidate store.Candidate, cause error) error {
 	wait := backoffMax
 	if candidate.Attempts < 20 {
@@ -182,41 +241,51 @@ func (c *Collector) postpone(ctx context.Context, candidate store.Candidate, cau
 	return nil
 }
 
-// deleteDoomed deletes bytes that an earlier run did not come to delete. It goes on while there is progress, and returns the
-// first error.
+// doomedBatch is how many objects are deleted before they are forgotten.
+const doomedBatch = 100
+
+// deleteDoomed deletes the bytes that an earlier run, or one that died, could not delete.
 func (c *Collector) deleteDoomed(ctx context.Context) error {
 	var failed error
 	for {
-		keys, err := c.store.DoomedKeys(ctx, batch)
+		doomed, err := c.store.DoomedKeys(ctx, doomedBatch)
 		if err != nil {
 			return fmt.Errorf("list doomed keys: %w", err)
 		}
-		progress := false
-		for _, doomed := range keys {
-			if err := c.deleteBytes(ctx, doomed.Key); err != nil {
-				failed = cmp.Or(failed, err)
-				continue
-			}
-			progress = true
+		keys := make([]string, len(doomed))
+		for i, d := range doomed {
+			keys[i] = d.Key
 		}
-		if !progress || ctx.Err() != nil {
+		deleted, err := c.deleteBytes(ctx, keys)
+		failed = cmp.Or(failed, err)
+		if deleted == 0 || ctx.Err() != nil {
 			return cmp.Or(ctx.Err(), failed)
 		}
 	}
 }
 
-// deleteBytes deletes an object whose row is gone, and forgets it only then.
-func (c *Collector) deleteBytes(ctx context.Context, key string) error {
-	info, err := c.blobs.Stat(ctx, key) // for the metrics alone
-	if err != nil && !errors.Is(err, blob.ErrNotFound) {
-		return fmt.Errorf("delete bytes: %w", err)
+// deleteBytes deletes doomed objects and then forgets those that are gone. One that cannot be deleted does not stop the others.
+func (c *Collector) deleteBytes(ctx context.Context, keys []string) (deleted int, err error) {
+	var gone []string
+	var bytes int64
+	for _, key := range keys {
+		info, statErr := c.blobs.Stat(ctx, key) // for the metrics alone
+		if errors.Is(statErr, blob.ErrNotFound) {
+			statErr = nil
+		}
+		if deleteErr := cmp.Or(statErr, c.blobs.Delete(ctx, key)); deleteErr != nil {
+			err = cmp.Or(err, fmt.Errorf("delete bytes: %w", deleteErr))
+			continue
+		}
+		gone = append(gone, key)
+		bytes += info.Size
 	}
-	if err := c.blobs.Delete(ctx, key); err != nil {
-		return fmt.Errorf("delete bytes: %w", err)
+	if len(gone) == 0 {
+		return 0, err
 	}
-	if err := c.store.ForgetDoomed(ctx, key); err != nil {
-		return fmt.Errorf("forget deleted bytes: %w", err)
+	if forgetErr := c.store.ForgetDoomed(ctx, gone...); forgetErr != nil {
+		return 0, cmp.Or(err, fmt.Errorf("forget deleted bytes: %w", forgetErr))
 	}
-	c.o.Metrics.Collected(string(store.CandidateBlob), 1, info.Size)
-	return nil
+	c.o.Metrics.Collected(string(store.CandidateBlob), int64(len(gone)), bytes)
+	return len(gone), err
 }

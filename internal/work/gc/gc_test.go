@@ -84,11 +84,11 @@ type failing struct {
 	postponed []time.Time
 }
 
-func (f *failing) ReviewLink(ctx context.Context, repository int64, digest oci.Digest) (bool, error) {
-	if digest == f.digest {
-		return false, errors.New("no luck")
+func (f *failing) Review(ctx context.Context, batch []store.Candidate) (store.Collected, error) {
+	if slices.ContainsFunc(batch, func(c store.Candidate) bool { return c.Kind == store.CandidateLink && c.Digest == f.digest }) {
+		return store.Collected{}, errors.New("no luck")
 	}
-	return f.Store.ReviewLink(ctx, repository, digest)
+	return f.Store.Review(ctx, batch)
 }
 
 func (f *failing) Postpone(ctx context.Context, c store.Candidate, until time.Time) error {
@@ -177,7 +177,7 @@ func TestHandlers(t *testing.T) {
 				t.Errorf("%s does not recur", h.Kind)
 			}
 		}
-		if !slices.Equal(kinds, []string{gc.KindCollect, gc.KindEvict}) {
+		if !slices.Equal(kinds, []string{gc.KindCollect, gc.KindEvict, gc.KindTrim}) {
 			t.Errorf("kinds %v", kinds)
 		}
 		wantObjects(t, f, "after the jobs ran", 0)

@@ -10,6 +10,7 @@ import (
 	"path"
 	"path/filepath"
 	"sync/atomic"
+	"syscall"
 
 	"github.com/weir-registry/weir/internal/oci"
 	"github.com/weir-registry/weir/internal/store/blob"
@@ -44,6 +45,9 @@ func (s *Store) Stage(ctx context.Context) (blob.Stage, error) {
 		f, err = os.OpenFile(s.stagePath(id), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 		return err
 	})
+	if err == nil {
+		err = lock(f)
+	}
 	if err != nil {
 		return nil, translate("make stage", id, err)
 	}
@@ -66,7 +70,11 @@ func (s *Store) ResumeStage(ctx context.Context, id string, state []byte) (blob.
 	if err != nil {
 		return nil, translate("resume stage", id, err)
 	}
-	if err := truncate(f, saved.Size); err != nil {
+	err = lock(f)
+	if err == nil {
+		err = holds(f, saved.Size)
+	}
+	if err != nil {
 		_ = f.Close()
 		return nil, translate("resume stage", id, err)
 	}
@@ -75,16 +83,29 @@ func (s *Store) ResumeStage(ctx context.Context, id string, state []byte) (blob.
 	return st, nil
 }
 
-func truncate(f *os.File, size int64) error {
-	info, err := f.Stat()
-	if err != nil {
-		return err
+// lock makes the file ours until it is closed or the process dies; blob.ErrBusy while another one has it. A filesystem without
+// locks is taken as it is: only one server can use it then.
+func lock(f *os.File) error {
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); errors.Is(err, syscall.EWOULDBLOCK) { //nolint:gosec // a descriptor
+		return blob.ErrBusy
 	}
-	if info.Size() < size {
+	return nil
+}
+
+// holds returns blob.ErrNotFound when the file has lost some of its first size bytes.
+func holds(f *os.File, size int64) error {
+	info, err := f.Stat()
+	if err == nil && info.Size() < size {
 		return fmt.Errorf("%d bytes of %d are left: %w", info.Size(), size, blob.ErrNotFound)
 	}
-	if info.Size() == size {
-		return nil
+	return err
+}
+
+// cut drops what lies behind the first size bytes: a piece that was written in part, by this process or a dead one.
+func cut(f *os.File, size int64) error {
+	info, err := f.Stat()
+	if err != nil || info.Size() == size {
+		return err
 	}
 	return f.Truncate(size)
 }
@@ -185,7 +206,7 @@ func (st *stage) Commit(ctx context.Context, digest oci.Digest) (string, error) 
 }
 
 func (st *stage) commit(key string) error {
-	if err := truncate(st.file, st.Size()); err != nil { // a piece that was written in part, by this process or a dead one
+	if err := cut(st.file, st.Size()); err != nil {
 		return translate("commit stage", st.id, err)
 	}
 	folder := filepath.Join(st.store.root, filepath.FromSlash(path.Dir(key)))

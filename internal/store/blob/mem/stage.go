@@ -20,6 +20,7 @@ type multipart struct {
 	parts    [][]byte
 	tails    []savedTail
 	modified time.Time
+	holder   *stage // the last to take it; others can do nothing
 }
 
 type savedTail struct {
@@ -74,9 +75,9 @@ func (s *Store) Stage(ctx context.Context) (blob.Stage, error) {
 	if err := s.begin(ctx, "stage"); err != nil {
 		return nil, err
 	}
-	id := blob.NewID()
-	s.stages[id] = &multipart{modified: s.options.Now()}
-	return &stage{store: s, id: id}, nil
+	st := &stage{store: s, id: blob.NewID()}
+	s.stages[st.id] = &multipart{modified: s.options.Now(), holder: st}
+	return st, nil
 }
 
 // ResumeStage implements blob.Store.
@@ -98,13 +99,11 @@ func (s *Store) ResumeStage(ctx context.Context, id string, state []byte) (blob.
 	if saved.Parts > len(m.parts) || saved.Tail != len(tail) {
 		return nil, fmt.Errorf("resume stage %s: parts are missing: %w", id, blob.ErrNotFound)
 	}
-	before := m.size()
-	m.parts = m.parts[:saved.Parts]
-	s.used += m.size() - before
-	return &stage{
+	m.holder = &stage{
 		store: s, id: id, parts: saved.Parts, tail: slices.Clone(tail), saves: saved.Name + 1,
 		size: int64(saved.Parts)*int64(s.options.PartSize) + int64(saved.Tail),
-	}, nil
+	}
+	return m.holder, nil
 }
 
 func (st *stage) ID() string  { return st.id }
@@ -168,6 +167,9 @@ func (st *stage) send(ctx context.Context, operation string, change func(*multip
 	m := s.stages[st.id]
 	if m == nil {
 		return fmt.Errorf("stage %s: %w", st.id, blob.ErrNotFound)
+	}
+	if m.holder != st {
+		return fmt.Errorf("stage %s: %w", st.id, blob.ErrBusy)
 	}
 	before := m.size()
 	if limit := s.options.Capacity; limit > 0 && s.used+st.size-before > limit {

@@ -219,6 +219,15 @@ func (q *Queries) DeleteGrant(ctx context.Context, arg DeleteGrantParams) (int64
 	return result.RowsAffected()
 }
 
+const deleteGroupGrants = `-- name: DeleteGroupGrants :exec
+DELETE FROM grants WHERE group_id = $1
+`
+
+func (q *Queries) DeleteGroupGrants(ctx context.Context, groupID int64) error {
+	_, err := q.exec(ctx, q.deleteGroupGrantsStmt, deleteGroupGrants, groupID)
+	return err
+}
+
 const deleteSigningKeys = `-- name: DeleteSigningKeys :exec
 DELETE FROM signing_keys WHERE retired_at <> 0 AND retired_at < $1
 `
@@ -444,6 +453,18 @@ func (q *Queries) TokenByID(ctx context.Context, id int64) (Token, error) {
 		&i.RevokedAt,
 	)
 	return i, err
+}
+
+const trimTokens = `-- name: TrimTokens :execrows
+DELETE FROM tokens WHERE (revoked_at <> 0 AND revoked_at < $1) OR (expires_at <> 0 AND expires_at < $1)
+`
+
+func (q *Queries) TrimTokens(ctx context.Context, revokedAt int64) (int64, error) {
+	result, err := q.exec(ctx, q.trimTokensStmt, trimTokens, revokedAt)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
 }
 
 const updateUserDisabled = `-- name: UpdateUserDisabled :execrows

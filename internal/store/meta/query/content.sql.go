@@ -9,6 +9,20 @@ import (
 	"context"
 )
 
+const addCachedBytes = `-- name: AddCachedBytes :exec
+UPDATE cached_bytes SET bytes = bytes + $1 WHERE slot = $2
+`
+
+type AddCachedBytesParams struct {
+	Bytes int64
+	Slot  int32
+}
+
+func (q *Queries) AddCachedBytes(ctx context.Context, arg AddCachedBytesParams) error {
+	_, err := q.exec(ctx, q.addCachedBytesStmt, addCachedBytes, arg.Bytes, arg.Slot)
+	return err
+}
+
 const addPulls = `-- name: AddPulls :exec
 
 INSERT INTO pulls (repository_id, digest, last_pulled_at, pull_count) VALUES ($1, $2, $3, $4)
@@ -94,9 +108,26 @@ func (q *Queries) BlobIsLinked(ctx context.Context, digest []byte) (bool, error)
 	return exists, err
 }
 
+const checkCachedBytes = `-- name: CheckCachedBytes :one
+SELECT CAST((SELECT SUM(c.bytes) FROM cached_bytes c) AS BIGINT) AS kept, CAST(COALESCE(SUM(b.size), 0) AS BIGINT) AS counted FROM blobs b
+WHERE EXISTS (SELECT 1 FROM blob_links l JOIN repositories r ON r.id = l.repository_id WHERE l.digest = b.digest AND r.upstream_id <> 0)
+`
+
+type CheckCachedBytesRow struct {
+	Kept    int64
+	Counted int64
+}
+
+func (q *Queries) CheckCachedBytes(ctx context.Context) (CheckCachedBytesRow, error) {
+	row := q.queryRow(ctx, q.checkCachedBytesStmt, checkCachedBytes)
+	var i CheckCachedBytesRow
+	err := row.Scan(&i.Kept, &i.Counted)
+	return i, err
+}
+
 const checkDoomed = `-- name: CheckDoomed :many
 SELECT d.storage_key FROM doomed_keys d WHERE EXISTS (SELECT 1 FROM blobs b WHERE b.storage_key = d.storage_key)
-ORDER BY d.storage_key LIMIT $1
+ORDER BY d.storage_key LIMIT CAST($1 AS INTEGER)
 `
 
 func (q *Queries) CheckDoomed(ctx context.Context, n int32) ([]string, error) {
@@ -125,7 +156,7 @@ func (q *Queries) CheckDoomed(ctx context.Context, n int32) ([]string, error) {
 const checkLinks = `-- name: CheckLinks :many
 SELECT l.repository_id, l.digest FROM blob_links l
 WHERE NOT EXISTS (SELECT 1 FROM blobs b WHERE b.digest = l.digest)
-ORDER BY l.repository_id, l.digest LIMIT $1
+ORDER BY l.repository_id, l.digest LIMIT CAST($1 AS INTEGER)
 `
 
 type CheckLinksRow struct {
@@ -157,7 +188,7 @@ func (q *Queries) CheckLinks(ctx context.Context, n int32) ([]CheckLinksRow, err
 }
 
 const checkManifestPage = `-- name: CheckManifestPage :many
-SELECT digest, size, payload FROM manifests WHERE repository_id = $1 AND digest > $2 ORDER BY digest LIMIT $3
+SELECT digest, size, payload FROM manifests WHERE repository_id = $1 AND digest > $2 ORDER BY digest LIMIT CAST($3 AS INTEGER)
 `
 
 type CheckManifestPageParams struct {
@@ -202,7 +233,7 @@ WHERE p.upstream_id = 0 AND (
         AND NOT EXISTS (SELECT 1 FROM blob_links l WHERE l.repository_id = r.repository_id AND l.digest = r.child))
     OR (r.kind = 'manifest'
         AND NOT EXISTS (SELECT 1 FROM manifests m WHERE m.repository_id = r.repository_id AND m.digest = r.child)))
-ORDER BY r.repository_id, r.parent, r.position LIMIT $1
+ORDER BY r.repository_id, r.parent, r.position LIMIT CAST($1 AS INTEGER)
 `
 
 type CheckReferencesRow struct {
@@ -242,7 +273,7 @@ func (q *Queries) CheckReferences(ctx context.Context, n int32) ([]CheckReferenc
 
 const checkRepositoryPage = `-- name: CheckRepositoryPage :many
 
-SELECT id FROM repositories WHERE id > $1 ORDER BY id LIMIT $2
+SELECT id FROM repositories WHERE id > $1 ORDER BY id LIMIT CAST($2 AS INTEGER)
 `
 
 type CheckRepositoryPageParams struct {
@@ -277,7 +308,7 @@ func (q *Queries) CheckRepositoryPage(ctx context.Context, arg CheckRepositoryPa
 const checkTags = `-- name: CheckTags :many
 SELECT t.repository_id, t.name, t.digest FROM tags t
 WHERE NOT EXISTS (SELECT 1 FROM manifests m WHERE m.repository_id = t.repository_id AND m.digest = t.digest)
-ORDER BY t.repository_id, t.name LIMIT $1
+ORDER BY t.repository_id, t.name LIMIT CAST($1 AS INTEGER)
 `
 
 type CheckTagsRow struct {
@@ -313,7 +344,7 @@ const checkUnlinked = `-- name: CheckUnlinked :many
 SELECT b.digest FROM blobs b
 WHERE NOT EXISTS (SELECT 1 FROM blob_links l WHERE l.digest = b.digest)
     AND NOT EXISTS (SELECT 1 FROM gc_candidates c WHERE c.kind = 'blob' AND c.repository_id = 0 AND c.digest = b.digest)
-ORDER BY b.digest LIMIT $1
+ORDER BY b.digest LIMIT CAST($1 AS INTEGER)
 `
 
 func (q *Queries) CheckUnlinked(ctx context.Context, n int32) ([][]byte, error) {
@@ -501,6 +532,89 @@ func (q *Queries) DeletePulls(ctx context.Context, arg DeletePullsParams) error 
 	return err
 }
 
+const deletePullsOfNothing = `-- name: DeletePullsOfNothing :execrows
+DELETE FROM pulls WHERE pulls.repository_id = $1 AND pulls.digest = $2
+    AND NOT EXISTS (SELECT 1 FROM manifests m WHERE m.repository_id = pulls.repository_id AND m.digest = pulls.digest)
+`
+
+type DeletePullsOfNothingParams struct {
+	RepositoryID int64
+	Digest       []byte
+}
+
+func (q *Queries) DeletePullsOfNothing(ctx context.Context, arg DeletePullsOfNothingParams) (int64, error) {
+	result, err := q.exec(ctx, q.deletePullsOfNothingStmt, deletePullsOfNothing, arg.RepositoryID, arg.Digest)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}
+
+const deleteRepository = `-- name: DeleteRepository :execrows
+DELETE FROM repositories WHERE id = $1
+`
+
+func (q *Queries) DeleteRepository(ctx context.Context, id int64) (int64, error) {
+	result, err := q.exec(ctx, q.deleteRepositoryStmt, deleteRepository, id)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}
+
+const deleteRepositoryAdmissions = `-- name: DeleteRepositoryAdmissions :execrows
+DELETE FROM admissions WHERE admissions.repository_id = $1 AND admissions.digest IN (
+    SELECT a.digest FROM admissions a WHERE a.repository_id = $1 ORDER BY a.digest LIMIT CAST($2 AS INTEGER))
+`
+
+type DeleteRepositoryAdmissionsParams struct {
+	RepositoryID int64
+	N            int32
+}
+
+func (q *Queries) DeleteRepositoryAdmissions(ctx context.Context, arg DeleteRepositoryAdmissionsParams) (int64, error) {
+	result, err := q.exec(ctx, q.deleteRepositoryAdmissionsStmt, deleteRepositoryAdmissions, arg.RepositoryID, arg.N)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}
+
+const deleteRepositoryCandidates = `-- name: DeleteRepositoryCandidates :exec
+DELETE FROM gc_candidates WHERE repository_id = $1 AND kind IN ('link', 'manifest', 'repository')
+`
+
+func (q *Queries) DeleteRepositoryCandidates(ctx context.Context, repositoryID int64) error {
+	_, err := q.exec(ctx, q.deleteRepositoryCandidatesStmt, deleteRepositoryCandidates, repositoryID)
+	return err
+}
+
+const deleteRepositoryHistory = `-- name: DeleteRepositoryHistory :execrows
+DELETE FROM tag_history WHERE id IN (SELECT h.id FROM tag_history h WHERE h.repository_id = $1 LIMIT CAST($2 AS INTEGER))
+`
+
+type DeleteRepositoryHistoryParams struct {
+	RepositoryID int64
+	N            int32
+}
+
+func (q *Queries) DeleteRepositoryHistory(ctx context.Context, arg DeleteRepositoryHistoryParams) (int64, error) {
+	result, err := q.exec(ctx, q.deleteRepositoryHistoryStmt, deleteRepositoryHistory, arg.RepositoryID, arg.N)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}
+
+const deleteRepositoryLists = `-- name: DeleteRepositoryLists :exec
+DELETE FROM cached_lists WHERE repository_id = $1
+`
+
+func (q *Queries) DeleteRepositoryLists(ctx context.Context, repositoryID int64) error {
+	_, err := q.exec(ctx, q.deleteRepositoryListsStmt, deleteRepositoryLists, repositoryID)
+	return err
+}
+
 const deleteTag = `-- name: DeleteTag :execrows
 DELETE FROM tags WHERE repository_id = $1 AND name = $2
 `
@@ -520,9 +634,7 @@ func (q *Queries) DeleteTag(ctx context.Context, arg DeleteTagParams) (int64, er
 
 const findCachedBlob = `-- name: FindCachedBlob :one
 SELECT b.digest, b.size, b.storage_key FROM blobs b
-WHERE b.digest = $1 AND EXISTS (
-    SELECT 1 FROM blob_links l JOIN repositories r ON r.id = l.repository_id
-    WHERE l.digest = b.digest AND r.group_id = $2 AND r.upstream_id <> 0)
+WHERE b.digest = $1 AND EXISTS (SELECT 1 FROM blob_links l WHERE l.digest = b.digest AND l.cached_in = $2)
 `
 
 type FindCachedBlobParams struct {
@@ -560,6 +672,9 @@ type FindRepositoryParams struct {
 //
 // Lock order of every transaction that writes content: the repository's row, then blob rows in ascending order of digest,
 // then gc_candidates in ascending order of (kind, repository, digest).
+//
+// LIMIT CAST(@n AS INTEGER), here and elsewhere: SQLite looks at the value of a bare parameter when it plans the statement, and
+// therefore plans it anew each time another value is bound: twenty times the cost of a short page.
 // Repositories.
 func (q *Queries) FindRepository(ctx context.Context, arg FindRepositoryParams) (int64, error) {
 	row := q.queryRow(ctx, q.findRepositoryStmt, findRepository,
@@ -645,7 +760,7 @@ func (q *Queries) GetBlob(ctx context.Context, digest []byte) (Blob, error) {
 }
 
 const getLink = `-- name: GetLink :one
-SELECT repository_id, digest, created_at FROM blob_links WHERE repository_id = $1 AND digest = $2
+SELECT repository_id, digest, created_at, cached_in FROM blob_links WHERE repository_id = $1 AND digest = $2
 `
 
 type GetLinkParams struct {
@@ -656,7 +771,12 @@ type GetLinkParams struct {
 func (q *Queries) GetLink(ctx context.Context, arg GetLinkParams) (BlobLink, error) {
 	row := q.queryRow(ctx, q.getLinkStmt, getLink, arg.RepositoryID, arg.Digest)
 	var i BlobLink
-	err := row.Scan(&i.RepositoryID, &i.Digest, &i.CreatedAt)
+	err := row.Scan(
+		&i.RepositoryID,
+		&i.Digest,
+		&i.CreatedAt,
+		&i.CachedIn,
+	)
 	return i, err
 }
 
@@ -759,8 +879,9 @@ func (q *Queries) GetPulls(ctx context.Context, arg GetPullsParams) (GetPullsRow
 }
 
 const getReference = `-- name: GetReference :one
-SELECT child, kind, size, media_type FROM manifest_references
-WHERE repository_id = $1 AND child = $2 LIMIT 1
+SELECT r.child, r.kind, r.size, r.media_type FROM (
+    SELECT f.parent, f.position FROM manifest_references f WHERE f.repository_id = $1 AND f.child = $2 LIMIT 1
+) k JOIN manifest_references r ON r.repository_id = $1 AND r.parent = k.parent AND r.position = k.position
 `
 
 type GetReferenceParams struct {
@@ -775,6 +896,7 @@ type GetReferenceRow struct {
 	MediaType string
 }
 
+// The key first, from the index that has all of it: asked for the row at once, SQLite reads all references of the repository.
 func (q *Queries) GetReference(ctx context.Context, arg GetReferenceParams) (GetReferenceRow, error) {
 	row := q.queryRow(ctx, q.getReferenceStmt, getReference, arg.RepositoryID, arg.Child)
 	var i GetReferenceRow
@@ -788,7 +910,7 @@ func (q *Queries) GetReference(ctx context.Context, arg GetReferenceParams) (Get
 }
 
 const getRepository = `-- name: GetRepository :one
-SELECT id, group_id, upstream_id, epoch, format, name, created_at FROM repositories WHERE id = $1
+SELECT id, group_id, upstream_id, epoch, format, name, created_at, first_manifest_at FROM repositories WHERE id = $1
 `
 
 func (q *Queries) GetRepository(ctx context.Context, id int64) (Repository, error) {
@@ -802,6 +924,7 @@ func (q *Queries) GetRepository(ctx context.Context, id int64) (Repository, erro
 		&i.Format,
 		&i.Name,
 		&i.CreatedAt,
+		&i.FirstManifestAt,
 	)
 	return i, err
 }
@@ -836,6 +959,18 @@ func (q *Queries) GetTag(ctx context.Context, arg GetTagParams) (GetTagRow, erro
 	return i, err
 }
 
+const hasContent = `-- name: HasContent :one
+SELECT EXISTS (SELECT 1 FROM manifests m WHERE m.repository_id = $1
+    UNION ALL SELECT 1 FROM blob_links l WHERE l.repository_id = $1)
+`
+
+func (q *Queries) HasContent(ctx context.Context, repositoryID int64) (bool, error) {
+	row := q.queryRow(ctx, q.hasContentStmt, hasContent, repositoryID)
+	var exists bool
+	err := row.Scan(&exists)
+	return exists, err
+}
+
 const insertBlob = `-- name: InsertBlob :execrows
 INSERT INTO blobs (digest, size, storage_key, created_at) VALUES ($1, $2, $3, $4)
 ON CONFLICT (digest) DO NOTHING
@@ -859,6 +994,21 @@ func (q *Queries) InsertBlob(ctx context.Context, arg InsertBlobParams) (int64, 
 		return 0, err
 	}
 	return result.RowsAffected()
+}
+
+const insertCachedManifest = `-- name: InsertCachedManifest :exec
+INSERT INTO cached_manifests (repository_id, digest, used_at) VALUES ($1, $2, $3)
+`
+
+type InsertCachedManifestParams struct {
+	RepositoryID int64
+	Digest       []byte
+	UsedAt       int64
+}
+
+func (q *Queries) InsertCachedManifest(ctx context.Context, arg InsertCachedManifestParams) error {
+	_, err := q.exec(ctx, q.insertCachedManifestStmt, insertCachedManifest, arg.RepositoryID, arg.Digest, arg.UsedAt)
+	return err
 }
 
 const insertDoomedKey = `-- name: InsertDoomedKey :exec
@@ -1010,6 +1160,35 @@ func (q *Queries) InsertTagHistory(ctx context.Context, arg InsertTagHistoryPara
 	return err
 }
 
+const isAwaited = `-- name: IsAwaited :one
+SELECT EXISTS (SELECT 1 FROM uploads u WHERE u.repository_id = $1
+    UNION ALL SELECT 1 FROM admissions a WHERE a.repository_id = $1 AND a.created_at > $2
+    UNION ALL SELECT 1 FROM cached_lists c WHERE c.repository_id = $1 AND c.checked_at > $2)
+`
+
+type IsAwaitedParams struct {
+	RepositoryID int64
+	Since        int64
+}
+
+func (q *Queries) IsAwaited(ctx context.Context, arg IsAwaitedParams) (bool, error) {
+	row := q.queryRow(ctx, q.isAwaitedStmt, isAwaited, arg.RepositoryID, arg.Since)
+	var exists bool
+	err := row.Scan(&exists)
+	return exists, err
+}
+
+const isCached = `-- name: IsCached :one
+SELECT EXISTS (SELECT 1 FROM blob_links WHERE digest = $1 AND cached_in > 0)
+`
+
+func (q *Queries) IsCached(ctx context.Context, digest []byte) (bool, error) {
+	row := q.queryRow(ctx, q.isCachedStmt, isCached, digest)
+	var exists bool
+	err := row.Scan(&exists)
+	return exists, err
+}
+
 const isReferenced = `-- name: IsReferenced :one
 SELECT EXISTS (SELECT 1 FROM manifest_references WHERE repository_id = $1 AND child = $2)
 `
@@ -1054,7 +1233,7 @@ func (q *Queries) KeyIsDoomed(ctx context.Context, storageKey string) (bool, err
 }
 
 const linkBlob = `-- name: LinkBlob :exec
-INSERT INTO blob_links (repository_id, digest, created_at) VALUES ($1, $2, $3)
+INSERT INTO blob_links (repository_id, digest, created_at, cached_in) VALUES ($1, $2, $3, $4)
 ON CONFLICT (repository_id, digest) DO UPDATE SET created_at = excluded.created_at
 `
 
@@ -1062,38 +1241,44 @@ type LinkBlobParams struct {
 	RepositoryID int64
 	Digest       []byte
 	CreatedAt    int64
+	CachedIn     int64
 }
 
 func (q *Queries) LinkBlob(ctx context.Context, arg LinkBlobParams) error {
-	_, err := q.exec(ctx, q.linkBlobStmt, linkBlob, arg.RepositoryID, arg.Digest, arg.CreatedAt)
+	_, err := q.exec(ctx, q.linkBlobStmt, linkBlob,
+		arg.RepositoryID,
+		arg.Digest,
+		arg.CreatedAt,
+		arg.CachedIn,
+	)
 	return err
 }
 
 const listAdmissions = `-- name: ListAdmissions :many
 WITH RECURSIVE up (digest) AS (
-    SELECT d.parent FROM manifest_references d WHERE d.repository_id = $1 AND d.child = $2
+    SELECT d.parent FROM manifest_references d WHERE d.repository_id = $2 AND d.child = $3
     UNION
-    SELECT r.parent FROM up CROSS JOIN manifest_references r WHERE r.repository_id = $1 AND r.child = up.digest
+    SELECT r.parent FROM up CROSS JOIN manifest_references r WHERE r.repository_id = $2 AND r.child = up.digest
 )
-SELECT s.tag FROM admissions s WHERE s.repository_id = $1 AND s.digest = $2 AND s.tag >= $3
+SELECT s.tag FROM admissions s WHERE s.repository_id = $2 AND s.digest = $3 AND s.tag >= $4
 UNION
-SELECT a.tag FROM up CROSS JOIN admissions a WHERE a.repository_id = $1 AND a.digest = up.digest AND a.tag >= $3
-ORDER BY 1 LIMIT $4
+SELECT a.tag FROM up CROSS JOIN admissions a WHERE a.repository_id = $2 AND a.digest = up.digest AND a.tag >= $4
+ORDER BY 1 LIMIT CAST($1 AS INTEGER)
 `
 
 type ListAdmissionsParams struct {
+	N            int32
 	RepositoryID int64
 	Child        []byte
 	Tag          string
-	Limit        int32
 }
 
 func (q *Queries) ListAdmissions(ctx context.Context, arg ListAdmissionsParams) ([]string, error) {
 	rows, err := q.query(ctx, q.listAdmissionsStmt, listAdmissions,
+		arg.N,
 		arg.RepositoryID,
 		arg.Child,
 		arg.Tag,
-		arg.Limit,
 	)
 	if err != nil {
 		return nil, err
@@ -1198,17 +1383,16 @@ func (q *Queries) ListChildren(ctx context.Context, arg ListChildrenParams) ([]L
 }
 
 const listColdManifests = `-- name: ListColdManifests :many
-SELECT m.repository_id, m.digest, CAST(COALESCE(p.last_pulled_at, m.created_at) AS BIGINT) AS last_pulled_at
-FROM manifests m
-JOIN repositories r ON r.id = m.repository_id
-LEFT JOIN pulls p ON p.repository_id = m.repository_id AND p.digest = m.digest
-WHERE r.upstream_id <> 0
-ORDER BY 3, m.repository_id, m.digest LIMIT $1
+SELECT c.repository_id, c.digest, c.used_at, CAST(COALESCE(p.last_pulled_at, 0) AS BIGINT) AS last_pulled_at
+FROM (SELECT repository_id, digest, used_at FROM cached_manifests ORDER BY used_at LIMIT CAST($1 AS INTEGER)) c
+LEFT JOIN pulls p ON p.repository_id = c.repository_id AND p.digest = c.digest
+ORDER BY c.used_at
 `
 
 type ListColdManifestsRow struct {
 	RepositoryID int64
 	Digest       []byte
+	UsedAt       int64
 	LastPulledAt int64
 }
 
@@ -1221,7 +1405,12 @@ func (q *Queries) ListColdManifests(ctx context.Context, n int32) ([]ListColdMan
 	items := []ListColdManifestsRow{}
 	for rows.Next() {
 		var i ListColdManifestsRow
-		if err := rows.Scan(&i.RepositoryID, &i.Digest, &i.LastPulledAt); err != nil {
+		if err := rows.Scan(
+			&i.RepositoryID,
+			&i.Digest,
+			&i.UsedAt,
+			&i.LastPulledAt,
+		); err != nil {
 			return nil, err
 		}
 		items = append(items, i)
@@ -1236,7 +1425,7 @@ func (q *Queries) ListColdManifests(ctx context.Context, n int32) ([]ListColdMan
 }
 
 const listDoomedKeys = `-- name: ListDoomedKeys :many
-SELECT storage_key, created_at FROM doomed_keys ORDER BY created_at, storage_key LIMIT $1
+SELECT storage_key, created_at FROM doomed_keys ORDER BY created_at, storage_key LIMIT CAST($1 AS INTEGER)
 `
 
 func (q *Queries) ListDoomedKeys(ctx context.Context, n int32) ([]DoomedKey, error) {
@@ -1263,7 +1452,7 @@ func (q *Queries) ListDoomedKeys(ctx context.Context, n int32) ([]DoomedKey, err
 }
 
 const listDueCandidates = `-- name: ListDueCandidates :many
-SELECT kind, repository_id, digest, review_after, attempts FROM gc_candidates WHERE review_after <= $1 ORDER BY review_after LIMIT $2
+SELECT kind, repository_id, digest, review_after, attempts FROM gc_candidates WHERE review_after <= $1 ORDER BY review_after LIMIT CAST($2 AS INTEGER)
 `
 
 type ListDueCandidatesParams struct {
@@ -1304,7 +1493,7 @@ const listHostedRepositories = `-- name: ListHostedRepositories :many
 SELECT r.name FROM repositories r
 WHERE r.group_id = $1 AND r.upstream_id = 0 AND r.epoch = 0 AND r.name > $2
     AND EXISTS (SELECT 1 FROM manifests m WHERE m.repository_id = r.id)
-ORDER BY r.name LIMIT $3
+ORDER BY r.name LIMIT CAST($3 AS INTEGER)
 `
 
 type ListHostedRepositoriesParams struct {
@@ -1336,11 +1525,75 @@ func (q *Queries) ListHostedRepositories(ctx context.Context, arg ListHostedRepo
 	return items, nil
 }
 
+const listLinkDigests = `-- name: ListLinkDigests :many
+SELECT digest FROM blob_links WHERE repository_id = $1 ORDER BY digest LIMIT CAST($2 AS INTEGER)
+`
+
+type ListLinkDigestsParams struct {
+	RepositoryID int64
+	N            int32
+}
+
+func (q *Queries) ListLinkDigests(ctx context.Context, arg ListLinkDigestsParams) ([][]byte, error) {
+	rows, err := q.query(ctx, q.listLinkDigestsStmt, listLinkDigests, arg.RepositoryID, arg.N)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := [][]byte{}
+	for rows.Next() {
+		var digest []byte
+		if err := rows.Scan(&digest); err != nil {
+			return nil, err
+		}
+		items = append(items, digest)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const listManifestDigests = `-- name: ListManifestDigests :many
+SELECT digest FROM manifests WHERE repository_id = $1 ORDER BY digest LIMIT CAST($2 AS INTEGER)
+`
+
+type ListManifestDigestsParams struct {
+	RepositoryID int64
+	N            int32
+}
+
+func (q *Queries) ListManifestDigests(ctx context.Context, arg ListManifestDigestsParams) ([][]byte, error) {
+	rows, err := q.query(ctx, q.listManifestDigestsStmt, listManifestDigests, arg.RepositoryID, arg.N)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := [][]byte{}
+	for rows.Next() {
+		var digest []byte
+		if err := rows.Scan(&digest); err != nil {
+			return nil, err
+		}
+		items = append(items, digest)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const listMissingBlobs = `-- name: ListMissingBlobs :many
-SELECT DISTINCT r.child FROM manifest_references r
+
+SELECT r.child FROM manifest_references r
 WHERE r.repository_id = $1 AND r.parent = $2 AND r.kind IN ('config', 'layer')
     AND NOT EXISTS (SELECT 1 FROM blob_links l WHERE l.repository_id = r.repository_id AND l.digest = r.child)
-ORDER BY r.child
 `
 
 type ListMissingBlobsParams struct {
@@ -1348,6 +1601,8 @@ type ListMissingBlobsParams struct {
 	Parent       []byte
 }
 
+// A child that is named twice is listed twice, in no order: for DISTINCT or ORDER BY child, SQLite would walk the references of
+// the whole repository by their index on the child.
 func (q *Queries) ListMissingBlobs(ctx context.Context, arg ListMissingBlobsParams) ([][]byte, error) {
 	rows, err := q.query(ctx, q.listMissingBlobsStmt, listMissingBlobs, arg.RepositoryID, arg.Parent)
 	if err != nil {
@@ -1372,10 +1627,9 @@ func (q *Queries) ListMissingBlobs(ctx context.Context, arg ListMissingBlobsPara
 }
 
 const listMissingManifests = `-- name: ListMissingManifests :many
-SELECT DISTINCT r.child FROM manifest_references r
+SELECT r.child FROM manifest_references r
 WHERE r.repository_id = $1 AND r.parent = $2 AND r.kind = 'manifest'
     AND NOT EXISTS (SELECT 1 FROM manifests m WHERE m.repository_id = r.repository_id AND m.digest = r.child)
-ORDER BY r.child
 `
 
 type ListMissingManifestsParams struct {
@@ -1406,26 +1660,32 @@ func (q *Queries) ListMissingManifests(ctx context.Context, arg ListMissingManif
 	return items, nil
 }
 
-const listOutdatedManifests = `-- name: ListOutdatedManifests :many
-SELECT m.repository_id, m.digest FROM manifests m JOIN repositories r ON r.id = m.repository_id
-WHERE r.upstream_id <> 0 AND NOT EXISTS (SELECT 1 FROM upstreams u WHERE u.id = r.upstream_id AND u.epoch = r.epoch)
-ORDER BY m.repository_id, m.digest LIMIT $1
+const listPullPage = `-- name: ListPullPage :many
+SELECT repository_id, digest FROM pulls
+WHERE repository_id >= $1 AND (repository_id > $1 OR digest > $2)
+ORDER BY repository_id, digest LIMIT CAST($3 AS INTEGER)
 `
 
-type ListOutdatedManifestsRow struct {
+type ListPullPageParams struct {
+	RepositoryID int64
+	Digest       []byte
+	N            int32
+}
+
+type ListPullPageRow struct {
 	RepositoryID int64
 	Digest       []byte
 }
 
-func (q *Queries) ListOutdatedManifests(ctx context.Context, n int32) ([]ListOutdatedManifestsRow, error) {
-	rows, err := q.query(ctx, q.listOutdatedManifestsStmt, listOutdatedManifests, n)
+func (q *Queries) ListPullPage(ctx context.Context, arg ListPullPageParams) ([]ListPullPageRow, error) {
+	rows, err := q.query(ctx, q.listPullPageStmt, listPullPage, arg.RepositoryID, arg.Digest, arg.N)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	items := []ListOutdatedManifestsRow{}
+	items := []ListPullPageRow{}
 	for rows.Next() {
-		var i ListOutdatedManifestsRow
+		var i ListPullPageRow
 		if err := rows.Scan(&i.RepositoryID, &i.Digest); err != nil {
 			return nil, err
 		}
@@ -1475,7 +1735,7 @@ func (q *Queries) ListReferrerDigests(ctx context.Context, arg ListReferrerDiges
 const listReferrers = `-- name: ListReferrers :many
 SELECT digest, media_type, artifact_type, size, annotations FROM manifests
 WHERE repository_id = $1 AND subject = $2 AND digest > $3
-ORDER BY digest LIMIT $4
+ORDER BY digest LIMIT CAST($4 AS INTEGER)
 `
 
 type ListReferrersParams struct {
@@ -1530,7 +1790,7 @@ func (q *Queries) ListReferrers(ctx context.Context, arg ListReferrersParams) ([
 const listReferrersOfType = `-- name: ListReferrersOfType :many
 SELECT digest, media_type, artifact_type, size, annotations FROM manifests
 WHERE repository_id = $1 AND subject = $2 AND artifact_type = $3 AND digest > $4
-ORDER BY digest LIMIT $5
+ORDER BY digest LIMIT CAST($5 AS INTEGER)
 `
 
 type ListReferrersOfTypeParams struct {
@@ -1586,7 +1846,7 @@ func (q *Queries) ListReferrersOfType(ctx context.Context, arg ListReferrersOfTy
 
 const listTagHistory = `-- name: ListTagHistory :many
 SELECT id, name, digest, actor_id, at FROM tag_history WHERE repository_id = $1 AND name = $2 AND id < $3
-ORDER BY id DESC LIMIT $4
+ORDER BY id DESC LIMIT CAST($4 AS INTEGER)
 `
 
 type ListTagHistoryParams struct {
@@ -1639,7 +1899,7 @@ func (q *Queries) ListTagHistory(ctx context.Context, arg ListTagHistoryParams) 
 }
 
 const listTags = `-- name: ListTags :many
-SELECT name FROM tags WHERE repository_id = $1 AND name > $2 ORDER BY name LIMIT $3
+SELECT name FROM tags WHERE repository_id = $1 AND name > $2 ORDER BY name LIMIT CAST($3 AS INTEGER)
 `
 
 type ListTagsParams struct {
@@ -1817,26 +2077,52 @@ func (q *Queries) PutList(ctx context.Context, arg PutListParams) error {
 	return err
 }
 
+const putOutdatedCandidates = `-- name: PutOutdatedCandidates :exec
+INSERT INTO gc_candidates (kind, repository_id, digest, review_after, attempts)
+SELECT 'repository', r.id, $1, $2, 0 FROM repositories r
+WHERE r.group_id = $3 AND r.upstream_id = $4 AND r.epoch <> $5 ORDER BY r.id
+ON CONFLICT (kind, repository_id, digest) DO UPDATE SET review_after = excluded.review_after, attempts = 0
+`
+
+type PutOutdatedCandidatesParams struct {
+	Digest      []byte
+	ReviewAfter int64
+	GroupID     int64
+	UpstreamID  int64
+	Epoch       int64
+}
+
+func (q *Queries) PutOutdatedCandidates(ctx context.Context, arg PutOutdatedCandidatesParams) error {
+	_, err := q.exec(ctx, q.putOutdatedCandidatesStmt, putOutdatedCandidates,
+		arg.Digest,
+		arg.ReviewAfter,
+		arg.GroupID,
+		arg.UpstreamID,
+		arg.Epoch,
+	)
+	return err
+}
+
 const sampleAdmissions = `-- name: SampleAdmissions :many
 WITH RECURSIVE up (digest) AS (
-    SELECT d.parent FROM manifest_references d WHERE d.repository_id = $1 AND d.child = $2
+    SELECT d.parent FROM manifest_references d WHERE d.repository_id = $2 AND d.child = $3
     UNION
-    SELECT r.parent FROM up CROSS JOIN manifest_references r WHERE r.repository_id = $1 AND r.child = up.digest
+    SELECT r.parent FROM up CROSS JOIN manifest_references r WHERE r.repository_id = $2 AND r.child = up.digest
 )
-SELECT s.tag FROM admissions s WHERE s.repository_id = $1 AND s.digest = $2
+SELECT s.tag FROM admissions s WHERE s.repository_id = $2 AND s.digest = $3
 UNION ALL
-SELECT a.tag FROM up CROSS JOIN admissions a WHERE a.repository_id = $1 AND a.digest = up.digest
-LIMIT $3
+SELECT a.tag FROM up CROSS JOIN admissions a WHERE a.repository_id = $2 AND a.digest = up.digest
+LIMIT CAST($1 AS INTEGER)
 `
 
 type SampleAdmissionsParams struct {
+	N            int32
 	RepositoryID int64
 	Child        []byte
-	Limit        int32
 }
 
 func (q *Queries) SampleAdmissions(ctx context.Context, arg SampleAdmissionsParams) ([]string, error) {
-	rows, err := q.query(ctx, q.sampleAdmissionsStmt, sampleAdmissions, arg.RepositoryID, arg.Child, arg.Limit)
+	rows, err := q.query(ctx, q.sampleAdmissionsStmt, sampleAdmissions, arg.N, arg.RepositoryID, arg.Child)
 	if err != nil {
 		return nil, err
 	}
@@ -1856,6 +2142,20 @@ func (q *Queries) SampleAdmissions(ctx context.Context, arg SampleAdmissionsPara
 		return nil, err
 	}
 	return items, nil
+}
+
+const setFirstManifest = `-- name: SetFirstManifest :exec
+UPDATE repositories SET first_manifest_at = $1 WHERE id = $2
+`
+
+type SetFirstManifestParams struct {
+	FirstManifestAt int64
+	ID              int64
+}
+
+func (q *Queries) SetFirstManifest(ctx context.Context, arg SetFirstManifestParams) error {
+	_, err := q.exec(ctx, q.setFirstManifestStmt, setFirstManifest, arg.FirstManifestAt, arg.ID)
+	return err
 }
 
 const setImageInfo = `-- name: SetImageInfo :execrows
@@ -1928,8 +2228,7 @@ func (q *Queries) StatManifest(ctx context.Context, arg StatManifestParams) (Sta
 
 const sumCachedBytes = `-- name: SumCachedBytes :one
 
-SELECT CAST(COALESCE(SUM(b.size), 0) AS BIGINT) FROM blobs b
-WHERE EXISTS (SELECT 1 FROM blob_links l JOIN repositories r ON r.id = l.repository_id WHERE l.digest = b.digest AND r.upstream_id <> 0)
+SELECT CAST(SUM(bytes) AS BIGINT) FROM cached_bytes
 `
 
 // Eviction.
@@ -1938,6 +2237,40 @@ func (q *Queries) SumCachedBytes(ctx context.Context) (int64, error) {
 	var column_1 int64
 	err := row.Scan(&column_1)
 	return column_1, err
+}
+
+const touchCachedManifest = `-- name: TouchCachedManifest :exec
+UPDATE cached_manifests SET used_at = $1 WHERE repository_id = $2 AND digest = $3 AND used_at < $1
+`
+
+type TouchCachedManifestParams struct {
+	UsedAt       int64
+	RepositoryID int64
+	Digest       []byte
+}
+
+func (q *Queries) TouchCachedManifest(ctx context.Context, arg TouchCachedManifestParams) error {
+	_, err := q.exec(ctx, q.touchCachedManifestStmt, touchCachedManifest, arg.UsedAt, arg.RepositoryID, arg.Digest)
+	return err
+}
+
+const trimTagHistory = `-- name: TrimTagHistory :execrows
+
+DELETE FROM tag_history WHERE id IN (SELECT h.id FROM tag_history h WHERE h.id < $1 ORDER BY h.id LIMIT CAST($2 AS INTEGER))
+`
+
+type TrimTagHistoryParams struct {
+	Before int64
+	N      int32
+}
+
+// History: ids are time-ordered.
+func (q *Queries) TrimTagHistory(ctx context.Context, arg TrimTagHistoryParams) (int64, error) {
+	result, err := q.exec(ctx, q.trimTagHistoryStmt, trimTagHistory, arg.Before, arg.N)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
 }
 
 const upsertTag = `-- name: UpsertTag :exec
@@ -1966,4 +2299,22 @@ func (q *Queries) UpsertTag(ctx context.Context, arg UpsertTagParams) error {
 		arg.UpdatedAt,
 	)
 	return err
+}
+
+const upstreamIsCurrent = `-- name: UpstreamIsCurrent :one
+
+SELECT EXISTS (SELECT 1 FROM upstreams WHERE id = $1 AND epoch = $2)
+`
+
+type UpstreamIsCurrentParams struct {
+	ID    int64
+	Epoch int64
+}
+
+// Empty and outdated repositories.
+func (q *Queries) UpstreamIsCurrent(ctx context.Context, arg UpstreamIsCurrentParams) (bool, error) {
+	row := q.queryRow(ctx, q.upstreamIsCurrentStmt, upstreamIsCurrent, arg.ID, arg.Epoch)
+	var exists bool
+	err := row.Scan(&exists)
+	return exists, err
 }

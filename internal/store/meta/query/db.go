@@ -39,6 +39,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.accessUsersStmt, err = db.PrepareContext(ctx, accessUsers); err != nil {
 		return nil, fmt.Errorf("error preparing query AccessUsers: %w", err)
 	}
+	if q.addCachedBytesStmt, err = db.PrepareContext(ctx, addCachedBytes); err != nil {
+		return nil, fmt.Errorf("error preparing query AddCachedBytes: %w", err)
+	}
 	if q.addPullsStmt, err = db.PrepareContext(ctx, addPulls); err != nil {
 		return nil, fmt.Errorf("error preparing query AddPulls: %w", err)
 	}
@@ -56,6 +59,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	}
 	if q.bumpGenerationStmt, err = db.PrepareContext(ctx, bumpGeneration); err != nil {
 		return nil, fmt.Errorf("error preparing query BumpGeneration: %w", err)
+	}
+	if q.checkCachedBytesStmt, err = db.PrepareContext(ctx, checkCachedBytes); err != nil {
+		return nil, fmt.Errorf("error preparing query CheckCachedBytes: %w", err)
 	}
 	if q.checkDoomedStmt, err = db.PrepareContext(ctx, checkDoomed); err != nil {
 		return nil, fmt.Errorf("error preparing query CheckDoomed: %w", err)
@@ -93,9 +99,6 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.countCredentialUseStmt, err = db.PrepareContext(ctx, countCredentialUse); err != nil {
 		return nil, fmt.Errorf("error preparing query CountCredentialUse: %w", err)
 	}
-	if q.countGroupContentStmt, err = db.PrepareContext(ctx, countGroupContent); err != nil {
-		return nil, fmt.Errorf("error preparing query CountGroupContent: %w", err)
-	}
 	if q.countRegistryUseStmt, err = db.PrepareContext(ctx, countRegistryUse); err != nil {
 		return nil, fmt.Errorf("error preparing query CountRegistryUse: %w", err)
 	}
@@ -126,6 +129,21 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.deleteGroupStmt, err = db.PrepareContext(ctx, deleteGroup); err != nil {
 		return nil, fmt.Errorf("error preparing query DeleteGroup: %w", err)
 	}
+	if q.deleteGroupAdmissionsStmt, err = db.PrepareContext(ctx, deleteGroupAdmissions); err != nil {
+		return nil, fmt.Errorf("error preparing query DeleteGroupAdmissions: %w", err)
+	}
+	if q.deleteGroupCandidatesStmt, err = db.PrepareContext(ctx, deleteGroupCandidates); err != nil {
+		return nil, fmt.Errorf("error preparing query DeleteGroupCandidates: %w", err)
+	}
+	if q.deleteGroupGrantsStmt, err = db.PrepareContext(ctx, deleteGroupGrants); err != nil {
+		return nil, fmt.Errorf("error preparing query DeleteGroupGrants: %w", err)
+	}
+	if q.deleteGroupHistoryStmt, err = db.PrepareContext(ctx, deleteGroupHistory); err != nil {
+		return nil, fmt.Errorf("error preparing query DeleteGroupHistory: %w", err)
+	}
+	if q.deleteGroupRepositoriesStmt, err = db.PrepareContext(ctx, deleteGroupRepositories); err != nil {
+		return nil, fmt.Errorf("error preparing query DeleteGroupRepositories: %w", err)
+	}
 	if q.deleteHostBindingStmt, err = db.PrepareContext(ctx, deleteHostBinding); err != nil {
 		return nil, fmt.Errorf("error preparing query DeleteHostBinding: %w", err)
 	}
@@ -150,11 +168,29 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.deletePullsStmt, err = db.PrepareContext(ctx, deletePulls); err != nil {
 		return nil, fmt.Errorf("error preparing query DeletePulls: %w", err)
 	}
+	if q.deletePullsOfNothingStmt, err = db.PrepareContext(ctx, deletePullsOfNothing); err != nil {
+		return nil, fmt.Errorf("error preparing query DeletePullsOfNothing: %w", err)
+	}
 	if q.deleteRegistryStmt, err = db.PrepareContext(ctx, deleteRegistry); err != nil {
 		return nil, fmt.Errorf("error preparing query DeleteRegistry: %w", err)
 	}
 	if q.deleteRegistryRulesStmt, err = db.PrepareContext(ctx, deleteRegistryRules); err != nil {
 		return nil, fmt.Errorf("error preparing query DeleteRegistryRules: %w", err)
+	}
+	if q.deleteRepositoryStmt, err = db.PrepareContext(ctx, deleteRepository); err != nil {
+		return nil, fmt.Errorf("error preparing query DeleteRepository: %w", err)
+	}
+	if q.deleteRepositoryAdmissionsStmt, err = db.PrepareContext(ctx, deleteRepositoryAdmissions); err != nil {
+		return nil, fmt.Errorf("error preparing query DeleteRepositoryAdmissions: %w", err)
+	}
+	if q.deleteRepositoryCandidatesStmt, err = db.PrepareContext(ctx, deleteRepositoryCandidates); err != nil {
+		return nil, fmt.Errorf("error preparing query DeleteRepositoryCandidates: %w", err)
+	}
+	if q.deleteRepositoryHistoryStmt, err = db.PrepareContext(ctx, deleteRepositoryHistory); err != nil {
+		return nil, fmt.Errorf("error preparing query DeleteRepositoryHistory: %w", err)
+	}
+	if q.deleteRepositoryListsStmt, err = db.PrepareContext(ctx, deleteRepositoryLists); err != nil {
+		return nil, fmt.Errorf("error preparing query DeleteRepositoryLists: %w", err)
 	}
 	if q.deleteSigningKeysStmt, err = db.PrepareContext(ctx, deleteSigningKeys); err != nil {
 		return nil, fmt.Errorf("error preparing query DeleteSigningKeys: %w", err)
@@ -246,11 +282,20 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.getUploadStmt, err = db.PrepareContext(ctx, getUpload); err != nil {
 		return nil, fmt.Errorf("error preparing query GetUpload: %w", err)
 	}
+	if q.groupHasContentStmt, err = db.PrepareContext(ctx, groupHasContent); err != nil {
+		return nil, fmt.Errorf("error preparing query GroupHasContent: %w", err)
+	}
+	if q.hasContentStmt, err = db.PrepareContext(ctx, hasContent); err != nil {
+		return nil, fmt.Errorf("error preparing query HasContent: %w", err)
+	}
 	if q.hostedRepositoryBelowStmt, err = db.PrepareContext(ctx, hostedRepositoryBelow); err != nil {
 		return nil, fmt.Errorf("error preparing query HostedRepositoryBelow: %w", err)
 	}
 	if q.insertBlobStmt, err = db.PrepareContext(ctx, insertBlob); err != nil {
 		return nil, fmt.Errorf("error preparing query InsertBlob: %w", err)
+	}
+	if q.insertCachedManifestStmt, err = db.PrepareContext(ctx, insertCachedManifest); err != nil {
+		return nil, fmt.Errorf("error preparing query InsertCachedManifest: %w", err)
 	}
 	if q.insertChangeStmt, err = db.PrepareContext(ctx, insertChange); err != nil {
 		return nil, fmt.Errorf("error preparing query InsertChange: %w", err)
@@ -309,6 +354,12 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.insertUserStmt, err = db.PrepareContext(ctx, insertUser); err != nil {
 		return nil, fmt.Errorf("error preparing query InsertUser: %w", err)
 	}
+	if q.isAwaitedStmt, err = db.PrepareContext(ctx, isAwaited); err != nil {
+		return nil, fmt.Errorf("error preparing query IsAwaited: %w", err)
+	}
+	if q.isCachedStmt, err = db.PrepareContext(ctx, isCached); err != nil {
+		return nil, fmt.Errorf("error preparing query IsCached: %w", err)
+	}
 	if q.isReferencedStmt, err = db.PrepareContext(ctx, isReferenced); err != nil {
 		return nil, fmt.Errorf("error preparing query IsReferenced: %w", err)
 	}
@@ -366,8 +417,14 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.listJobsStmt, err = db.PrepareContext(ctx, listJobs); err != nil {
 		return nil, fmt.Errorf("error preparing query ListJobs: %w", err)
 	}
+	if q.listLinkDigestsStmt, err = db.PrepareContext(ctx, listLinkDigests); err != nil {
+		return nil, fmt.Errorf("error preparing query ListLinkDigests: %w", err)
+	}
 	if q.listLinkingRepositoriesStmt, err = db.PrepareContext(ctx, listLinkingRepositories); err != nil {
 		return nil, fmt.Errorf("error preparing query ListLinkingRepositories: %w", err)
+	}
+	if q.listManifestDigestsStmt, err = db.PrepareContext(ctx, listManifestDigests); err != nil {
+		return nil, fmt.Errorf("error preparing query ListManifestDigests: %w", err)
 	}
 	if q.listMembersStmt, err = db.PrepareContext(ctx, listMembers); err != nil {
 		return nil, fmt.Errorf("error preparing query ListMembers: %w", err)
@@ -378,8 +435,8 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.listMissingManifestsStmt, err = db.PrepareContext(ctx, listMissingManifests); err != nil {
 		return nil, fmt.Errorf("error preparing query ListMissingManifests: %w", err)
 	}
-	if q.listOutdatedManifestsStmt, err = db.PrepareContext(ctx, listOutdatedManifests); err != nil {
-		return nil, fmt.Errorf("error preparing query ListOutdatedManifests: %w", err)
+	if q.listPullPageStmt, err = db.PrepareContext(ctx, listPullPage); err != nil {
+		return nil, fmt.Errorf("error preparing query ListPullPage: %w", err)
 	}
 	if q.listReferrerDigestsStmt, err = db.PrepareContext(ctx, listReferrerDigests); err != nil {
 		return nil, fmt.Errorf("error preparing query ListReferrerDigests: %w", err)
@@ -435,6 +492,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.putListStmt, err = db.PrepareContext(ctx, putList); err != nil {
 		return nil, fmt.Errorf("error preparing query PutList: %w", err)
 	}
+	if q.putOutdatedCandidatesStmt, err = db.PrepareContext(ctx, putOutdatedCandidates); err != nil {
+		return nil, fmt.Errorf("error preparing query PutOutdatedCandidates: %w", err)
+	}
 	if q.putSettingStmt, err = db.PrepareContext(ctx, putSetting); err != nil {
 		return nil, fmt.Errorf("error preparing query PutSetting: %w", err)
 	}
@@ -465,6 +525,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.saveUploadStmt, err = db.PrepareContext(ctx, saveUpload); err != nil {
 		return nil, fmt.Errorf("error preparing query SaveUpload: %w", err)
 	}
+	if q.setFirstManifestStmt, err = db.PrepareContext(ctx, setFirstManifest); err != nil {
+		return nil, fmt.Errorf("error preparing query SetFirstManifest: %w", err)
+	}
 	if q.setImageInfoStmt, err = db.PrepareContext(ctx, setImageInfo); err != nil {
 		return nil, fmt.Errorf("error preparing query SetImageInfo: %w", err)
 	}
@@ -489,8 +552,20 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.tokenByIDStmt, err = db.PrepareContext(ctx, tokenByID); err != nil {
 		return nil, fmt.Errorf("error preparing query TokenByID: %w", err)
 	}
+	if q.touchCachedManifestStmt, err = db.PrepareContext(ctx, touchCachedManifest); err != nil {
+		return nil, fmt.Errorf("error preparing query TouchCachedManifest: %w", err)
+	}
 	if q.trimChangesStmt, err = db.PrepareContext(ctx, trimChanges); err != nil {
 		return nil, fmt.Errorf("error preparing query TrimChanges: %w", err)
+	}
+	if q.trimEventsStmt, err = db.PrepareContext(ctx, trimEvents); err != nil {
+		return nil, fmt.Errorf("error preparing query TrimEvents: %w", err)
+	}
+	if q.trimTagHistoryStmt, err = db.PrepareContext(ctx, trimTagHistory); err != nil {
+		return nil, fmt.Errorf("error preparing query TrimTagHistory: %w", err)
+	}
+	if q.trimTokensStmt, err = db.PrepareContext(ctx, trimTokens); err != nil {
+		return nil, fmt.Errorf("error preparing query TrimTokens: %w", err)
 	}
 	if q.updateCredentialStmt, err = db.PrepareContext(ctx, updateCredential); err != nil {
 		return nil, fmt.Errorf("error preparing query UpdateCredential: %w", err)
@@ -518,6 +593,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	}
 	if q.upsertTagStmt, err = db.PrepareContext(ctx, upsertTag); err != nil {
 		return nil, fmt.Errorf("error preparing query UpsertTag: %w", err)
+	}
+	if q.upstreamIsCurrentStmt, err = db.PrepareContext(ctx, upstreamIsCurrent); err != nil {
+		return nil, fmt.Errorf("error preparing query UpstreamIsCurrent: %w", err)
 	}
 	if q.useTokenStmt, err = db.PrepareContext(ctx, useToken); err != nil {
 		return nil, fmt.Errorf("error preparing query UseToken: %w", err)
@@ -555,6 +633,11 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing accessUsersStmt: %w", cerr)
 		}
 	}
+	if q.addCachedBytesStmt != nil {
+		if cerr := q.addCachedBytesStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing addCachedBytesStmt: %w", cerr)
+		}
+	}
 	if q.addPullsStmt != nil {
 		if cerr := q.addPullsStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing addPullsStmt: %w", cerr)
@@ -583,6 +666,11 @@ func (q *Queries) Close() error {
 	if q.bumpGenerationStmt != nil {
 		if cerr := q.bumpGenerationStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing bumpGenerationStmt: %w", cerr)
+		}
+	}
+	if q.checkCachedBytesStmt != nil {
+		if cerr := q.checkCachedBytesStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing checkCachedBytesStmt: %w", cerr)
 		}
 	}
 	if q.checkDoomedStmt != nil {
@@ -645,11 +733,6 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing countCredentialUseStmt: %w", cerr)
 		}
 	}
-	if q.countGroupContentStmt != nil {
-		if cerr := q.countGroupContentStmt.Close(); cerr != nil {
-			err = fmt.Errorf("error closing countGroupContentStmt: %w", cerr)
-		}
-	}
 	if q.countRegistryUseStmt != nil {
 		if cerr := q.countRegistryUseStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing countRegistryUseStmt: %w", cerr)
@@ -700,6 +783,31 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing deleteGroupStmt: %w", cerr)
 		}
 	}
+	if q.deleteGroupAdmissionsStmt != nil {
+		if cerr := q.deleteGroupAdmissionsStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing deleteGroupAdmissionsStmt: %w", cerr)
+		}
+	}
+	if q.deleteGroupCandidatesStmt != nil {
+		if cerr := q.deleteGroupCandidatesStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing deleteGroupCandidatesStmt: %w", cerr)
+		}
+	}
+	if q.deleteGroupGrantsStmt != nil {
+		if cerr := q.deleteGroupGrantsStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing deleteGroupGrantsStmt: %w", cerr)
+		}
+	}
+	if q.deleteGroupHistoryStmt != nil {
+		if cerr := q.deleteGroupHistoryStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing deleteGroupHistoryStmt: %w", cerr)
+		}
+	}
+	if q.deleteGroupRepositoriesStmt != nil {
+		if cerr := q.deleteGroupRepositoriesStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing deleteGroupRepositoriesStmt: %w", cerr)
+		}
+	}
 	if q.deleteHostBindingStmt != nil {
 		if cerr := q.deleteHostBindingStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing deleteHostBindingStmt: %w", cerr)
@@ -740,6 +848,11 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing deletePullsStmt: %w", cerr)
 		}
 	}
+	if q.deletePullsOfNothingStmt != nil {
+		if cerr := q.deletePullsOfNothingStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing deletePullsOfNothingStmt: %w", cerr)
+		}
+	}
 	if q.deleteRegistryStmt != nil {
 		if cerr := q.deleteRegistryStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing deleteRegistryStmt: %w", cerr)
@@ -748,6 +861,31 @@ func (q *Queries) Close() error {
 	if q.deleteRegistryRulesStmt != nil {
 		if cerr := q.deleteRegistryRulesStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing deleteRegistryRulesStmt: %w", cerr)
+		}
+	}
+	if q.deleteRepositoryStmt != nil {
+		if cerr := q.deleteRepositoryStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing deleteRepositoryStmt: %w", cerr)
+		}
+	}
+	if q.deleteRepositoryAdmissionsStmt != nil {
+		if cerr := q.deleteRepositoryAdmissionsStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing deleteRepositoryAdmissionsStmt: %w", cerr)
+		}
+	}
+	if q.deleteRepositoryCandidatesStmt != nil {
+		if cerr := q.deleteRepositoryCandidatesStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing deleteRepositoryCandidatesStmt: %w", cerr)
+		}
+	}
+	if q.deleteRepositoryHistoryStmt != nil {
+		if cerr := q.deleteRepositoryHistoryStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing deleteRepositoryHistoryStmt: %w", cerr)
+		}
+	}
+	if q.deleteRepositoryListsStmt != nil {
+		if cerr := q.deleteRepositoryListsStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing deleteRepositoryListsStmt: %w", cerr)
 		}
 	}
 	if q.deleteSigningKeysStmt != nil {
@@ -900,6 +1038,16 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing getUploadStmt: %w", cerr)
 		}
 	}
+	if q.groupHasContentStmt != nil {
+		if cerr := q.groupHasContentStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing groupHasContentStmt: %w", cerr)
+		}
+	}
+	if q.hasContentStmt != nil {
+		if cerr := q.hasContentStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing hasContentStmt: %w", cerr)
+		}
+	}
 	if q.hostedRepositoryBelowStmt != nil {
 		if cerr := q.hostedRepositoryBelowStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing hostedRepositoryBelowStmt: %w", cerr)
@@ -908,6 +1056,11 @@ func (q *Queries) Close() error {
 	if q.insertBlobStmt != nil {
 		if cerr := q.insertBlobStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing insertBlobStmt: %w", cerr)
+		}
+	}
+	if q.insertCachedManifestStmt != nil {
+		if cerr := q.insertCachedManifestStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing insertCachedManifestStmt: %w", cerr)
 		}
 	}
 	if q.insertChangeStmt != nil {
@@ -1005,6 +1158,16 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing insertUserStmt: %w", cerr)
 		}
 	}
+	if q.isAwaitedStmt != nil {
+		if cerr := q.isAwaitedStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing isAwaitedStmt: %w", cerr)
+		}
+	}
+	if q.isCachedStmt != nil {
+		if cerr := q.isCachedStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing isCachedStmt: %w", cerr)
+		}
+	}
 	if q.isReferencedStmt != nil {
 		if cerr := q.isReferencedStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing isReferencedStmt: %w", cerr)
@@ -1100,9 +1263,19 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing listJobsStmt: %w", cerr)
 		}
 	}
+	if q.listLinkDigestsStmt != nil {
+		if cerr := q.listLinkDigestsStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing listLinkDigestsStmt: %w", cerr)
+		}
+	}
 	if q.listLinkingRepositoriesStmt != nil {
 		if cerr := q.listLinkingRepositoriesStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing listLinkingRepositoriesStmt: %w", cerr)
+		}
+	}
+	if q.listManifestDigestsStmt != nil {
+		if cerr := q.listManifestDigestsStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing listManifestDigestsStmt: %w", cerr)
 		}
 	}
 	if q.listMembersStmt != nil {
@@ -1120,9 +1293,9 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing listMissingManifestsStmt: %w", cerr)
 		}
 	}
-	if q.listOutdatedManifestsStmt != nil {
-		if cerr := q.listOutdatedManifestsStmt.Close(); cerr != nil {
-			err = fmt.Errorf("error closing listOutdatedManifestsStmt: %w", cerr)
+	if q.listPullPageStmt != nil {
+		if cerr := q.listPullPageStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing listPullPageStmt: %w", cerr)
 		}
 	}
 	if q.listReferrerDigestsStmt != nil {
@@ -1215,6 +1388,11 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing putListStmt: %w", cerr)
 		}
 	}
+	if q.putOutdatedCandidatesStmt != nil {
+		if cerr := q.putOutdatedCandidatesStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing putOutdatedCandidatesStmt: %w", cerr)
+		}
+	}
 	if q.putSettingStmt != nil {
 		if cerr := q.putSettingStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing putSettingStmt: %w", cerr)
@@ -1265,6 +1443,11 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing saveUploadStmt: %w", cerr)
 		}
 	}
+	if q.setFirstManifestStmt != nil {
+		if cerr := q.setFirstManifestStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing setFirstManifestStmt: %w", cerr)
+		}
+	}
 	if q.setImageInfoStmt != nil {
 		if cerr := q.setImageInfoStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing setImageInfoStmt: %w", cerr)
@@ -1305,9 +1488,29 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing tokenByIDStmt: %w", cerr)
 		}
 	}
+	if q.touchCachedManifestStmt != nil {
+		if cerr := q.touchCachedManifestStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing touchCachedManifestStmt: %w", cerr)
+		}
+	}
 	if q.trimChangesStmt != nil {
 		if cerr := q.trimChangesStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing trimChangesStmt: %w", cerr)
+		}
+	}
+	if q.trimEventsStmt != nil {
+		if cerr := q.trimEventsStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing trimEventsStmt: %w", cerr)
+		}
+	}
+	if q.trimTagHistoryStmt != nil {
+		if cerr := q.trimTagHistoryStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing trimTagHistoryStmt: %w", cerr)
+		}
+	}
+	if q.trimTokensStmt != nil {
+		if cerr := q.trimTokensStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing trimTokensStmt: %w", cerr)
 		}
 	}
 	if q.updateCredentialStmt != nil {
@@ -1353,6 +1556,11 @@ func (q *Queries) Close() error {
 	if q.upsertTagStmt != nil {
 		if cerr := q.upsertTagStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing upsertTagStmt: %w", cerr)
+		}
+	}
+	if q.upstreamIsCurrentStmt != nil {
+		if cerr := q.upstreamIsCurrentStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing upstreamIsCurrentStmt: %w", cerr)
 		}
 	}
 	if q.useTokenStmt != nil {
@@ -1402,347 +1610,399 @@ func (q *Queries) queryRow(ctx context.Context, stmt *sql.Stmt, query string, ar
 }
 
 type Queries struct {
-	db                          DBTX
-	tx                          *sql.Tx
-	accessGrantsStmt            *sql.Stmt
-	accessGroupsStmt            *sql.Stmt
-	accessSigningKeysStmt       *sql.Stmt
-	accessUserByNameStmt        *sql.Stmt
-	accessUsersStmt             *sql.Stmt
-	addPullsStmt                *sql.Stmt
-	admitStmt                   *sql.Stmt
-	admittedViaStmt             *sql.Stmt
-	beatReplicaStmt             *sql.Stmt
-	blobIsLinkedStmt            *sql.Stmt
-	bumpGenerationStmt          *sql.Stmt
-	checkDoomedStmt             *sql.Stmt
-	checkLinksStmt              *sql.Stmt
-	checkManifestPageStmt       *sql.Stmt
-	checkReferencesStmt         *sql.Stmt
-	checkRepositoryPageStmt     *sql.Stmt
-	checkTagsStmt               *sql.Stmt
-	checkUnlinkedStmt           *sql.Stmt
-	claimJobStmt                *sql.Stmt
-	configIsNamedStmt           *sql.Stmt
-	confirmTagStmt              *sql.Stmt
-	countAdminsStmt             *sql.Stmt
-	countCredentialUseStmt      *sql.Stmt
-	countGroupContentStmt       *sql.Stmt
-	countRegistryUseStmt        *sql.Stmt
-	countTokenNameStmt          *sql.Stmt
-	countUpstreamUseStmt        *sql.Stmt
-	countUserStmt               *sql.Stmt
-	deleteBlobStmt              *sql.Stmt
-	deleteCandidateStmt         *sql.Stmt
-	deleteCredentialStmt        *sql.Stmt
-	deleteDoomedKeyStmt         *sql.Stmt
-	deleteGrantStmt             *sql.Stmt
-	deleteGroupStmt             *sql.Stmt
-	deleteHostBindingStmt       *sql.Stmt
-	deleteHostedPrefixStmt      *sql.Stmt
-	deleteLinkStmt              *sql.Stmt
-	deleteLinkCandidatesStmt    *sql.Stmt
-	deleteListStmt              *sql.Stmt
-	deleteManifestStmt          *sql.Stmt
-	deleteMembersStmt           *sql.Stmt
-	deletePullsStmt             *sql.Stmt
-	deleteRegistryStmt          *sql.Stmt
-	deleteRegistryRulesStmt     *sql.Stmt
-	deleteSigningKeysStmt       *sql.Stmt
-	deleteStaleUploadStmt       *sql.Stmt
-	deleteTagStmt               *sql.Stmt
-	deleteUploadStmt            *sql.Stmt
-	deleteUpstreamStmt          *sql.Stmt
-	deleteUpstreamRulesStmt     *sql.Stmt
-	deleteUserStmt              *sql.Stmt
-	deleteUserGrantsStmt        *sql.Stmt
-	deleteUserTokensStmt        *sql.Stmt
-	ensureJobStmt               *sql.Stmt
-	failJobStmt                 *sql.Stmt
-	findCachedBlobStmt          *sql.Stmt
-	findRepositoryStmt          *sql.Stmt
-	finishJobStmt               *sql.Stmt
-	forgetAdmissionsStmt        *sql.Stmt
-	forgetListedStmt            *sql.Stmt
-	getAdmissionStmt            *sql.Stmt
-	getBlobStmt                 *sql.Stmt
-	getGroupStmt                *sql.Stmt
-	getGroupByNameStmt          *sql.Stmt
-	getLinkStmt                 *sql.Stmt
-	getLinkedBlobStmt           *sql.Stmt
-	getListStmt                 *sql.Stmt
-	getManifestStmt             *sql.Stmt
-	getPullsStmt                *sql.Stmt
-	getReferenceStmt            *sql.Stmt
-	getRepositoryStmt           *sql.Stmt
-	getSettingStmt              *sql.Stmt
-	getTagStmt                  *sql.Stmt
-	getUploadStmt               *sql.Stmt
-	hostedRepositoryBelowStmt   *sql.Stmt
-	insertBlobStmt              *sql.Stmt
-	insertChangeStmt            *sql.Stmt
-	insertCredentialStmt        *sql.Stmt
-	insertDoomedKeyStmt         *sql.Stmt
-	insertEventStmt             *sql.Stmt
-	insertGroupStmt             *sql.Stmt
-	insertManifestStmt          *sql.Stmt
-	insertMemberStmt            *sql.Stmt
-	insertReferenceStmt         *sql.Stmt
-	insertRegistryStmt          *sql.Stmt
-	insertReplicaStmt           *sql.Stmt
-	insertRepositoryStmt        *sql.Stmt
-	insertRuleStmt              *sql.Stmt
-	insertSettingStmt           *sql.Stmt
-	insertSigningKeyStmt        *sql.Stmt
-	insertTagHistoryStmt        *sql.Stmt
-	insertTokenStmt             *sql.Stmt
-	insertUploadStmt            *sql.Stmt
-	insertUpstreamStmt          *sql.Stmt
-	insertUserStmt              *sql.Stmt
-	isReferencedStmt            *sql.Stmt
-	isTaggedStmt                *sql.Stmt
-	keyIsDoomedStmt             *sql.Stmt
-	linkBlobStmt                *sql.Stmt
-	listAdmissionsStmt          *sql.Stmt
-	listAwaitingTagsStmt        *sql.Stmt
-	listBlobPageStmt            *sql.Stmt
-	listChildrenStmt            *sql.Stmt
-	listColdManifestsStmt       *sql.Stmt
-	listCredentialsStmt         *sql.Stmt
-	listDoomedKeysStmt          *sql.Stmt
-	listDueCandidatesStmt       *sql.Stmt
-	listDueJobsStmt             *sql.Stmt
-	listEventsStmt              *sql.Stmt
-	listGroupsStmt              *sql.Stmt
-	listHostBindingsStmt        *sql.Stmt
-	listHostedPrefixesStmt      *sql.Stmt
-	listHostedRepositoriesStmt  *sql.Stmt
-	listJobsStmt                *sql.Stmt
-	listLinkingRepositoriesStmt *sql.Stmt
-	listMembersStmt             *sql.Stmt
-	listMissingBlobsStmt        *sql.Stmt
-	listMissingManifestsStmt    *sql.Stmt
-	listOutdatedManifestsStmt   *sql.Stmt
-	listReferrerDigestsStmt     *sql.Stmt
-	listReferrersStmt           *sql.Stmt
-	listReferrersOfTypeStmt     *sql.Stmt
-	listRegistriesStmt          *sql.Stmt
-	listReplicasStmt            *sql.Stmt
-	listRulesStmt               *sql.Stmt
-	listStaleUploadsStmt        *sql.Stmt
-	listTagHistoryStmt          *sql.Stmt
-	listTagsStmt                *sql.Stmt
-	listTagsOfStmt              *sql.Stmt
-	listUpstreamsStmt           *sql.Stmt
-	moveBlobStmt                *sql.Stmt
-	newestTagAdmissionStmt      *sql.Stmt
-	postponeCandidateStmt       *sql.Stmt
-	putCandidateStmt            *sql.Stmt
-	putGrantStmt                *sql.Stmt
-	putJobStmt                  *sql.Stmt
-	putListStmt                 *sql.Stmt
-	putSettingStmt              *sql.Stmt
-	releaseJobStmt              *sql.Stmt
-	releaseReplicaStmt          *sql.Stmt
-	releaseTokenNameStmt        *sql.Stmt
-	renewJobStmt                *sql.Stmt
-	repeatJobStmt               *sql.Stmt
-	retireSigningKeysStmt       *sql.Stmt
-	revokeTokenStmt             *sql.Stmt
-	sampleAdmissionsStmt        *sql.Stmt
-	saveUploadStmt              *sql.Stmt
-	setImageInfoStmt            *sql.Stmt
-	setStaleBeforeStmt          *sql.Stmt
-	stageIsOwnedStmt            *sql.Stmt
-	statManifestStmt            *sql.Stmt
-	sumCachedBytesStmt          *sql.Stmt
-	takeReplicaStmt             *sql.Stmt
-	tokenByHashStmt             *sql.Stmt
-	tokenByIDStmt               *sql.Stmt
-	trimChangesStmt             *sql.Stmt
-	updateCredentialStmt        *sql.Stmt
-	updateGroupStmt             *sql.Stmt
-	updateRegistryStmt          *sql.Stmt
-	updateUpstreamStmt          *sql.Stmt
-	updateUserDisabledStmt      *sql.Stmt
-	updateUserPasswordStmt      *sql.Stmt
-	upsertHostBindingStmt       *sql.Stmt
-	upsertHostedPrefixStmt      *sql.Stmt
-	upsertTagStmt               *sql.Stmt
-	useTokenStmt                *sql.Stmt
-	userTokensStmt              *sql.Stmt
+	db                             DBTX
+	tx                             *sql.Tx
+	accessGrantsStmt               *sql.Stmt
+	accessGroupsStmt               *sql.Stmt
+	accessSigningKeysStmt          *sql.Stmt
+	accessUserByNameStmt           *sql.Stmt
+	accessUsersStmt                *sql.Stmt
+	addCachedBytesStmt             *sql.Stmt
+	addPullsStmt                   *sql.Stmt
+	admitStmt                      *sql.Stmt
+	admittedViaStmt                *sql.Stmt
+	beatReplicaStmt                *sql.Stmt
+	blobIsLinkedStmt               *sql.Stmt
+	bumpGenerationStmt             *sql.Stmt
+	checkCachedBytesStmt           *sql.Stmt
+	checkDoomedStmt                *sql.Stmt
+	checkLinksStmt                 *sql.Stmt
+	checkManifestPageStmt          *sql.Stmt
+	checkReferencesStmt            *sql.Stmt
+	checkRepositoryPageStmt        *sql.Stmt
+	checkTagsStmt                  *sql.Stmt
+	checkUnlinkedStmt              *sql.Stmt
+	claimJobStmt                   *sql.Stmt
+	configIsNamedStmt              *sql.Stmt
+	confirmTagStmt                 *sql.Stmt
+	countAdminsStmt                *sql.Stmt
+	countCredentialUseStmt         *sql.Stmt
+	countRegistryUseStmt           *sql.Stmt
+	countTokenNameStmt             *sql.Stmt
+	countUpstreamUseStmt           *sql.Stmt
+	countUserStmt                  *sql.Stmt
+	deleteBlobStmt                 *sql.Stmt
+	deleteCandidateStmt            *sql.Stmt
+	deleteCredentialStmt           *sql.Stmt
+	deleteDoomedKeyStmt            *sql.Stmt
+	deleteGrantStmt                *sql.Stmt
+	deleteGroupStmt                *sql.Stmt
+	deleteGroupAdmissionsStmt      *sql.Stmt
+	deleteGroupCandidatesStmt      *sql.Stmt
+	deleteGroupGrantsStmt          *sql.Stmt
+	deleteGroupHistoryStmt         *sql.Stmt
+	deleteGroupRepositoriesStmt    *sql.Stmt
+	deleteHostBindingStmt          *sql.Stmt
+	deleteHostedPrefixStmt         *sql.Stmt
+	deleteLinkStmt                 *sql.Stmt
+	deleteLinkCandidatesStmt       *sql.Stmt
+	deleteListStmt                 *sql.Stmt
+	deleteManifestStmt             *sql.Stmt
+	deleteMembersStmt              *sql.Stmt
+	deletePullsStmt                *sql.Stmt
+	deletePullsOfNothingStmt       *sql.Stmt
+	deleteRegistryStmt             *sql.Stmt
+	deleteRegistryRulesStmt        *sql.Stmt
+	deleteRepositoryStmt           *sql.Stmt
+	deleteRepositoryAdmissionsStmt *sql.Stmt
+	deleteRepositoryCandidatesStmt *sql.Stmt
+	deleteRepositoryHistoryStmt    *sql.Stmt
+	deleteRepositoryListsStmt      *sql.Stmt
+	deleteSigningKeysStmt          *sql.Stmt
+	deleteStaleUploadStmt          *sql.Stmt
+	deleteTagStmt                  *sql.Stmt
+	deleteUploadStmt               *sql.Stmt
+	deleteUpstreamStmt             *sql.Stmt
+	deleteUpstreamRulesStmt        *sql.Stmt
+	deleteUserStmt                 *sql.Stmt
+	deleteUserGrantsStmt           *sql.Stmt
+	deleteUserTokensStmt           *sql.Stmt
+	ensureJobStmt                  *sql.Stmt
+	failJobStmt                    *sql.Stmt
+	findCachedBlobStmt             *sql.Stmt
+	findRepositoryStmt             *sql.Stmt
+	finishJobStmt                  *sql.Stmt
+	forgetAdmissionsStmt           *sql.Stmt
+	forgetListedStmt               *sql.Stmt
+	getAdmissionStmt               *sql.Stmt
+	getBlobStmt                    *sql.Stmt
+	getGroupStmt                   *sql.Stmt
+	getGroupByNameStmt             *sql.Stmt
+	getLinkStmt                    *sql.Stmt
+	getLinkedBlobStmt              *sql.Stmt
+	getListStmt                    *sql.Stmt
+	getManifestStmt                *sql.Stmt
+	getPullsStmt                   *sql.Stmt
+	getReferenceStmt               *sql.Stmt
+	getRepositoryStmt              *sql.Stmt
+	getSettingStmt                 *sql.Stmt
+	getTagStmt                     *sql.Stmt
+	getUploadStmt                  *sql.Stmt
+	groupHasContentStmt            *sql.Stmt
+	hasContentStmt                 *sql.Stmt
+	hostedRepositoryBelowStmt      *sql.Stmt
+	insertBlobStmt                 *sql.Stmt
+	insertCachedManifestStmt       *sql.Stmt
+	insertChangeStmt               *sql.Stmt
+	insertCredentialStmt           *sql.Stmt
+	insertDoomedKeyStmt            *sql.Stmt
+	insertEventStmt                *sql.Stmt
+	insertGroupStmt                *sql.Stmt
+	insertManifestStmt             *sql.Stmt
+	insertMemberStmt               *sql.Stmt
+	insertReferenceStmt            *sql.Stmt
+	insertRegistryStmt             *sql.Stmt
+	insertReplicaStmt              *sql.Stmt
+	insertRepositoryStmt           *sql.Stmt
+	insertRuleStmt                 *sql.Stmt
+	insertSettingStmt              *sql.Stmt
+	insertSigningKeyStmt           *sql.Stmt
+	insertTagHistoryStmt           *sql.Stmt
+	insertTokenStmt                *sql.Stmt
+	insertUploadStmt               *sql.Stmt
+	insertUpstreamStmt             *sql.Stmt
+	insertUserStmt                 *sql.Stmt
+	isAwaitedStmt                  *sql.Stmt
+	isCachedStmt                   *sql.Stmt
+	isReferencedStmt               *sql.Stmt
+	isTaggedStmt                   *sql.Stmt
+	keyIsDoomedStmt                *sql.Stmt
+	linkBlobStmt                   *sql.Stmt
+	listAdmissionsStmt             *sql.Stmt
+	listAwaitingTagsStmt           *sql.Stmt
+	listBlobPageStmt               *sql.Stmt
+	listChildrenStmt               *sql.Stmt
+	listColdManifestsStmt          *sql.Stmt
+	listCredentialsStmt            *sql.Stmt
+	listDoomedKeysStmt             *sql.Stmt
+	listDueCandidatesStmt          *sql.Stmt
+	listDueJobsStmt                *sql.Stmt
+	listEventsStmt                 *sql.Stmt
+	listGroupsStmt                 *sql.Stmt
+	listHostBindingsStmt           *sql.Stmt
+	listHostedPrefixesStmt         *sql.Stmt
+	listHostedRepositoriesStmt     *sql.Stmt
+	listJobsStmt                   *sql.Stmt
+	listLinkDigestsStmt            *sql.Stmt
+	listLinkingRepositoriesStmt    *sql.Stmt
+	listManifestDigestsStmt        *sql.Stmt
+	listMembersStmt                *sql.Stmt
+	listMissingBlobsStmt           *sql.Stmt
+	listMissingManifestsStmt       *sql.Stmt
+	listPullPageStmt               *sql.Stmt
+	listReferrerDigestsStmt        *sql.Stmt
+	listReferrersStmt              *sql.Stmt
+	listReferrersOfTypeStmt        *sql.Stmt
+	listRegistriesStmt             *sql.Stmt
+	listReplicasStmt               *sql.Stmt
+	listRulesStmt                  *sql.Stmt
+	listStaleUploadsStmt           *sql.Stmt
+	listTagHistoryStmt             *sql.Stmt
+	listTagsStmt                   *sql.Stmt
+	listTagsOfStmt                 *sql.Stmt
+	listUpstreamsStmt              *sql.Stmt
+	moveBlobStmt                   *sql.Stmt
+	newestTagAdmissionStmt         *sql.Stmt
+	postponeCandidateStmt          *sql.Stmt
+	putCandidateStmt               *sql.Stmt
+	putGrantStmt                   *sql.Stmt
+	putJobStmt                     *sql.Stmt
+	putListStmt                    *sql.Stmt
+	putOutdatedCandidatesStmt      *sql.Stmt
+	putSettingStmt                 *sql.Stmt
+	releaseJobStmt                 *sql.Stmt
+	releaseReplicaStmt             *sql.Stmt
+	releaseTokenNameStmt           *sql.Stmt
+	renewJobStmt                   *sql.Stmt
+	repeatJobStmt                  *sql.Stmt
+	retireSigningKeysStmt          *sql.Stmt
+	revokeTokenStmt                *sql.Stmt
+	sampleAdmissionsStmt           *sql.Stmt
+	saveUploadStmt                 *sql.Stmt
+	setFirstManifestStmt           *sql.Stmt
+	setImageInfoStmt               *sql.Stmt
+	setStaleBeforeStmt             *sql.Stmt
+	stageIsOwnedStmt               *sql.Stmt
+	statManifestStmt               *sql.Stmt
+	sumCachedBytesStmt             *sql.Stmt
+	takeReplicaStmt                *sql.Stmt
+	tokenByHashStmt                *sql.Stmt
+	tokenByIDStmt                  *sql.Stmt
+	touchCachedManifestStmt        *sql.Stmt
+	trimChangesStmt                *sql.Stmt
+	trimEventsStmt                 *sql.Stmt
+	trimTagHistoryStmt             *sql.Stmt
+	trimTokensStmt                 *sql.Stmt
+	updateCredentialStmt           *sql.Stmt
+	updateGroupStmt                *sql.Stmt
+	updateRegistryStmt             *sql.Stmt
+	updateUpstreamStmt             *sql.Stmt
+	updateUserDisabledStmt         *sql.Stmt
+	updateUserPasswordStmt         *sql.Stmt
+	upsertHostBindingStmt          *sql.Stmt
+	upsertHostedPrefixStmt         *sql.Stmt
+	upsertTagStmt                  *sql.Stmt
+	upstreamIsCurrentStmt          *sql.Stmt
+	useTokenStmt                   *sql.Stmt
+	userTokensStmt                 *sql.Stmt
 }
 
 func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 	return &Queries{
-		db:                          tx,
-		tx:                          tx,
-		accessGrantsStmt:            q.accessGrantsStmt,
-		accessGroupsStmt:            q.accessGroupsStmt,
-		accessSigningKeysStmt:       q.accessSigningKeysStmt,
-		accessUserByNameStmt:        q.accessUserByNameStmt,
-		accessUsersStmt:             q.accessUsersStmt,
-		addPullsStmt:                q.addPullsStmt,
-		admitStmt:                   q.admitStmt,
-		admittedViaStmt:             q.admittedViaStmt,
-		beatReplicaStmt:             q.beatReplicaStmt,
-		blobIsLinkedStmt:            q.blobIsLinkedStmt,
-		bumpGenerationStmt:          q.bumpGenerationStmt,
-		checkDoomedStmt:             q.checkDoomedStmt,
-		checkLinksStmt:              q.checkLinksStmt,
-		checkManifestPageStmt:       q.checkManifestPageStmt,
-		checkReferencesStmt:         q.checkReferencesStmt,
-		checkRepositoryPageStmt:     q.checkRepositoryPageStmt,
-		checkTagsStmt:               q.checkTagsStmt,
-		checkUnlinkedStmt:           q.checkUnlinkedStmt,
-		claimJobStmt:                q.claimJobStmt,
-		configIsNamedStmt:           q.configIsNamedStmt,
-		confirmTagStmt:              q.confirmTagStmt,
-		countAdminsStmt:             q.countAdminsStmt,
-		countCredentialUseStmt:      q.countCredentialUseStmt,
-		countGroupContentStmt:       q.countGroupContentStmt,
-		countRegistryUseStmt:        q.countRegistryUseStmt,
-		countTokenNameStmt:          q.countTokenNameStmt,
-		countUpstreamUseStmt:        q.countUpstreamUseStmt,
-		countUserStmt:               q.countUserStmt,
-		deleteBlobStmt:              q.deleteBlobStmt,
-		deleteCandidateStmt:         q.deleteCandidateStmt,
-		deleteCredentialStmt:        q.deleteCredentialStmt,
-		deleteDoomedKeyStmt:         q.deleteDoomedKeyStmt,
-		deleteGrantStmt:             q.deleteGrantStmt,
-		deleteGroupStmt:             q.deleteGroupStmt,
-		deleteHostBindingStmt:       q.deleteHostBindingStmt,
-		deleteHostedPrefixStmt:      q.deleteHostedPrefixStmt,
-		deleteLinkStmt:              q.deleteLinkStmt,
-		deleteLinkCandidatesStmt:    q.deleteLinkCandidatesStmt,
-		deleteListStmt:              q.deleteListStmt,
-		deleteManifestStmt:          q.deleteManifestStmt,
-		deleteMembersStmt:           q.deleteMembersStmt,
-		deletePullsStmt:             q.deletePullsStmt,
-		deleteRegistryStmt:          q.deleteRegistryStmt,
-		deleteRegistryRulesStmt:     q.deleteRegistryRulesStmt,
-		deleteSigningKeysStmt:       q.deleteSigningKeysStmt,
-		deleteStaleUploadStmt:       q.deleteStaleUploadStmt,
-		deleteTagStmt:               q.deleteTagStmt,
-		deleteUploadStmt:            q.deleteUploadStmt,
-		deleteUpstreamStmt:          q.deleteUpstreamStmt,
-		deleteUpstreamRulesStmt:     q.deleteUpstreamRulesStmt,
-		deleteUserStmt:              q.deleteUserStmt,
-		deleteUserGrantsStmt:        q.deleteUserGrantsStmt,
-		deleteUserTokensStmt:        q.deleteUserTokensStmt,
-		ensureJobStmt:               q.ensureJobStmt,
-		failJobStmt:                 q.failJobStmt,
-		findCachedBlobStmt:          q.findCachedBlobStmt,
-		findRepositoryStmt:          q.findRepositoryStmt,
-		finishJobStmt:               q.finishJobStmt,
-		forgetAdmissionsStmt:        q.forgetAdmissionsStmt,
-		forgetListedStmt:            q.forgetListedStmt,
-		getAdmissionStmt:            q.getAdmissionStmt,
-		getBlobStmt:                 q.getBlobStmt,
-		getGroupStmt:                q.getGroupStmt,
-		getGroupByNameStmt:          q.getGroupByNameStmt,
-		getLinkStmt:                 q.getLinkStmt,
-		getLinkedBlobStmt:           q.getLinkedBlobStmt,
-		getListStmt:                 q.getListStmt,
-		getManifestStmt:             q.getManifestStmt,
-		getPullsStmt:                q.getPullsStmt,
-		getReferenceStmt:            q.getReferenceStmt,
-		getRepositoryStmt:           q.getRepositoryStmt,
-		getSettingStmt:              q.getSettingStmt,
-		getTagStmt:                  q.getTagStmt,
-		getUploadStmt:               q.getUploadStmt,
-		hostedRepositoryBelowStmt:   q.hostedRepositoryBelowStmt,
-		insertBlobStmt:              q.insertBlobStmt,
-		insertChangeStmt:            q.insertChangeStmt,
-		insertCredentialStmt:        q.insertCredentialStmt,
-		insertDoomedKeyStmt:         q.insertDoomedKeyStmt,
-		insertEventStmt:             q.insertEventStmt,
-		insertGroupStmt:             q.insertGroupStmt,
-		insertManifestStmt:          q.insertManifestStmt,
-		insertMemberStmt:            q.insertMemberStmt,
-		insertReferenceStmt:         q.insertReferenceStmt,
-		insertRegistryStmt:          q.insertRegistryStmt,
-		insertReplicaStmt:           q.insertReplicaStmt,
-		insertRepositoryStmt:        q.insertRepositoryStmt,
-		insertRuleStmt:              q.insertRuleStmt,
-		insertSettingStmt:           q.insertSettingStmt,
-		insertSigningKeyStmt:        q.insertSigningKeyStmt,
-		insertTagHistoryStmt:        q.insertTagHistoryStmt,
-		insertTokenStmt:             q.insertTokenStmt,
-		insertUploadStmt:            q.insertUploadStmt,
-		insertUpstreamStmt:          q.insertUpstreamStmt,
-		insertUserStmt:              q.insertUserStmt,
-		isReferencedStmt:            q.isReferencedStmt,
-		isTaggedStmt:                q.isTaggedStmt,
-		keyIsDoomedStmt:             q.keyIsDoomedStmt,
-		linkBlobStmt:                q.linkBlobStmt,
-		listAdmissionsStmt:          q.listAdmissionsStmt,
-		listAwaitingTagsStmt:        q.listAwaitingTagsStmt,
-		listBlobPageStmt:            q.listBlobPageStmt,
-		listChildrenStmt:            q.listChildrenStmt,
-		listColdManifestsStmt:       q.listColdManifestsStmt,
-		listCredentialsStmt:         q.listCredentialsStmt,
-		listDoomedKeysStmt:          q.listDoomedKeysStmt,
-		listDueCandidatesStmt:       q.listDueCandidatesStmt,
-		listDueJobsStmt:             q.listDueJobsStmt,
-		listEventsStmt:              q.listEventsStmt,
-		listGroupsStmt:              q.listGroupsStmt,
-		listHostBindingsStmt:        q.listHostBindingsStmt,
-		listHostedPrefixesStmt:      q.listHostedPrefixesStmt,
-		listHostedRepositoriesStmt:  q.listHostedRepositoriesStmt,
-		listJobsStmt:                q.listJobsStmt,
-		listLinkingRepositoriesStmt: q.listLinkingRepositoriesStmt,
-		listMembersStmt:             q.listMembersStmt,
-		listMissingBlobsStmt:        q.listMissingBlobsStmt,
-		listMissingManifestsStmt:    q.listMissingManifestsStmt,
-		listOutdatedManifestsStmt:   q.listOutdatedManifestsStmt,
-		listReferrerDigestsStmt:     q.listReferrerDigestsStmt,
-		listReferrersStmt:           q.listReferrersStmt,
-		listReferrersOfTypeStmt:     q.listReferrersOfTypeStmt,
-		listRegistriesStmt:          q.listRegistriesStmt,
-		listReplicasStmt:            q.listReplicasStmt,
-		listRulesStmt:               q.listRulesStmt,
-		listStaleUploadsStmt:        q.listStaleUploadsStmt,
-		listTagHistoryStmt:          q.listTagHistoryStmt,
-		listTagsStmt:                q.listTagsStmt,
-		listTagsOfStmt:              q.listTagsOfStmt,
-		listUpstreamsStmt:           q.listUpstreamsStmt,
-		moveBlobStmt:                q.moveBlobStmt,
-		newestTagAdmissionStmt:      q.newestTagAdmissionStmt,
-		postponeCandidateStmt:       q.postponeCandidateStmt,
-		putCandidateStmt:            q.putCandidateStmt,
-		putGrantStmt:                q.putGrantStmt,
-		putJobStmt:                  q.putJobStmt,
-		putListStmt:                 q.putListStmt,
-		putSettingStmt:              q.putSettingStmt,
-		releaseJobStmt:              q.releaseJobStmt,
-		releaseReplicaStmt:          q.releaseReplicaStmt,
-		releaseTokenNameStmt:        q.releaseTokenNameStmt,
-		renewJobStmt:                q.renewJobStmt,
-		repeatJobStmt:               q.repeatJobStmt,
-		retireSigningKeysStmt:       q.retireSigningKeysStmt,
-		revokeTokenStmt:             q.revokeTokenStmt,
-		sampleAdmissionsStmt:        q.sampleAdmissionsStmt,
-		saveUploadStmt:              q.saveUploadStmt,
-		setImageInfoStmt:            q.setImageInfoStmt,
-		setStaleBeforeStmt:          q.setStaleBeforeStmt,
-		stageIsOwnedStmt:            q.stageIsOwnedStmt,
-		statManifestStmt:            q.statManifestStmt,
-		sumCachedBytesStmt:          q.sumCachedBytesStmt,
-		takeReplicaStmt:             q.takeReplicaStmt,
-		tokenByHashStmt:             q.tokenByHashStmt,
-		tokenByIDStmt:               q.tokenByIDStmt,
-		trimChangesStmt:             q.trimChangesStmt,
-		updateCredentialStmt:        q.updateCredentialStmt,
-		updateGroupStmt:             q.updateGroupStmt,
-		updateRegistryStmt:          q.updateRegistryStmt,
-		updateUpstreamStmt:          q.updateUpstreamStmt,
-		updateUserDisabledStmt:      q.updateUserDisabledStmt,
-		updateUserPasswordStmt:      q.updateUserPasswordStmt,
-		upsertHostBindingStmt:       q.upsertHostBindingStmt,
-		upsertHostedPrefixStmt:      q.upsertHostedPrefixStmt,
-		upsertTagStmt:               q.upsertTagStmt,
-		useTokenStmt:                q.useTokenStmt,
-		userTokensStmt:              q.userTokensStmt,
+		db:                             tx,
+		tx:                             tx,
+		accessGrantsStmt:               q.accessGrantsStmt,
+		accessGroupsStmt:               q.accessGroupsStmt,
+		accessSigningKeysStmt:          q.accessSigningKeysStmt,
+		accessUserByNameStmt:           q.accessUserByNameStmt,
+		accessUsersStmt:                q.accessUsersStmt,
+		addCachedBytesStmt:             q.addCachedBytesStmt,
+		addPullsStmt:                   q.addPullsStmt,
+		admitStmt:                      q.admitStmt,
+		admittedViaStmt:                q.admittedViaStmt,
+		beatReplicaStmt:                q.beatReplicaStmt,
+		blobIsLinkedStmt:               q.blobIsLinkedStmt,
+		bumpGenerationStmt:             q.bumpGenerationStmt,
+		checkCachedBytesStmt:           q.checkCachedBytesStmt,
+		checkDoomedStmt:                q.checkDoomedStmt,
+		checkLinksStmt:                 q.checkLinksStmt,
+		checkManifestPageStmt:          q.checkManifestPageStmt,
+		checkReferencesStmt:            q.checkReferencesStmt,
+		checkRepositoryPageStmt:        q.checkRepositoryPageStmt,
+		checkTagsStmt:                  q.checkTagsStmt,
+		checkUnlinkedStmt:              q.checkUnlinkedStmt,
+		claimJobStmt:                   q.claimJobStmt,
+		configIsNamedStmt:              q.configIsNamedStmt,
+		confirmTagStmt:                 q.confirmTagStmt,
+		countAdminsStmt:                q.countAdminsStmt,
+		countCredentialUseStmt:         q.countCredentialUseStmt,
+		countRegistryUseStmt:           q.countRegistryUseStmt,
+		countTokenNameStmt:             q.countTokenNameStmt,
+		countUpstreamUseStmt:           q.countUpstreamUseStmt,
+		countUserStmt:                  q.countUserStmt,
+		deleteBlobStmt:                 q.deleteBlobStmt,
+		deleteCandidateStmt:            q.deleteCandidateStmt,
+		deleteCredentialStmt:           q.deleteCredentialStmt,
+		deleteDoomedKeyStmt:            q.deleteDoomedKeyStmt,
+		deleteGrantStmt:                q.deleteGrantStmt,
+		deleteGroupStmt:                q.deleteGroupStmt,
+		deleteGroupAdmissionsStmt:      q.deleteGroupAdmissionsStmt,
+		deleteGroupCandidatesStmt:      q.deleteGroupCandidatesStmt,
+		deleteGroupGrantsStmt:          q.deleteGroupGrantsStmt,
+		deleteGroupHistoryStmt:         q.deleteGroupHistoryStmt,
+		deleteGroupRepositoriesStmt:    q.deleteGroupRepositoriesStmt,
+		deleteHostBindingStmt:          q.deleteHostBindingStmt,
+		deleteHostedPrefixStmt:         q.deleteHostedPrefixStmt,
+		deleteLinkStmt:                 q.deleteLinkStmt,
+		deleteLinkCandidatesStmt:       q.deleteLinkCandidatesStmt,
+		deleteListStmt:                 q.deleteListStmt,
+		deleteManifestStmt:             q.deleteManifestStmt,
+		deleteMembersStmt:              q.deleteMembersStmt,
+		deletePullsStmt:                q.deletePullsStmt,
+		deletePullsOfNothingStmt:       q.deletePullsOfNothingStmt,
+		deleteRegistryStmt:             q.deleteRegistryStmt,
+		deleteRegistryRulesStmt:        q.deleteRegistryRulesStmt,
+		deleteRepositoryStmt:           q.deleteRepositoryStmt,
+		deleteRepositoryAdmissionsStmt: q.deleteRepositoryAdmissionsStmt,
+		deleteRepositoryCandidatesStmt: q.deleteRepositoryCandidatesStmt,
+		deleteRepositoryHistoryStmt:    q.deleteRepositoryHistoryStmt,
+		deleteRepositoryListsStmt:      q.deleteRepositoryListsStmt,
+		deleteSigningKeysStmt:          q.deleteSigningKeysStmt,
+		deleteStaleUploadStmt:          q.deleteStaleUploadStmt,
+		deleteTagStmt:                  q.deleteTagStmt,
+		deleteUploadStmt:               q.deleteUploadStmt,
+		deleteUpstreamStmt:             q.deleteUpstreamStmt,
+		deleteUpstreamRulesStmt:        q.deleteUpstreamRulesStmt,
+		deleteUserStmt:                 q.deleteUserStmt,
+		deleteUserGrantsStmt:           q.deleteUserGrantsStmt,
+		deleteUserTokensStmt:           q.deleteUserTokensStmt,
+		ensureJobStmt:                  q.ensureJobStmt,
+		failJobStmt:                    q.failJobStmt,
+		findCachedBlobStmt:             q.findCachedBlobStmt,
+		findRepositoryStmt:             q.findRepositoryStmt,
+		finishJobStmt:                  q.finishJobStmt,
+		forgetAdmissionsStmt:           q.forgetAdmissionsStmt,
+		forgetListedStmt:               q.forgetListedStmt,
+		getAdmissionStmt:               q.getAdmissionStmt,
+		getBlobStmt:                    q.getBlobStmt,
+		getGroupStmt:                   q.getGroupStmt,
+		getGroupByNameStmt:             q.getGroupByNameStmt,
+		getLinkStmt:                    q.getLinkStmt,
+		getLinkedBlobStmt:              q.getLinkedBlobStmt,
+		getListStmt:                    q.getListStmt,
+		getManifestStmt:                q.getManifestStmt,
+		getPullsStmt:                   q.getPullsStmt,
+		getReferenceStmt:               q.getReferenceStmt,
+		getRepositoryStmt:              q.getRepositoryStmt,
+		getSettingStmt:                 q.getSettingStmt,
+		getTagStmt:                     q.getTagStmt,
+		getUploadStmt:                  q.getUploadStmt,
+		groupHasContentStmt:            q.groupHasContentStmt,
+		hasContentStmt:                 q.hasContentStmt,
+		hostedRepositoryBelowStmt:      q.hostedRepositoryBelowStmt,
+		insertBlobStmt:                 q.insertBlobStmt,
+		insertCachedManifestStmt:       q.insertCachedManifestStmt,
+		insertChangeStmt:               q.insertChangeStmt,
+		insertCredentialStmt:           q.insertCredentialStmt,
+		insertDoomedKeyStmt:            q.insertDoomedKeyStmt,
+		insertEventStmt:                q.insertEventStmt,
+		insertGroupStmt:                q.insertGroupStmt,
+		insertManifestStmt:             q.insertManifestStmt,
+		insertMemberStmt:               q.insertMemberStmt,
+		insertReferenceStmt:            q.insertReferenceStmt,
+		insertRegistryStmt:             q.insertRegistryStmt,
+		insertReplicaStmt:              q.insertReplicaStmt,
+		insertRepositoryStmt:           q.insertRepositoryStmt,
+		insertRuleStmt:                 q.insertRuleStmt,
+		insertSettingStmt:              q.insertSettingStmt,
+		insertSigningKeyStmt:           q.insertSigningKeyStmt,
+		insertTagHistoryStmt:           q.insertTagHistoryStmt,
+		insertTokenStmt:                q.insertTokenStmt,
+		insertUploadStmt:               q.insertUploadStmt,
+		insertUpstreamStmt:             q.insertUpstreamStmt,
+		insertUserStmt:                 q.insertUserStmt,
+		isAwaitedStmt:                  q.isAwaitedStmt,
+		isCachedStmt:                   q.isCachedStmt,
+		isReferencedStmt:               q.isReferencedStmt,
+		isTaggedStmt:                   q.isTaggedStmt,
+		keyIsDoomedStmt:                q.keyIsDoomedStmt,
+		linkBlobStmt:                   q.linkBlobStmt,
+		listAdmissionsStmt:             q.listAdmissionsStmt,
+		listAwaitingTagsStmt:           q.listAwaitingTagsStmt,
+		listBlobPageStmt:               q.listBlobPageStmt,
+		listChildrenStmt:               q.listChildrenStmt,
+		listColdManifestsStmt:          q.listColdManifestsStmt,
+		listCredentialsStmt:            q.listCredentialsStmt,
+		listDoomedKeysStmt:             q.listDoomedKeysStmt,
+		listDueCandidatesStmt:          q.listDueCandidatesStmt,
+		listDueJobsStmt:                q.listDueJobsStmt,
+		listEventsStmt:                 q.listEventsStmt,
+		listGroupsStmt:                 q.listGroupsStmt,
+		listHostBindingsStmt:           q.listHostBindingsStmt,
+		listHostedPrefixesStmt:         q.listHostedPrefixesStmt,
+		listHostedRepositoriesStmt:     q.listHostedRepositoriesStmt,
+		listJobsStmt:                   q.listJobsStmt,
+		listLinkDigestsStmt:            q.listLinkDigestsStmt,
+		listLinkingRepositoriesStmt:    q.listLinkingRepositoriesStmt,
+		listManifestDigestsStmt:        q.listManifestDigestsStmt,
+		listMembersStmt:                q.listMembersStmt,
+		listMissingBlobsStmt:           q.listMissingBlobsStmt,
+		listMissingManifestsStmt:       q.listMissingManifestsStmt,
+		listPullPageStmt:               q.listPullPageStmt,
+		listReferrerDigestsStmt:        q.listReferrerDigestsStmt,
+		listReferrersStmt:              q.listReferrersStmt,
+		listReferrersOfTypeStmt:        q.listReferrersOfTypeStmt,
+		listRegistriesStmt:             q.listRegistriesStmt,
+		listReplicasStmt:               q.listReplicasStmt,
+		listRulesStmt:                  q.listRulesStmt,
+		listStaleUploadsStmt:           q.listStaleUploadsStmt,
+		listTagHistoryStmt:             q.listTagHistoryStmt,
+		listTagsStmt:                   q.listTagsStmt,
+		listTagsOfStmt:                 q.listTagsOfStmt,
+		listUpstreamsStmt:              q.listUpstreamsStmt,
+		moveBlobStmt:                   q.moveBlobStmt,
+		newestTagAdmissionStmt:         q.newestTagAdmissionStmt,
+		postponeCandidateStmt:          q.postponeCandidateStmt,
+		putCandidateStmt:               q.putCandidateStmt,
+		putGrantStmt:                   q.putGrantStmt,
+		putJobStmt:                     q.putJobStmt,
+		putListStmt:                    q.putListStmt,
+		putOutdatedCandidatesStmt:      q.putOutdatedCandidatesStmt,
+		putSettingStmt:                 q.putSettingStmt,
+		releaseJobStmt:                 q.releaseJobStmt,
+		releaseReplicaStmt:             q.releaseReplicaStmt,
+		releaseTokenNameStmt:           q.releaseTokenNameStmt,
+		renewJobStmt:                   q.renewJobStmt,
+		repeatJobStmt:                  q.repeatJobStmt,
+		retireSigningKeysStmt:          q.retireSigningKeysStmt,
+		revokeTokenStmt:                q.revokeTokenStmt,
+		sampleAdmissionsStmt:           q.sampleAdmissionsStmt,
+		saveUploadStmt:                 q.saveUploadStmt,
+		setFirstManifestStmt:           q.setFirstManifestStmt,
+		setImageInfoStmt:               q.setImageInfoStmt,
+		setStaleBeforeStmt:             q.setStaleBeforeStmt,
+		stageIsOwnedStmt:               q.stageIsOwnedStmt,
+		statManifestStmt:               q.statManifestStmt,
+		sumCachedBytesStmt:             q.sumCachedBytesStmt,
+		takeReplicaStmt:                q.takeReplicaStmt,
+		tokenByHashStmt:                q.tokenByHashStmt,
+		tokenByIDStmt:                  q.tokenByIDStmt,
+		touchCachedManifestStmt:        q.touchCachedManifestStmt,
+		trimChangesStmt:                q.trimChangesStmt,
+		trimEventsStmt:                 q.trimEventsStmt,
+		trimTagHistoryStmt:             q.trimTagHistoryStmt,
+		trimTokensStmt:                 q.trimTokensStmt,
+		updateCredentialStmt:           q.updateCredentialStmt,
+		updateGroupStmt:                q.updateGroupStmt,
+		updateRegistryStmt:             q.updateRegistryStmt,
+		updateUpstreamStmt:             q.updateUpstreamStmt,
+		updateUserDisabledStmt:         q.updateUserDisabledStmt,
+		updateUserPasswordStmt:         q.updateUserPasswordStmt,
+		upsertHostBindingStmt:          q.upsertHostBindingStmt,
+		upsertHostedPrefixStmt:         q.upsertHostedPrefixStmt,
+		upsertTagStmt:                  q.upsertTagStmt,
+		upstreamIsCurrentStmt:          q.upstreamIsCurrentStmt,
+		useTokenStmt:                   q.useTokenStmt,
+		userTokensStmt:                 q.userTokensStmt,
 	}
 }

@@ -37,17 +37,6 @@ func (q *Queries) CountCredentialUse(ctx context.Context, credentialID int64) (i
 	return count, err
 }
 
-const countGroupContent = `-- name: CountGroupContent :one
-SELECT count(*) FROM repositories WHERE group_id = $1
-`
-
-func (q *Queries) CountGroupContent(ctx context.Context, groupID int64) (int64, error) {
-	row := q.queryRow(ctx, q.countGroupContentStmt, countGroupContent, groupID)
-	var count int64
-	err := row.Scan(&count)
-	return count, err
-}
-
 const countRegistryUse = `-- name: CountRegistryUse :one
 SELECT count(*) FROM host_bindings WHERE prefix = $1
 `
@@ -97,6 +86,43 @@ func (q *Queries) DeleteGroup(ctx context.Context, id int64) (int64, error) {
 		return 0, err
 	}
 	return result.RowsAffected()
+}
+
+const deleteGroupAdmissions = `-- name: DeleteGroupAdmissions :exec
+DELETE FROM admissions WHERE repository_id IN (SELECT r.id FROM repositories r WHERE r.group_id = $1)
+`
+
+func (q *Queries) DeleteGroupAdmissions(ctx context.Context, groupID int64) error {
+	_, err := q.exec(ctx, q.deleteGroupAdmissionsStmt, deleteGroupAdmissions, groupID)
+	return err
+}
+
+const deleteGroupCandidates = `-- name: DeleteGroupCandidates :exec
+DELETE FROM gc_candidates WHERE kind IN ('link', 'manifest', 'repository')
+    AND repository_id IN (SELECT r.id FROM repositories r WHERE r.group_id = $1)
+`
+
+func (q *Queries) DeleteGroupCandidates(ctx context.Context, groupID int64) error {
+	_, err := q.exec(ctx, q.deleteGroupCandidatesStmt, deleteGroupCandidates, groupID)
+	return err
+}
+
+const deleteGroupHistory = `-- name: DeleteGroupHistory :exec
+DELETE FROM tag_history WHERE repository_id IN (SELECT r.id FROM repositories r WHERE r.group_id = $1)
+`
+
+func (q *Queries) DeleteGroupHistory(ctx context.Context, groupID int64) error {
+	_, err := q.exec(ctx, q.deleteGroupHistoryStmt, deleteGroupHistory, groupID)
+	return err
+}
+
+const deleteGroupRepositories = `-- name: DeleteGroupRepositories :exec
+DELETE FROM repositories WHERE group_id = $1
+`
+
+func (q *Queries) DeleteGroupRepositories(ctx context.Context, groupID int64) error {
+	_, err := q.exec(ctx, q.deleteGroupRepositoriesStmt, deleteGroupRepositories, groupID)
+	return err
 }
 
 const deleteHostBinding = `-- name: DeleteHostBinding :execrows
@@ -240,8 +266,22 @@ func (q *Queries) GetGroupByName(ctx context.Context, name string) (Group, error
 	return i, err
 }
 
+const groupHasContent = `-- name: GroupHasContent :one
+SELECT EXISTS (SELECT 1 FROM repositories r WHERE r.group_id = $1 AND (r.upstream_id <> 0
+    OR EXISTS (SELECT 1 FROM manifests m WHERE m.repository_id = r.id)
+    OR EXISTS (SELECT 1 FROM blob_links l WHERE l.repository_id = r.id)
+    OR EXISTS (SELECT 1 FROM uploads u WHERE u.repository_id = r.id)))
+`
+
+func (q *Queries) GroupHasContent(ctx context.Context, groupID int64) (bool, error) {
+	row := q.queryRow(ctx, q.groupHasContentStmt, groupHasContent, groupID)
+	var exists bool
+	err := row.Scan(&exists)
+	return exists, err
+}
+
 const hostedRepositoryBelow = `-- name: HostedRepositoryBelow :one
-SELECT name FROM repositories WHERE group_id = $1 AND upstream_id = 0 AND (name = $2 OR (name > $3 AND name < $4)) ORDER BY name LIMIT 1
+SELECT name FROM repositories WHERE group_id = $1 AND upstream_id = 0 AND epoch = 0 AND (name = $2 OR (name > $3 AND name < $4)) ORDER BY name LIMIT 1
 `
 
 type HostedRepositoryBelowParams struct {

@@ -11,7 +11,7 @@ import (
 
 const listBlobPage = `-- name: ListBlobPage :many
 
-SELECT digest, size, storage_key, created_at FROM blobs WHERE digest > $1 ORDER BY digest LIMIT $2
+SELECT digest, size, storage_key, created_at FROM blobs WHERE digest > $1 ORDER BY digest LIMIT CAST($2 AS INTEGER)
 `
 
 type ListBlobPageParams struct {
@@ -49,7 +49,7 @@ func (q *Queries) ListBlobPage(ctx context.Context, arg ListBlobPageParams) ([]B
 }
 
 const listLinkingRepositories = `-- name: ListLinkingRepositories :many
-SELECT repository_id FROM blob_links WHERE digest = $1 ORDER BY repository_id LIMIT $2
+SELECT repository_id FROM blob_links WHERE digest = $1 LIMIT CAST($2 AS INTEGER)
 `
 
 type ListLinkingRepositoriesParams struct {

@@ -277,11 +277,33 @@ func (q *Queries) TakeReplica(ctx context.Context, arg TakeReplicaParams) (int64
 }
 
 const trimChanges = `-- name: TrimChanges :execrows
-DELETE FROM changes WHERE at < $1
+DELETE FROM changes WHERE seq IN (SELECT c.seq FROM changes c WHERE c.at < $1 ORDER BY c.at LIMIT $2)
 `
 
-func (q *Queries) TrimChanges(ctx context.Context, at int64) (int64, error) {
-	result, err := q.exec(ctx, q.trimChangesStmt, trimChanges, at)
+type TrimChangesParams struct {
+	At    int64
+	Limit int32
+}
+
+func (q *Queries) TrimChanges(ctx context.Context, arg TrimChangesParams) (int64, error) {
+	result, err := q.exec(ctx, q.trimChangesStmt, trimChanges, arg.At, arg.Limit)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}
+
+const trimEvents = `-- name: TrimEvents :execrows
+DELETE FROM events WHERE id IN (SELECT e.id FROM events e WHERE e.id < $1 ORDER BY e.id LIMIT $2)
+`
+
+type TrimEventsParams struct {
+	ID    int64
+	Limit int32
+}
+
+func (q *Queries) TrimEvents(ctx context.Context, arg TrimEventsParams) (int64, error) {
+	result, err := q.exec(ctx, q.trimEventsStmt, trimEvents, arg.ID, arg.Limit)
 	if err != nil {
 		return 0, err
 	}

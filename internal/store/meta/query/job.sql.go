@@ -120,7 +120,7 @@ func (q *Queries) FinishJob(ctx context.Context, arg FinishJobParams) (int64, er
 }
 
 const listDueJobs = `-- name: ListDueJobs :many
-SELECT id FROM jobs WHERE kind = $1 AND run_after <= $2 AND lease_until <= $2 ORDER BY run_after, id LIMIT $3
+SELECT id FROM jobs WHERE kind = $1 AND run_after <= $2 AND lease_until <= $2 ORDER BY run_after, id LIMIT CAST($3 AS INTEGER)
 `
 
 type ListDueJobsParams struct {
@@ -153,7 +153,7 @@ func (q *Queries) ListDueJobs(ctx context.Context, arg ListDueJobsParams) ([]int
 }
 
 const listJobs = `-- name: ListJobs :many
-SELECT id, kind, key, payload, run_after, lease_owner, lease_until, attempts, last_error, created_at FROM jobs WHERE kind > $1 OR (kind = $1 AND key > $2) ORDER BY kind, key LIMIT $3
+SELECT id, kind, key, payload, run_after, lease_owner, lease_until, attempts, last_error, created_at FROM jobs WHERE kind > $1 OR (kind = $1 AND key > $2) ORDER BY kind, key LIMIT CAST($3 AS INTEGER)
 `
 
 type ListJobsParams struct {

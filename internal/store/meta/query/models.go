@@ -23,6 +23,12 @@ type BlobLink struct {
 	RepositoryID int64
 	Digest       []byte
 	CreatedAt    int64
+	CachedIn     int64
+}
+
+type CachedByte struct {
+	Slot  int32
+	Bytes int64
 }
 
 type CachedList struct {
@@ -31,6 +37,12 @@ type CachedList struct {
 	Subject      []byte
 	Payload      []byte
 	CheckedAt    int64
+}
+
+type CachedManifest struct {
+	RepositoryID int64
+	Digest       []byte
+	UsedAt       int64
 }
 
 type Change struct {
@@ -197,13 +209,14 @@ type Replica struct {
 }
 
 type Repository struct {
-	ID         int64
-	GroupID    int64
-	UpstreamID int64
-	Epoch      int64
-	Format     string
-	Name       string
-	CreatedAt  int64
+	ID              int64
+	GroupID         int64
+	UpstreamID      int64
+	Epoch           int64
+	Format          string
+	Name            string
+	CreatedAt       int64
+	FirstManifestAt int64
 }
 
 type Rule struct {

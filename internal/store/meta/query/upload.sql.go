@@ -63,10 +63,11 @@ func (q *Queries) GetUpload(ctx context.Context, arg GetUploadParams) (Upload, e
 	return i, err
 }
 
-const insertUpload = `-- name: InsertUpload :exec
+const insertUpload = `-- name: InsertUpload :execrows
 
 INSERT INTO uploads (id, repository_id, stage, stage_state, size, hash_state, created_at, updated_at)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+ON CONFLICT (id) DO NOTHING
 `
 
 type InsertUploadParams struct {
@@ -81,8 +82,8 @@ type InsertUploadParams struct {
 }
 
 // Upload sessions.
-func (q *Queries) InsertUpload(ctx context.Context, arg InsertUploadParams) error {
-	_, err := q.exec(ctx, q.insertUploadStmt, insertUpload,
+func (q *Queries) InsertUpload(ctx context.Context, arg InsertUploadParams) (int64, error) {
+	result, err := q.exec(ctx, q.insertUploadStmt, insertUpload,
 		arg.ID,
 		arg.RepositoryID,
 		arg.Stage,
@@ -92,11 +93,14 @@ func (q *Queries) InsertUpload(ctx context.Context, arg InsertUploadParams) erro
 		arg.CreatedAt,
 		arg.UpdatedAt,
 	)
-	return err
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
 }
 
 const listStaleUploads = `-- name: ListStaleUploads :many
-SELECT id, stage FROM uploads WHERE updated_at < $1 ORDER BY updated_at LIMIT $2
+SELECT id, stage FROM uploads WHERE updated_at < $1 ORDER BY updated_at LIMIT CAST($2 AS INTEGER)
 `
 
 type ListStaleUploadsParams struct {

@@ -31,6 +31,9 @@ DELETE FROM grants WHERE user_id = $1 AND group_id = $2 AND path = $3;
 -- name: DeleteUserGrants :exec
 DELETE FROM grants WHERE user_id = $1;
 
+-- name: DeleteGroupGrants :exec
+DELETE FROM grants WHERE group_id = $1;
+
 -- name: CountAdmins :one
 SELECT count(*) FROM grants JOIN users ON users.id = grants.user_id
 WHERE grants.group_id = 0 AND grants.role = 'admin' AND NOT users.disabled;
@@ -59,6 +62,9 @@ UPDATE tokens SET revoked_at = $1 WHERE id = $2 AND user_id = $3 AND revoked_at 
 
 -- name: DeleteUserTokens :exec
 DELETE FROM tokens WHERE user_id = $1;
+
+-- name: TrimTokens :execrows
+DELETE FROM tokens WHERE (revoked_at <> 0 AND revoked_at < $1) OR (expires_at <> 0 AND expires_at < $1);
 
 -- name: UseToken :exec
 UPDATE tokens SET last_used_at = $1 WHERE id = $2 AND last_used_at < $1;

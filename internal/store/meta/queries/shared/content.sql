@@ -2,6 +2,9 @@
 --
 -- Lock order of every transaction that writes content: the repository's row, then blob rows in ascending order of digest,
 -- then gc_candidates in ascending order of (kind, repository, digest).
+--
+-- LIMIT CAST(@n AS INTEGER), here and elsewhere: SQLite looks at the value of a bare parameter when it plans the statement, and
+-- therefore plans it anew each time another value is bound: twenty times the cost of a short page.
 
 -- Repositories.
 
@@ -20,7 +23,7 @@ ON CONFLICT (group_id, upstream_id, epoch, name) DO NOTHING;
 SELECT r.name FROM repositories r
 WHERE r.group_id = @group_id AND r.upstream_id = 0 AND r.epoch = 0 AND r.name > @after
     AND EXISTS (SELECT 1 FROM manifests m WHERE m.repository_id = r.id)
-ORDER BY r.name LIMIT @n;
+ORDER BY r.name LIMIT CAST(@n AS INTEGER);
 
 -- Blobs and links.
 
@@ -43,12 +46,13 @@ WHERE l.repository_id = @repository_id AND l.digest = @digest;
 
 -- name: FindCachedBlob :one
 SELECT b.digest, b.size, b.storage_key FROM blobs b
-WHERE b.digest = @digest AND EXISTS (
-    SELECT 1 FROM blob_links l JOIN repositories r ON r.id = l.repository_id
-    WHERE l.digest = b.digest AND r.group_id = @group_id AND r.upstream_id <> 0);
+WHERE b.digest = @digest AND EXISTS (SELECT 1 FROM blob_links l WHERE l.digest = b.digest AND l.cached_in = @group_id);
+
+-- name: IsCached :one
+SELECT EXISTS (SELECT 1 FROM blob_links WHERE digest = @digest AND cached_in > 0);
 
 -- name: LinkBlob :exec
-INSERT INTO blob_links (repository_id, digest, created_at) VALUES (@repository_id, @digest, @created_at)
+INSERT INTO blob_links (repository_id, digest, created_at, cached_in) VALUES (@repository_id, @digest, @created_at, @cached_in)
 ON CONFLICT (repository_id, digest) DO UPDATE SET created_at = excluded.created_at;
 
 -- name: GetLink :one
@@ -89,12 +93,12 @@ WHERE repository_id = @repository_id AND config_digest = @config_digest;
 -- name: ListReferrers :many
 SELECT digest, media_type, artifact_type, size, annotations FROM manifests
 WHERE repository_id = @repository_id AND subject = @subject AND digest > @after
-ORDER BY digest LIMIT @n;
+ORDER BY digest LIMIT CAST(@n AS INTEGER);
 
 -- name: ListReferrersOfType :many
 SELECT digest, media_type, artifact_type, size, annotations FROM manifests
 WHERE repository_id = @repository_id AND subject = @subject AND artifact_type = @artifact_type AND digest > @after
-ORDER BY digest LIMIT @n;
+ORDER BY digest LIMIT CAST(@n AS INTEGER);
 
 -- name: ListReferrerDigests :many
 SELECT digest FROM manifests WHERE repository_id = @repository_id AND subject = @subject ORDER BY digest;
@@ -106,8 +110,10 @@ INSERT INTO manifest_references (repository_id, parent, position, child, kind, s
 VALUES (@repository_id, @parent, @position, @child, @kind, @size, @media_type);
 
 -- name: GetReference :one
-SELECT child, kind, size, media_type FROM manifest_references
-WHERE repository_id = @repository_id AND child = @child LIMIT 1;
+-- The key first, from the index that has all of it: asked for the row at once, SQLite reads all references of the repository.
+SELECT r.child, r.kind, r.size, r.media_type FROM (
+    SELECT f.parent, f.position FROM manifest_references f WHERE f.repository_id = @repository_id AND f.child = @child LIMIT 1
+) k JOIN manifest_references r ON r.repository_id = @repository_id AND r.parent = k.parent AND r.position = k.position;
 
 -- name: IsReferenced :one
 SELECT EXISTS (SELECT 1 FROM manifest_references WHERE repository_id = @repository_id AND child = @child);
@@ -116,17 +122,18 @@ SELECT EXISTS (SELECT 1 FROM manifest_references WHERE repository_id = @reposito
 SELECT DISTINCT child, kind FROM manifest_references WHERE repository_id = @repository_id AND parent = @parent
 ORDER BY kind, child;
 
+-- A child that is named twice is listed twice, in no order: for DISTINCT or ORDER BY child, SQLite would walk the references of
+-- the whole repository by their index on the child.
+
 -- name: ListMissingBlobs :many
-SELECT DISTINCT r.child FROM manifest_references r
+SELECT r.child FROM manifest_references r
 WHERE r.repository_id = @repository_id AND r.parent = @parent AND r.kind IN ('config', 'layer')
-    AND NOT EXISTS (SELECT 1 FROM blob_links l WHERE l.repository_id = r.repository_id AND l.digest = r.child)
-ORDER BY r.child;
+    AND NOT EXISTS (SELECT 1 FROM blob_links l WHERE l.repository_id = r.repository_id AND l.digest = r.child);
 
 -- name: ListMissingManifests :many
-SELECT DISTINCT r.child FROM manifest_references r
+SELECT r.child FROM manifest_references r
 WHERE r.repository_id = @repository_id AND r.parent = @parent AND r.kind = 'manifest'
-    AND NOT EXISTS (SELECT 1 FROM manifests m WHERE m.repository_id = r.repository_id AND m.digest = r.child)
-ORDER BY r.child;
+    AND NOT EXISTS (SELECT 1 FROM manifests m WHERE m.repository_id = r.repository_id AND m.digest = r.child);
 
 -- Tags.
 
@@ -147,7 +154,7 @@ WHERE repository_id = @repository_id AND name = @name AND digest = @digest AND c
 DELETE FROM tags WHERE repository_id = @repository_id AND name = @name;
 
 -- name: ListTags :many
-SELECT name FROM tags WHERE repository_id = @repository_id AND name > @after ORDER BY name LIMIT @n;
+SELECT name FROM tags WHERE repository_id = @repository_id AND name > @after ORDER BY name LIMIT CAST(@n AS INTEGER);
 
 -- name: ListTagsOf :many
 SELECT name FROM tags WHERE repository_id = @repository_id AND digest = @digest ORDER BY name;
@@ -160,7 +167,7 @@ INSERT INTO tag_history (id, repository_id, name, digest, actor_id, at) VALUES (
 
 -- name: ListTagHistory :many
 SELECT id, name, digest, actor_id, at FROM tag_history WHERE repository_id = @repository_id AND name = @name AND id < @before
-ORDER BY id DESC LIMIT @n;
+ORDER BY id DESC LIMIT CAST(@n AS INTEGER);
 
 -- Admissions. The walk goes up from a digest through everything that refers to it. Both engines make the rows of a
 -- recursive query as they are asked for, so the unordered form ends as soon as its limit is reached, however many parents
@@ -198,25 +205,25 @@ DELETE FROM admissions WHERE repository_id = @repository_id AND via = 'list' AND
 
 -- name: SampleAdmissions :many
 WITH RECURSIVE up (digest) AS (
-    SELECT d.parent FROM manifest_references d WHERE d.repository_id = $1 AND d.child = $2
+    SELECT d.parent FROM manifest_references d WHERE d.repository_id = @repository_id AND d.child = @child
     UNION
-    SELECT r.parent FROM up CROSS JOIN manifest_references r WHERE r.repository_id = $1 AND r.child = up.digest
+    SELECT r.parent FROM up CROSS JOIN manifest_references r WHERE r.repository_id = @repository_id AND r.child = up.digest
 )
-SELECT s.tag FROM admissions s WHERE s.repository_id = $1 AND s.digest = $2
+SELECT s.tag FROM admissions s WHERE s.repository_id = @repository_id AND s.digest = @child
 UNION ALL
-SELECT a.tag FROM up CROSS JOIN admissions a WHERE a.repository_id = $1 AND a.digest = up.digest
-LIMIT $3;
+SELECT a.tag FROM up CROSS JOIN admissions a WHERE a.repository_id = @repository_id AND a.digest = up.digest
+LIMIT CAST(@n AS INTEGER);
 
 -- name: ListAdmissions :many
 WITH RECURSIVE up (digest) AS (
-    SELECT d.parent FROM manifest_references d WHERE d.repository_id = $1 AND d.child = $2
+    SELECT d.parent FROM manifest_references d WHERE d.repository_id = @repository_id AND d.child = @child
     UNION
-    SELECT r.parent FROM up CROSS JOIN manifest_references r WHERE r.repository_id = $1 AND r.child = up.digest
+    SELECT r.parent FROM up CROSS JOIN manifest_references r WHERE r.repository_id = @repository_id AND r.child = up.digest
 )
-SELECT s.tag FROM admissions s WHERE s.repository_id = $1 AND s.digest = $2 AND s.tag >= $3
+SELECT s.tag FROM admissions s WHERE s.repository_id = @repository_id AND s.digest = @child AND s.tag >= @tag
 UNION
-SELECT a.tag FROM up CROSS JOIN admissions a WHERE a.repository_id = $1 AND a.digest = up.digest AND a.tag >= $3
-ORDER BY 1 LIMIT $4;
+SELECT a.tag FROM up CROSS JOIN admissions a WHERE a.repository_id = @repository_id AND a.digest = up.digest AND a.tag >= @tag
+ORDER BY 1 LIMIT CAST(@n AS INTEGER);
 
 -- Answers of upstreams.
 
@@ -247,7 +254,7 @@ WHERE gc_candidates.kind = 'link' AND gc_candidates.repository_id = @repository_
     SELECT r.child FROM manifest_references r WHERE r.repository_id = @repository_id AND r.parent = @parent);
 
 -- name: ListDueCandidates :many
-SELECT * FROM gc_candidates WHERE review_after <= @now ORDER BY review_after LIMIT @n;
+SELECT * FROM gc_candidates WHERE review_after <= @now ORDER BY review_after LIMIT CAST(@n AS INTEGER);
 
 -- name: PostponeCandidate :execrows
 UPDATE gc_candidates SET review_after = @review_after, attempts = attempts + 1
@@ -257,7 +264,7 @@ WHERE kind = @kind AND repository_id = @repository_id AND digest = @digest;
 INSERT INTO doomed_keys (storage_key, created_at) VALUES (@storage_key, @created_at) ON CONFLICT (storage_key) DO NOTHING;
 
 -- name: ListDoomedKeys :many
-SELECT * FROM doomed_keys ORDER BY created_at, storage_key LIMIT @n;
+SELECT * FROM doomed_keys ORDER BY created_at, storage_key LIMIT CAST(@n AS INTEGER);
 
 -- name: DeleteDoomedKey :execrows
 DELETE FROM doomed_keys WHERE storage_key = @storage_key;
@@ -268,21 +275,72 @@ SELECT EXISTS (SELECT 1 FROM doomed_keys WHERE storage_key = @storage_key);
 -- Eviction.
 
 -- name: SumCachedBytes :one
-SELECT CAST(COALESCE(SUM(b.size), 0) AS BIGINT) FROM blobs b
-WHERE EXISTS (SELECT 1 FROM blob_links l JOIN repositories r ON r.id = l.repository_id WHERE l.digest = b.digest AND r.upstream_id <> 0);
+SELECT CAST(SUM(bytes) AS BIGINT) FROM cached_bytes;
 
--- name: ListOutdatedManifests :many
-SELECT m.repository_id, m.digest FROM manifests m JOIN repositories r ON r.id = m.repository_id
-WHERE r.upstream_id <> 0 AND NOT EXISTS (SELECT 1 FROM upstreams u WHERE u.id = r.upstream_id AND u.epoch = r.epoch)
-ORDER BY m.repository_id, m.digest LIMIT @n;
+-- name: AddCachedBytes :exec
+UPDATE cached_bytes SET bytes = bytes + @bytes WHERE slot = @slot;
+
+-- name: InsertCachedManifest :exec
+INSERT INTO cached_manifests (repository_id, digest, used_at) VALUES (@repository_id, @digest, @used_at);
 
 -- name: ListColdManifests :many
-SELECT m.repository_id, m.digest, CAST(COALESCE(p.last_pulled_at, m.created_at) AS BIGINT) AS last_pulled_at
-FROM manifests m
-JOIN repositories r ON r.id = m.repository_id
-LEFT JOIN pulls p ON p.repository_id = m.repository_id AND p.digest = m.digest
-WHERE r.upstream_id <> 0
-ORDER BY 3, m.repository_id, m.digest LIMIT @n;
+SELECT c.repository_id, c.digest, c.used_at, CAST(COALESCE(p.last_pulled_at, 0) AS BIGINT) AS last_pulled_at
+FROM (SELECT repository_id, digest, used_at FROM cached_manifests ORDER BY used_at LIMIT CAST(@n AS INTEGER)) c
+LEFT JOIN pulls p ON p.repository_id = c.repository_id AND p.digest = c.digest
+ORDER BY c.used_at;
+
+-- name: TouchCachedManifest :exec
+UPDATE cached_manifests SET used_at = @used_at WHERE repository_id = @repository_id AND digest = @digest AND used_at < @used_at;
+
+-- Empty and outdated repositories.
+
+-- name: UpstreamIsCurrent :one
+SELECT EXISTS (SELECT 1 FROM upstreams WHERE id = @id AND epoch = @epoch);
+
+-- name: PutOutdatedCandidates :exec
+INSERT INTO gc_candidates (kind, repository_id, digest, review_after, attempts)
+SELECT 'repository', r.id, @digest, @review_after, 0 FROM repositories r
+WHERE r.group_id = @group_id AND r.upstream_id = @upstream_id AND r.epoch <> @epoch ORDER BY r.id
+ON CONFLICT (kind, repository_id, digest) DO UPDATE SET review_after = excluded.review_after, attempts = 0;
+
+-- name: ListManifestDigests :many
+SELECT digest FROM manifests WHERE repository_id = @repository_id ORDER BY digest LIMIT CAST(@n AS INTEGER);
+
+-- name: ListLinkDigests :many
+SELECT digest FROM blob_links WHERE repository_id = @repository_id ORDER BY digest LIMIT CAST(@n AS INTEGER);
+
+-- name: SetFirstManifest :exec
+UPDATE repositories SET first_manifest_at = @first_manifest_at WHERE id = @id;
+
+-- name: DeleteRepositoryCandidates :exec
+DELETE FROM gc_candidates WHERE repository_id = @repository_id AND kind IN ('link', 'manifest', 'repository');
+
+-- name: HasContent :one
+SELECT EXISTS (SELECT 1 FROM manifests m WHERE m.repository_id = @repository_id
+    UNION ALL SELECT 1 FROM blob_links l WHERE l.repository_id = @repository_id);
+
+-- name: IsAwaited :one
+SELECT EXISTS (SELECT 1 FROM uploads u WHERE u.repository_id = @repository_id
+    UNION ALL SELECT 1 FROM admissions a WHERE a.repository_id = @repository_id AND a.created_at > @since
+    UNION ALL SELECT 1 FROM cached_lists c WHERE c.repository_id = @repository_id AND c.checked_at > @since);
+
+-- name: DeleteRepositoryAdmissions :execrows
+DELETE FROM admissions WHERE admissions.repository_id = @repository_id AND admissions.digest IN (
+    SELECT a.digest FROM admissions a WHERE a.repository_id = @repository_id ORDER BY a.digest LIMIT CAST(@n AS INTEGER));
+
+-- name: DeleteRepositoryHistory :execrows
+DELETE FROM tag_history WHERE id IN (SELECT h.id FROM tag_history h WHERE h.repository_id = @repository_id LIMIT CAST(@n AS INTEGER));
+
+-- name: DeleteRepositoryLists :exec
+DELETE FROM cached_lists WHERE repository_id = @repository_id;
+
+-- name: DeleteRepository :execrows
+DELETE FROM repositories WHERE id = @id;
+
+-- History: ids are time-ordered.
+
+-- name: TrimTagHistory :execrows
+DELETE FROM tag_history WHERE id IN (SELECT h.id FROM tag_history h WHERE h.id < @before ORDER BY h.id LIMIT CAST(@n AS INTEGER));
 
 -- Pulls: telemetry, written apart from all else.
 
@@ -298,23 +356,32 @@ SELECT last_pulled_at, pull_count FROM pulls WHERE repository_id = @repository_i
 -- name: DeletePulls :exec
 DELETE FROM pulls WHERE repository_id = @repository_id AND digest = @digest;
 
+-- name: ListPullPage :many
+SELECT repository_id, digest FROM pulls
+WHERE repository_id >= @repository_id AND (repository_id > @repository_id OR digest > @digest)
+ORDER BY repository_id, digest LIMIT CAST(@n AS INTEGER);
+
+-- name: DeletePullsOfNothing :execrows
+DELETE FROM pulls WHERE pulls.repository_id = @repository_id AND pulls.digest = @digest
+    AND NOT EXISTS (SELECT 1 FROM manifests m WHERE m.repository_id = pulls.repository_id AND m.digest = pulls.digest);
+
 -- Checks: pages of rows in key order, and the rows that break a promise.
 
 -- name: CheckRepositoryPage :many
-SELECT id FROM repositories WHERE id > @after ORDER BY id LIMIT @n;
+SELECT id FROM repositories WHERE id > @after ORDER BY id LIMIT CAST(@n AS INTEGER);
 
 -- name: CheckManifestPage :many
-SELECT digest, size, payload FROM manifests WHERE repository_id = @repository_id AND digest > @after ORDER BY digest LIMIT @n;
+SELECT digest, size, payload FROM manifests WHERE repository_id = @repository_id AND digest > @after ORDER BY digest LIMIT CAST(@n AS INTEGER);
 
 -- name: CheckTags :many
 SELECT t.repository_id, t.name, t.digest FROM tags t
 WHERE NOT EXISTS (SELECT 1 FROM manifests m WHERE m.repository_id = t.repository_id AND m.digest = t.digest)
-ORDER BY t.repository_id, t.name LIMIT @n;
+ORDER BY t.repository_id, t.name LIMIT CAST(@n AS INTEGER);
 
 -- name: CheckLinks :many
 SELECT l.repository_id, l.digest FROM blob_links l
 WHERE NOT EXISTS (SELECT 1 FROM blobs b WHERE b.digest = l.digest)
-ORDER BY l.repository_id, l.digest LIMIT @n;
+ORDER BY l.repository_id, l.digest LIMIT CAST(@n AS INTEGER);
 
 -- name: CheckReferences :many
 SELECT r.repository_id, r.parent, r.child, r.kind FROM manifest_references r JOIN repositories p ON p.id = r.repository_id
@@ -323,14 +390,18 @@ WHERE p.upstream_id = 0 AND (
         AND NOT EXISTS (SELECT 1 FROM blob_links l WHERE l.repository_id = r.repository_id AND l.digest = r.child))
     OR (r.kind = 'manifest'
         AND NOT EXISTS (SELECT 1 FROM manifests m WHERE m.repository_id = r.repository_id AND m.digest = r.child)))
-ORDER BY r.repository_id, r.parent, r.position LIMIT @n;
+ORDER BY r.repository_id, r.parent, r.position LIMIT CAST(@n AS INTEGER);
 
 -- name: CheckDoomed :many
 SELECT d.storage_key FROM doomed_keys d WHERE EXISTS (SELECT 1 FROM blobs b WHERE b.storage_key = d.storage_key)
-ORDER BY d.storage_key LIMIT @n;
+ORDER BY d.storage_key LIMIT CAST(@n AS INTEGER);
 
 -- name: CheckUnlinked :many
 SELECT b.digest FROM blobs b
 WHERE NOT EXISTS (SELECT 1 FROM blob_links l WHERE l.digest = b.digest)
     AND NOT EXISTS (SELECT 1 FROM gc_candidates c WHERE c.kind = 'blob' AND c.repository_id = 0 AND c.digest = b.digest)
-ORDER BY b.digest LIMIT @n;
+ORDER BY b.digest LIMIT CAST(@n AS INTEGER);
+
+-- name: CheckCachedBytes :one
+SELECT CAST((SELECT SUM(c.bytes) FROM cached_bytes c) AS BIGINT) AS kept, CAST(COALESCE(SUM(b.size), 0) AS BIGINT) AS counted FROM blobs b
+WHERE EXISTS (SELECT 1 FROM blob_links l JOIN repositories r ON r.id = l.repository_id WHERE l.digest = b.digest AND r.upstream_id <> 0);

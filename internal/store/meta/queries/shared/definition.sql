@@ -21,8 +21,24 @@ UPDATE groups SET generation = generation + 1, updated_at = $1 WHERE id = $2;
 -- name: DeleteGroup :execrows
 DELETE FROM groups WHERE id = $1;
 
--- name: CountGroupContent :one
-SELECT count(*) FROM repositories WHERE group_id = $1;
+-- name: GroupHasContent :one
+SELECT EXISTS (SELECT 1 FROM repositories r WHERE r.group_id = $1 AND (r.upstream_id <> 0
+    OR EXISTS (SELECT 1 FROM manifests m WHERE m.repository_id = r.id)
+    OR EXISTS (SELECT 1 FROM blob_links l WHERE l.repository_id = r.id)
+    OR EXISTS (SELECT 1 FROM uploads u WHERE u.repository_id = r.id)));
+
+-- name: DeleteGroupCandidates :exec
+DELETE FROM gc_candidates WHERE kind IN ('link', 'manifest', 'repository')
+    AND repository_id IN (SELECT r.id FROM repositories r WHERE r.group_id = $1);
+
+-- name: DeleteGroupAdmissions :exec
+DELETE FROM admissions WHERE repository_id IN (SELECT r.id FROM repositories r WHERE r.group_id = $1);
+
+-- name: DeleteGroupHistory :exec
+DELETE FROM tag_history WHERE repository_id IN (SELECT r.id FROM repositories r WHERE r.group_id = $1);
+
+-- name: DeleteGroupRepositories :exec
+DELETE FROM repositories WHERE group_id = $1;
 
 -- name: ListCredentials :many
 SELECT * FROM credentials WHERE group_id BETWEEN $1 AND $2 ORDER BY group_id, name;
@@ -130,7 +146,7 @@ WHERE host_bindings.group_id = excluded.group_id;
 DELETE FROM host_bindings WHERE group_id = $1 AND host = $2;
 
 -- name: HostedRepositoryBelow :one
-SELECT name FROM repositories WHERE group_id = $1 AND upstream_id = 0 AND (name = $2 OR (name > $3 AND name < $4)) ORDER BY name LIMIT 1;
+SELECT name FROM repositories WHERE group_id = $1 AND upstream_id = 0 AND epoch = 0 AND (name = $2 OR (name > $3 AND name < $4)) ORDER BY name LIMIT 1;
 
 -- name: SetStaleBefore :execrows
 UPDATE upstreams SET stale_before = $1 WHERE id = $2;

@@ -21,13 +21,16 @@ UPDATE replicas SET id = '', heartbeat_at = $1 WHERE number = $2 AND id = $3;
 INSERT INTO changes (group_id, kind, key, at) VALUES ($1, $2, $3, $4) RETURNING seq;
 
 -- name: TrimChanges :execrows
-DELETE FROM changes WHERE at < $1;
+DELETE FROM changes WHERE seq IN (SELECT c.seq FROM changes c WHERE c.at < $1 ORDER BY c.at LIMIT $2);
 
 -- name: InsertEvent :exec
 INSERT INTO events (id, group_id, kind, actor_id, subject, detail, request_id, at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8);
 
 -- name: ListEvents :many
 SELECT * FROM events WHERE group_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3;
+
+-- name: TrimEvents :execrows
+DELETE FROM events WHERE id IN (SELECT e.id FROM events e WHERE e.id < $1 ORDER BY e.id LIMIT $2);
 
 -- name: GetSetting :one
 SELECT value FROM settings WHERE name = $1;

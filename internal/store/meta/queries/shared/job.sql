@@ -17,7 +17,7 @@ VALUES (@id, @kind, @key, @payload, @run_after, 0, 0, 0, '', @created_at)
 ON CONFLICT (kind, key) DO NOTHING;
 
 -- name: ListDueJobs :many
-SELECT id FROM jobs WHERE kind = @kind AND run_after <= @now AND lease_until <= @now ORDER BY run_after, id LIMIT @n;
+SELECT id FROM jobs WHERE kind = @kind AND run_after <= @now AND lease_until <= @now ORDER BY run_after, id LIMIT CAST(@n AS INTEGER);
 
 -- name: ClaimJob :one
 UPDATE jobs SET lease_owner = @lease_owner, lease_until = @lease_until, attempts = attempts + 1
@@ -44,4 +44,4 @@ UPDATE jobs SET lease_owner = 0, lease_until = 0, attempts = attempts - 1
 WHERE kind = @kind AND key = @key AND lease_owner = @lease_owner;
 
 -- name: ListJobs :many
-SELECT * FROM jobs WHERE kind > @after_kind OR (kind = @after_kind AND key > @after_key) ORDER BY kind, key LIMIT @n;
+SELECT * FROM jobs WHERE kind > @after_kind OR (kind = @after_kind AND key > @after_key) ORDER BY kind, key LIMIT CAST(@n AS INTEGER);

@@ -1,8 +1,9 @@
 -- Upload sessions.
 
--- name: InsertUpload :exec
+-- name: InsertUpload :execrows
 INSERT INTO uploads (id, repository_id, stage, stage_state, size, hash_state, created_at, updated_at)
-VALUES (@id, @repository_id, @stage, @stage_state, @size, @hash_state, @created_at, @updated_at);
+VALUES (@id, @repository_id, @stage, @stage_state, @size, @hash_state, @created_at, @updated_at)
+ON CONFLICT (id) DO NOTHING;
 
 -- name: GetUpload :one
 SELECT * FROM uploads WHERE id = @id AND repository_id = @repository_id;
@@ -15,7 +16,7 @@ WHERE id = @id AND size = @old_size AND updated_at = @old_updated_at;
 DELETE FROM uploads WHERE id = @id;
 
 -- name: ListStaleUploads :many
-SELECT id, stage FROM uploads WHERE updated_at < @before ORDER BY updated_at LIMIT @n;
+SELECT id, stage FROM uploads WHERE updated_at < @before ORDER BY updated_at LIMIT CAST(@n AS INTEGER);
 
 -- name: DeleteStaleUpload :execrows
 DELETE FROM uploads WHERE id = @id AND updated_at < @before;
