@@ -67,6 +67,13 @@ func NewHash(alg digest.Algorithm) (hash.Hash, error) {
 // SumDigest returns the digest that h, a hash of algorithm alg, has arrived at.
 func SumDigest(alg digest.Algorithm, h hash.Hash) Digest { return digest.NewDigest(alg, h) }
 
+// ReferrersTag is the tag under which clients keep the list of what refers to d where a registry lacks the referrers API
+// (distribution specification, "Referrers Tag Schema"). Tags for older signatures are this and a suffix.
+func ReferrersTag(d Digest) string {
+	hex := d.Encoded()
+	return d.Algorithm().String() + "-" + hex[:min(len(hex), 64)]
+}
+
 // DigestBytes packs d for storage: one byte of algorithm (1 = sha256, 2 = sha512), then the raw sum. d must be well-formed.
 func DigestBytes(d Digest) []byte {
 	prefix := byte(1)

@@ -88,8 +88,19 @@ func (f Freshness) tag(repository, tag string) time.Duration {
 	return f.def
 }
 
-// list is the freshness of a repository's tag list and referrers.
-func (f Freshness) list() time.Duration { return f.def }
+// listFresh is how long a list may be served without asking again. Referrers go by the tag in which upstreams without the API
+// keep them, so that one class, "*:sha256-*", covers all ways to sign an image. That there are none is an absence, and
+// remembered no longer than others: images are signed after they are pushed, and often after they were first looked at.
+func (r *Registry) listFresh(kind, repository string, subject oci.Digest, payload []byte) time.Duration {
+	if kind != listReferrers {
+		return r.Freshness.def
+	}
+	fresh := r.Freshness.tag(repository, oci.ReferrersTag(subject))
+	if string(payload) == "[]" {
+		return min(fresh, r.NegativeFor)
+	}
+	return fresh
+}
 
 // age returns how old a reference confirmed at checked is, and how much longer it is fresh: not above zero when it is
 // stale, except that -1 together with fresh = true means for ever.

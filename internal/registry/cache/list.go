@@ -134,7 +134,8 @@ func (r *Registry) askList(ctx context.Context, q virtual.Query, kind string, fe
 	if f, refused := r.refused(key); refused && r.RefuseDeleted && f.outcome == registry.Absent && !q.Refresh {
 		return f.answer(), nil
 	}
-	old, _, fresh := r.age(h.checked, r.Freshness.list())
+	freshFor := r.listFresh(kind, q.Repository, q.Reference.Digest, h.payload)
+	old, _, fresh := r.age(h.checked, freshFor)
 	hit := virtual.Answer{Outcome: registry.Found, Cache: registry.CacheHit, Age: old}
 	if fresh && !q.Refresh {
 		return hit, h.payload
@@ -144,7 +145,7 @@ func (r *Registry) askList(ctx context.Context, q virtual.Query, kind string, fe
 		explain(&hit, why)
 		return hit, h.payload
 	}
-	res, answered := r.listFlight(checking(ctx, q), q, key, kind, fetch).wait(ctx, r.listPatience(q))
+	res, answered := r.listFlight(checking(ctx, q), q, key, kind, fetch).wait(ctx, r.listPatience(q, freshFor))
 	switch {
 	case !answered:
 		explain(&hit, errStillAsking)
@@ -158,8 +159,8 @@ func (r *Registry) askList(ctx context.Context, q virtual.Query, kind string, fe
 	return hit, h.payload
 }
 
-func (r *Registry) listPatience(q virtual.Query) time.Duration {
-	if q.Refresh || r.Freshness.list() == 0 {
+func (r *Registry) listPatience(q virtual.Query, freshFor time.Duration) time.Duration {
+	if q.Refresh || freshFor == 0 {
 		return 0
 	}
 	return r.RevalidateWait

@@ -43,9 +43,9 @@ func (r *Registry) peekStore(ctx context.Context, id int64, q virtual.Query) (vi
 	case virtual.KindBlob:
 		return peekContent(found(r.Store.Blob(ctx, id, q.Reference.Digest)))(q.Reference.Digest)
 	case virtual.KindTags:
-		return r.peekList(ctx, id, listTags, "")
+		return r.peekList(ctx, id, q, listTags)
 	case virtual.KindReferrers:
-		return r.peekList(ctx, id, listReferrers, q.Reference.Digest)
+		return r.peekList(ctx, id, q, listReferrers)
 	}
 	return virtual.Peek{}, nil
 }
@@ -76,14 +76,14 @@ func peekContent[T any](_ T, ok bool, err error) func(oci.Digest) (virtual.Peek,
 	}
 }
 
-func (r *Registry) peekList(ctx context.Context, id int64, kind string, subject oci.Digest) (virtual.Peek, error) {
-	l, ok, err := r.heldList(ctx, id, kind, subject)
+func (r *Registry) peekList(ctx context.Context, id int64, q virtual.Query, kind string) (virtual.Peek, error) {
+	l, ok, err := r.heldList(ctx, id, kind, q.Reference.Digest)
 	if !ok {
 		return virtual.Peek{}, err
 	}
 	p := virtual.Peek{State: virtual.Stale}
 	var fresh bool
-	if p.Age, p.FreshFor, fresh = r.age(l.checked, r.Freshness.list()); fresh {
+	if p.Age, p.FreshFor, fresh = r.age(l.checked, r.listFresh(kind, q.Repository, q.Reference.Digest, l.payload)); fresh {
 		p.State = virtual.Fresh
 	}
 	return p, nil

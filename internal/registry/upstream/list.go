@@ -133,7 +133,7 @@ func listReason(err error) string {
 }
 
 // Referrers implements registry.Lister. Where the upstream lacks the API, the list is read from the tag that clients keep
-// instead: "<algorithm>-<first 64 digits>" (distribution specification, "Referrers Tag Schema").
+// instead.
 func (r *Registry) Referrers(ctx context.Context, repository string, digest oci.Digest, artifactType string) (*registry.ReferrerList, error) {
 	all, err := r.referrers(ctx, repository, digest, artifactType)
 	if noReferrersAPI(err) {
@@ -187,9 +187,7 @@ func noReferrersAPI(err error) bool {
 }
 
 func (r *Registry) referrersByTag(ctx context.Context, repository string, digest oci.Digest) ([]oci.Descriptor, error) {
-	hex := digest.Encoded()
-	tag := digest.Algorithm().String() + "-" + hex[:min(len(hex), 64)]
-	m, err := r.Manifest(ctx, repository, oci.ByTag(tag))
+	m, err := r.Manifest(ctx, repository, oci.ByTag(oci.ReferrersTag(digest)))
 	if err != nil {
 		if registry.AsOutcome(err).Outcome == registry.Absent {
 			return nil, nil
