@@ -62,7 +62,7 @@ type Writer interface {
 // Upload is one upload session in the hands of one request.
 type Upload interface {
 	ID() string
-	Size() int64 // bytes acknowledged so far
+	Size() int64 // bytes appended so far
 
 	// Append adds r at offset, which must equal Size, or -1 for "at the end": RANGE_INVALID otherwise. What arrived before
 	// an error is kept and counted in Size, so that the client can go on from there.
@@ -75,7 +75,8 @@ type Upload interface {
 	// Cancel ends the session and drops its bytes.
 	Cancel(ctx context.Context) error
 
-	// Close persists the state of a session neither committed nor cancelled, and frees what the request held.
+	// Close frees what the request held. Of a session neither committed nor cancelled it saves what was appended, which may be
+	// acknowledged to the client when Close returns nil. It may be called more than once.
 	Close() error
 }
 

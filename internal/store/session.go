@@ -178,13 +178,11 @@ func (s *Store) takeStage(ctx context.Context, key RepositoryKey, row query.Uplo
 	}
 	u.stage, err = s.blobs.ResumeStage(ctx, row.Stage, row.StageState)
 	switch {
-	case errors.Is(err, blob.ErrBusy):
-		return nil, ErrBusy
 	case errors.Is(err, blob.ErrNotFound): // a commit that died half way, or a disk that lost it: there is nothing to go on with
 		s.sessions.end(row.ID)
 		return nil, errors.Join(ErrNotFound, u.deleteRow(ctx))
 	case err != nil:
-		return nil, err
+		return nil, busy(err)
 	case u.stage.Size() != row.Size:
 		return nil, errors.Join(fmt.Errorf("the stage has %d bytes, %d were acknowledged", u.stage.Size(), row.Size), u.stage.Close())
 	}
@@ -196,7 +194,7 @@ func (s *Store) takeStage(ctx context.Context, key RepositoryKey, row query.Uplo
 func (u *Upload) save(ctx context.Context) error {
 	state, err := u.stage.Save(ctx)
 	if err != nil {
-		return err
+		return busy(err)
 	}
 	sum, err := u.hash.MarshalBinary()
 	if err != nil {
@@ -213,6 +211,14 @@ func (u *Upload) save(ctx context.Context) error {
 	}
 	u.saved, u.version = u.size, version
 	return nil
+}
+
+// busy is ErrBusy for an error of a stage that is in other hands.
+func busy(err error) error {
+	if errors.Is(err, blob.ErrBusy) {
+		return errors.Join(ErrBusy, err)
+	}
+	return err
 }
 
 func (u *Upload) insertRow(ctx context.Context, state, sum []byte, version int64) error {
@@ -283,6 +289,7 @@ func (s *Store) expireUpload(ctx context.Context, row query.ListStaleUploadsRow,
 	if err != nil || n == 0 {
 		return false, err
 	}
+	s.sessions.end(row.ID)
 	return true, s.blobs.DropStage(ctx, row.Stage)
 }
 

@@ -89,9 +89,7 @@ func (u *Upload) append(ctx context.Context, r io.Reader) error {
 	counted := &countingHash{hash: u.hash}
 	room := &roomReader{r: r, room: func() error { return u.store.room(ctx) }}
 	n, err := u.stage.Append(ctx, u.size, io.TeeReader(room, counted))
-	if errors.Is(err, blob.ErrBusy) {
-		err = errors.Join(ErrBusy, err)
-	}
+	err = busy(err)
 	if n != counted.n && !Full(err) { // hashed but not stored: the state of the hash is of no use any more
 		u.size = u.saved
 		return errors.Join(err, io.ErrShortWrite, u.end())
@@ -146,7 +144,8 @@ func (u *Upload) commit(ctx context.Context, digest oci.Digest) (Blob, error) {
 	if u.version != 0 {
 		c.session = u.id
 	}
-	return u.store.commitBlob(ctx, u.key, u.stage, c)
+	b, err := u.store.commitBlob(ctx, u.key, u.stage, c)
+	return b, busy(err)
 }
 
 // verify returns ErrDigest when the staged bytes have another digest. Sessions only carry a sha256, since few clients use

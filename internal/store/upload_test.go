@@ -145,7 +145,7 @@ func TestUploadAtTwoReplicas(t *testing.T) {
 		winner := here
 		if err == nil { // the blob store let the second take it over
 			ok(t, other.Append(ctx, -1, strings.NewReader("two")))
-			want(t, here.Close(), blob.ErrBusy)
+			want(t, here.Close(), ErrBusy)
 			winner = other
 		} else {
 			want(t, err, ErrBusy)

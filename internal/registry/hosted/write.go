@@ -121,6 +121,9 @@ func (u *upload) Commit(ctx context.Context, digest oci.Digest) (oci.Descriptor,
 	return describeBlob(b), nil
 }
 
+// Close implements registry.Upload.
+func (u *upload) Close() error { return u.explain(u.Upload.Close(), "save upload") }
+
 // Cancel implements registry.Upload.
 func (u *upload) Cancel(ctx context.Context) error {
 	return u.explain(u.Upload.Cancel(ctx), "cancel upload")

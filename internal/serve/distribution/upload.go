@@ -124,9 +124,13 @@ func (c *call) with(up registry.Upload, do func() error) error {
 	return err
 }
 
+// patch acknowledges only what is durable, so it closes the session before it answers.
 func (c *call) patch(up registry.Upload) error {
 	if err := c.append(up); err != nil {
 		return err
+	}
+	if err := up.Close(); err != nil {
+		return fmt.Errorf("save upload %s: %w", up.ID(), err)
 	}
 	c.sessionHeaders(up)
 	return empty(c.w, http.StatusAccepted)

@@ -28,6 +28,7 @@ func Run(t *testing.T, open func(t *testing.T) blob.Store) {
 		{"append at offsets", testAppend},
 		{"a broken reader keeps what arrived", testBrokenReader},
 		{"resume drops what was not saved", testResume},
+		{"one at a time has a stage", testOneAtATime},
 		{"resume of unknown stages", testResumeUnknown},
 		{"nothing is visible before commit", testInvisible},
 		{"ranges", testRanges},
@@ -197,7 +198,10 @@ func testResume(t *testing.T, s blob.Store) {
 		if err != nil {
 			t.Fatalf("Save: %v", err)
 		}
-		appendAll(t, lost, bytes.Repeat([]byte("unsaved"), 1<<20)) // and here the process dies
+		appendAll(t, lost, bytes.Repeat([]byte("unsaved"), 1<<20))
+		if err := lost.Close(); err != nil { // here the process dies
+			t.Fatalf("Close: %v", err)
+		}
 		st, err := s.ResumeStage(t.Context(), lost.ID(), state)
 		if err != nil {
 			t.Fatalf("ResumeStage: %v", err)
@@ -212,6 +216,33 @@ func testResume(t *testing.T, s blob.Store) {
 		_, err = s.ResumeStage(t.Context(), lost.ID(), state)
 		wantError(t, "ResumeStage after Commit", err, blob.ErrNotFound)
 	}
+}
+
+// testOneAtATime resumes a stage that another process has: one of the two can do nothing, and spoils nothing.
+func testOneAtATime(t *testing.T, s blob.Store) {
+	ctx, first := t.Context(), stage(t, s)
+	appendAll(t, first, []byte("saved "))
+	state, err := first.Save(ctx)
+	if err != nil {
+		t.Fatalf("Save: %v", err)
+	}
+	second, err := s.ResumeStage(ctx, first.ID(), state)
+	if err != nil {
+		wantError(t, "ResumeStage of a stage in other hands", err, blob.ErrBusy)
+		appendAll(t, first, []byte("first"))
+		wantBytes(t, "the object", Read(t, s, commit(t, first, []byte("saved first"))), []byte("saved first"))
+		return
+	}
+	t.Cleanup(func() { _ = second.Close() })
+	_, err = first.Append(ctx, 6, strings.NewReader("first"))
+	if err == nil {
+		_, err = first.Save(ctx)
+	}
+	wantError(t, "Append and Save after another took the stage", err, blob.ErrBusy)
+	_, err = first.Commit(ctx, oci.DigestOf(oci.SHA256, []byte("saved first")))
+	wantError(t, "Commit after another took the stage", err, blob.ErrBusy)
+	appendAll(t, second, []byte("second"))
+	wantBytes(t, "the object", Read(t, s, commit(t, second, []byte("saved second"))), []byte("saved second"))
 }
 
 func testResumeUnknown(t *testing.T, s blob.Store) {

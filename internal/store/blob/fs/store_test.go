@@ -88,6 +88,9 @@ func TestAnotherProcess(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if err := st.Close(); err != nil { // as the death of the process does
+		t.Fatal(err)
+	}
 	s = open(t, root)
 	if got := blobtest.Read(t, s, key); string(got) != "abc" {
 		t.Errorf("the object is %q", got)
