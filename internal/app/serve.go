@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -80,6 +81,7 @@ func Serve(ctx context.Context, c config.Config, console io.Writer) (err error) 
 		listeners.close()
 		return err
 	}
+	debug.FreeOSMemory() // a first start has hashed a password and made the tables: 30 MB that are not needed again
 	banner(console, c, admin)
 	running = true
 	return s.run(ctx, listeners)

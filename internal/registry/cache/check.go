@@ -116,6 +116,30 @@ func (e *Fills) resting(key flightKey) (*registry.OutcomeError, bool) {
 	return f.answer, ok && now.Before(f.until)
 }
 
+// An upstream that hangs must not cost the first client of each tag, and each further check, the whole wait: after one client has
+// waited in vain the others only glance at it, until it has answered a check in time.
+const (
+	slowFor = time.Minute // then somebody waits again
+	glance  = 5 * time.Millisecond
+)
+
+// slow notes that a client has waited for this upstream in vain, unless it was the client that left.
+func (r *Registry) slow(ctx context.Context) {
+	if now := r.Now(); ctx.Err() == nil {
+		r.Fills.slow.put(r.flight("", ""), struct{}{}, now, now.Add(slowFor))
+	}
+}
+
+func (r *Registry) quick() { r.Fills.slow.drop(r.flight("", "")) }
+
+// checkWait is how long a client waits for a check of what it could have at once.
+func (r *Registry) checkWait() time.Duration {
+	if _, slow := r.Fills.slow.get(r.flight("", ""), r.Now()); slow {
+		return min(glance, r.RevalidateWait)
+	}
+	return r.RevalidateWait
+}
+
 // refusalKey names an answer that is remembered. The generation makes every change of configuration forget it.
 type refusalKey struct {
 	flightKey

@@ -153,6 +153,7 @@ type Fills struct {
 	wrong     *expiring[Identity, string]
 	refusals  *expiring[refusalKey, refusal]
 	failures  *expiring[flightKey, failure]
+	slow      *expiring[flightKey, struct{}] // upstreams alone
 	manifests flights[manifestResult]
 	heads     flights[headResult]
 	lists     flights[listResult]
@@ -172,6 +173,7 @@ func NewFills(o FillOptions) (*Fills, error) {
 		wrong:    newExpiring[Identity, string](remembered),
 		refusals: newExpiring[refusalKey, refusal](remembered),
 		failures: newExpiring[flightKey, failure](remembered),
+		slow:     newExpiring[flightKey, struct{}](remembered),
 	}, nil
 }
 

@@ -148,6 +148,7 @@ func (r *Registry) askList(ctx context.Context, q virtual.Query, kind string, fe
 	res, answered := r.listFlight(checking(ctx, q), q, key, kind, fetch).wait(ctx, r.listPatience(q, freshFor))
 	switch {
 	case !answered:
+		r.slow(ctx)
 		explain(&hit, errStillAsking)
 		return hit, h.payload
 	case res.err == nil:
@@ -163,7 +164,7 @@ func (r *Registry) listPatience(q virtual.Query, freshFor time.Duration) time.Du
 	if q.Refresh || freshFor == 0 {
 		return 0
 	}
-	return r.RevalidateWait
+	return r.checkWait()
 }
 
 func (r *Registry) coldList(ctx context.Context, q virtual.Query, key flightKey, kind string, fetch fetchList) (virtual.Answer, []byte) {

@@ -116,6 +116,7 @@ func (r *Registry) revalidate(ctx context.Context, q virtual.Query, h held, old 
 	res, ok := fl.wait(ctx, r.patience(q))
 	switch {
 	case !ok:
+		r.slow(ctx)
 		return r.stale(q, h, old, errStillAsking)
 	case res.err == nil:
 		return r.serve(q, held{repository: res.id, manifest: res.manifest}, res.cache, 0)
@@ -130,7 +131,7 @@ func (r *Registry) patience(q virtual.Query) time.Duration {
 	if q.Refresh || q.Kind == virtual.KindManifest && r.Freshness.tag(q.Repository, q.Reference.Tag) == 0 {
 		return 0
 	}
-	return r.RevalidateWait
+	return r.checkWait()
 }
 
 // check asks the upstream whether the tag still names the manifest held, and fetches what it names now if it does not.
@@ -158,8 +159,11 @@ func (r *Registry) check(ctx context.Context, repository string, h held, key fli
 }
 
 func (r *Registry) checkTag(ctx context.Context, repository string, h held) manifestResult {
-	asked := r.Now()
+	asked, began := r.Now(), time.Now()
 	d, err := r.statManifest(ctx, repository, oci.ByTag(h.tag.Name))
+	if time.Since(began) < r.RevalidateWait {
+		r.quick()
+	}
 	if err != nil {
 		return manifestResult{err: registry.AsOutcome(err)}
 	}

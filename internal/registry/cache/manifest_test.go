@@ -4,6 +4,7 @@ import (
 	"errors"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/weir-registry/weir/internal/oci"
@@ -179,6 +180,36 @@ func TestSlowUpstreamIsNotWaitedFor(t *testing.T) {
 		}
 		time.Sleep(time.Millisecond)
 	}
+}
+
+// TestOneClientLearnsThatAnUpstreamHangs says that the others do not wait for it again: not for another tag, nor for the next check.
+func TestOneClientLearnsThatAnUpstreamHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, func(o *cache.Options) { o.RevalidateWait = 400 * time.Millisecond })
+		image := w.push(alpine, 1, "latest", "other")
+		w.ask(virtual.ModeGet, alpine, latest)
+		w.ask(virtual.ModeGet, alpine, oci.ByTag("other"))
+		w.pass(2 * time.Hour)
+		waited := func(tag string) time.Duration {
+			began := time.Now()
+			w.want(w.ask(virtual.ModeGet, alpine, oci.ByTag(tag)), image.Manifest.Digest, registry.CacheStale)
+			return time.Since(began)
+		}
+		release := w.remote.hang()
+		first, second := waited("latest"), waited("other")
+		if first != 400*time.Millisecond || second >= 20*time.Millisecond {
+			t.Errorf("the first client waited %v, that of another tag %v", first, second)
+		}
+		release()
+		synctest.Wait()
+		w.pass(time.Minute)
+		w.ask(virtual.ModeGet, alpine, latest) // answered in time: it is waited for again
+		w.pass(2 * time.Hour)
+		defer w.remote.hang()()
+		if again := waited("latest"); again != 400*time.Millisecond {
+			t.Errorf("waited %v for an upstream that had answered in time", again)
+		}
+	})
 }
 
 func TestClasses(t *testing.T) {
