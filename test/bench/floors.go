@@ -56,6 +56,7 @@ type nature struct {
 	latency time.Duration // before each answer
 	limit   *limiter      // of all answers together; nil: none
 	fault   string        // "hang", or a status
+	after   string        // Retry-After beside a status
 	over    chan struct{} // closed when another nature takes its place
 }
 
@@ -98,10 +99,10 @@ func (m *memory) listen(address string) (*endless, error) {
 	return e, nil
 }
 
-// behave sets the nature: ?latency=50ms&bandwidth=BYTES_PER_SECOND&fault=down|hang|STATUS.
+// behave sets the nature: ?latency=50ms&bandwidth=BYTES_PER_SECOND&fault=down|hang|STATUS&after=SECONDS.
 func (m *memory) behave(w http.ResponseWriter, r *http.Request, address string) {
 	q := r.URL.Query()
-	n := &nature{fault: q.Get("fault"), over: make(chan struct{})}
+	n := &nature{fault: q.Get("fault"), after: q.Get("after"), over: make(chan struct{})}
 	n.latency, _ = time.ParseDuration(q.Get("latency"))
 	if rate, _ := strconv.ParseFloat(q.Get("bandwidth"), 64); rate > 0 {
 		n.limit = &limiter{rate: rate}
@@ -196,8 +197,8 @@ func (n *nature) begin(w http.ResponseWriter, r *http.Request) bool {
 		panic(http.ErrAbortHandler)
 	}
 	status, _ := strconv.Atoi(n.fault)
-	if status == http.StatusTooManyRequests {
-		w.Header().Set("Retry-After", "30")
+	if n.after != "" {
+		w.Header().Set("Retry-After", n.after)
 	}
 	w.WriteHeader(status)
 	return false

@@ -13,5 +13,9 @@ func allRows() []row {
 		{"push", "an image of 210 MB: mono, stream, chunked", pushMedium},
 		{"cold", "first pull of 210 MB from an upstream at 50 ms and 100 MB/s", cold},
 		{"herd", "20 clients at once, the same cold image", herd},
+		{"warm-fault", "a stale tag while the upstream is down, hangs, answers 429 or 503", warmFault},
+		{"cold-fault", "a cold pull while the upstream is down, limits or fails, and after", coldFault},
+		{"start", "time and memory of a start", start},
+		{"memory", "peak memory in the rows that ran before", memoryPeaks},
 	}
 }
