@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"github.com/weir-registry/weir/internal/registry/cache"
 	"github.com/weir-registry/weir/internal/registry/registrytest"
 	"github.com/weir-registry/weir/internal/store"
+	"github.com/weir-registry/weir/internal/store/blob"
 	"github.com/weir-registry/weir/internal/store/blob/mem"
 )
 
@@ -22,6 +24,25 @@ func die(e *cache.Fills) (bury func()) {
 		ctx, cancel := context.WithCancel(context.Background())
 		cancel()
 		_ = e.Close(ctx)
+	}
+}
+
+// mortal makes the process that b starts next one whose death lets its stages go, as the system does.
+func (b *bench) mortal() (kill func()) {
+	var mu sync.Mutex
+	var held []blob.Stage
+	b.blobs.wrap = func(s blob.Stage) blob.Stage {
+		mu.Lock()
+		defer mu.Unlock()
+		held = append(held, s)
+		return s
+	}
+	return func() {
+		mu.Lock()
+		defer mu.Unlock()
+		for _, s := range held {
+			_ = s.Close()
+		}
 	}
 }
 
@@ -49,6 +70,7 @@ func eachStore(t *testing.T, test func(t *testing.T, b *bench)) {
 func TestKilledFillIsContinued(t *testing.T) {
 	eachStore(t, func(t *testing.T, b *bench) {
 		small := func(o *cache.FillOptions) { o.SaveBytes = 1 << 20 }
+		kill := b.mortal()
 		first := b.start(small)
 		const size = 8 << 20
 		s := &source{content: registrytest.RandomBlob(1, size), stopAt: 5<<20 + 1000, delay: time.Millisecond}
@@ -58,6 +80,7 @@ func TestKilledFillIsContinued(t *testing.T) {
 		}
 		time.Sleep(10 * time.Second)
 		_ = got.Body.Close()
+		kill()
 		defer die(first)()
 
 		next := &source{content: s.content}
@@ -78,6 +101,7 @@ func TestKilledFillIsContinued(t *testing.T) {
 
 func TestRequestJoinsAContinuedFill(t *testing.T) {
 	eachStore(t, func(t *testing.T, b *bench) {
+		kill := b.mortal()
 		first := b.start()
 		s := &source{content: registrytest.RandomBlob(1, 20<<20), stopAt: 17 << 20}
 		got, _, err := first.Open(t.Context(), fillOf(s), registry.Range{})
@@ -86,6 +110,7 @@ func TestRequestJoinsAContinuedFill(t *testing.T) {
 		}
 		time.Sleep(10 * time.Second)
 		_ = got.Body.Close()
+		kill()
 		defer die(first)()
 
 		// No Resume: the request itself finds the spool.
