@@ -6,6 +6,7 @@ import "github.com/prometheus/client_golang/prometheus"
 type Access struct {
 	logins *prometheus.CounterVec
 	denied *prometheus.CounterVec
+	login  remembered[[2]string, prometheus.Counter]
 }
 
 func newAccess(m *Metrics) *Access {
@@ -17,7 +18,8 @@ func newAccess(m *Metrics) *Access {
 
 // Login counts one credential that was checked.
 func (a *Access) Login(method, outcome string) {
-	a.logins.WithLabelValues(oneOf(method, "password", "token", "bearer"), oneOf(outcome, "ok", "refused", "limited", "foreign")).Inc()
+	labels := [2]string{oneOf(method, "password", "token", "bearer"), oneOf(outcome, "ok", "refused", "limited", "foreign")}
+	a.login.of(labels, func(l [2]string) prometheus.Counter { return a.logins.WithLabelValues(l[:]...) }).Inc()
 }
 
 // Denied counts one refusal.

@@ -20,6 +20,7 @@ type Cache struct {
 	bytes       prometheus.Gauge
 	budget      prometheus.Gauge
 	upstreams   *bound
+	answered    remembered[[3]string, prometheus.Counter]
 }
 
 func newCache(m *Metrics, upstreams *bound) *Cache {
@@ -42,7 +43,8 @@ func newCache(m *Metrics, upstreams *bound) *Cache {
 // Answered counts one answer.
 func (c *Cache) Answered(upstream, kind, status string) {
 	status = oneOf(status, "hit", "stale", "revalidated", "miss", "joined", "pass", "absent", "denied", "unknown", "forbidden")
-	c.answers.WithLabelValues(c.upstreams.of(upstream), oneOf(kind, "manifest", "blob", "tags", "referrers"), status).Inc()
+	labels := [3]string{c.upstreams.of(upstream), oneOf(kind, "manifest", "blob", "tags", "referrers"), status}
+	c.answered.of(labels, func(l [3]string) prometheus.Counter { return c.answers.WithLabelValues(l[:]...) }).Inc()
 }
 
 // Checked counts one check of a stale reference.

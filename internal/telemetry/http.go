@@ -15,6 +15,16 @@ type HTTP struct {
 	bytes    *prometheus.CounterVec
 	inFlight prometheus.Gauge
 	routes   *bound
+	series   remembered[answer, series]
+}
+
+// answer is the labels of a request; series is what it counts in.
+type answer struct{ route, method, status string }
+
+type series struct {
+	requests prometheus.Counter
+	duration prometheus.Observer
+	bytes    prometheus.Counter
 }
 
 func newHTTP(m *Metrics) *HTTP {
@@ -34,9 +44,18 @@ func (h *HTTP) Request(route, method string, status int, took time.Duration, byt
 	if http.StatusText(status) != "" || status == 499 {
 		code = strconv.Itoa(status)
 	}
-	h.requests.WithLabelValues(route, method, code).Inc()
-	h.duration.WithLabelValues(route, method).Observe(took.Seconds())
-	h.bytes.WithLabelValues(route).Add(float64(max(0, bytes)))
+	counted := h.series.of(answer{route, method, code}, h.labelled)
+	counted.requests.Inc()
+	counted.duration.Observe(took.Seconds())
+	counted.bytes.Add(float64(max(0, bytes)))
+}
+
+func (h *HTTP) labelled(a answer) series {
+	return series{
+		requests: h.requests.WithLabelValues(a.route, a.method, a.status),
+		duration: h.duration.WithLabelValues(a.route, a.method),
+		bytes:    h.bytes.WithLabelValues(a.route),
+	}
 }
 
 // InFlight adds delta, 1 or -1, to the requests being answered.

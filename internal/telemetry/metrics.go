@@ -122,6 +122,30 @@ func (b *bound) of(value string) string {
 	return value
 }
 
+// remembered keeps what was made of a key. Looking a series up by its labels takes several times as long as counting, and what
+// every request counts is the same few series. Keys must be bounded, as labels are.
+type remembered[K comparable, V any] struct {
+	mu   sync.RWMutex
+	made map[K]V
+}
+
+func (r *remembered[K, V]) of(key K, fresh func(K) V) V {
+	r.mu.RLock()
+	v, ok := r.made[key]
+	r.mu.RUnlock()
+	if ok {
+		return v
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.made == nil {
+		r.made = map[K]V{}
+	}
+	v = fresh(key) // the same series, should somebody else have been faster
+	r.made[key] = v
+	return v
+}
+
 // oneOf returns value if it is in the list, else "other".
 func oneOf(value string, list ...string) string {
 	for _, v := range list {
