@@ -16,7 +16,6 @@ import (
 	"github.com/maypok86/otter/v2"
 
 	"github.com/weir-registry/weir/internal/oci"
-	"github.com/weir-registry/weir/internal/store/meta/query"
 )
 
 // Credentials is what a request brings.
@@ -220,14 +219,17 @@ func (d *Directory) withToken(ctx context.Context, text string, c Credentials) (
 	if len(text) != tokenLength {
 		return Principal{}, refused("the token is not complete")
 	}
-	hash := sha256.Sum256([]byte(text))
-	k := keys{address: "token " + addressKey(c.Address)} // nobody guesses a token: this spares the database, no more
-	if _, cached := d.tokens.byHash.GetIfPresent(hash); !cached {
-		if err := d.logins.blocked(k, d.now()); err != nil {
-			return Principal{}, err
-		}
+	var buf [tokenLength]byte
+	copy(buf[:], text)
+	hash := sha256.Sum256(buf[:])
+	if t, ok := d.rememberedToken(d.tokens.byHash.GetIfPresent(hash)); ok {
+		return d.tokenUser(ctx, t)
 	}
-	row, err := d.tokenByHash(ctx, hash)
+	k := keys{address: "token " + addressKey(c.Address)} // nobody guesses a token: this spares the database, no more
+	if err := d.logins.blocked(k, d.now()); err != nil {
+		return Principal{}, err
+	}
+	t, err := d.tokenByHash(ctx, hash)
 	if errors.Is(err, ErrNotFound) {
 		d.logins.failed(k, d.now())
 		return Principal{}, refused("unknown or revoked token; create another with `weir token create`")
@@ -235,26 +237,26 @@ func (d *Directory) withToken(ctx context.Context, text string, c Credentials) (
 	if err != nil {
 		return Principal{}, err
 	}
-	return d.tokenUser(ctx, row)
+	return d.tokenUser(ctx, t)
 }
 
-func (d *Directory) tokenUser(ctx context.Context, row query.Token) (Principal, error) {
-	if err := d.tokenAlive(row); err != nil {
+func (d *Directory) tokenUser(ctx context.Context, t *heldToken) (Principal, error) {
+	if err := d.tokenAlive(t); err != nil {
 		return Principal{}, err
 	}
 	s, err := d.current(ctx)
 	if err != nil {
 		return Principal{}, err
 	}
-	u := s.users[row.UserID]
+	u := s.users[t.UserID]
 	if u == nil || u.disabled {
-		return Principal{}, refused(fmt.Sprintf("the account of token %s is disabled", row.Name))
+		return Principal{}, refused(fmt.Sprintf("the account of token %s is disabled", t.Name))
 	}
-	d.used.note(row.ID, d.now())
-	return Principal{ID: u.id, Name: u.name, Kind: User, TokenID: row.ID, Token: row.Name, Ceiling: decodeCeiling(row.Scope)}, nil
+	d.used.note(t.ID, d.now())
+	return Principal{ID: u.id, Name: u.name, Kind: User, TokenID: t.ID, Token: t.Name, Ceiling: t.ceiling}, nil
 }
 
-func (d *Directory) tokenAlive(row query.Token) error {
+func (d *Directory) tokenAlive(row *heldToken) error {
 	switch {
 	case row.RevokedAt != 0:
 		return refused(fmt.Sprintf("token %s was revoked; create another with `weir token create`", row.Name))

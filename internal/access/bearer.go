@@ -46,7 +46,8 @@ type claims struct {
 	Access []Scope `json:"acc,omitempty"`
 }
 
-// verified is a token whose signature and form are right; times, user and personal token are not part of that.
+// verified is a token whose signature and form are right; times, user and personal token are not part of that. It is shared, and
+// never changed.
 type verified struct {
 	kind   string
 	claims claims
@@ -55,12 +56,12 @@ type verified struct {
 }
 
 type bearerCache struct {
-	seen *otter.Cache[[32]byte, verified]
+	seen *otter.Cache[[32]byte, *verified]
 }
 
 func newBearerCache() bearerCache {
-	return bearerCache{otter.Must(&otter.Options[[32]byte, verified]{
-		MaximumSize: 10_000, ExpiryCalculator: otter.ExpiryWriting[[32]byte, verified](5 * time.Minute),
+	return bearerCache{otter.Must(&otter.Options[[32]byte, *verified]{
+		MaximumSize: 10_000, ExpiryCalculator: otter.ExpiryWriting[[32]byte, *verified](5 * time.Minute),
 	})}
 }
 
@@ -101,7 +102,7 @@ func (d *Directory) issue(ctx context.Context, p Principal, kind string, life ti
 	if p.TokenID != 0 {
 		c.Token = strconv.FormatInt(p.TokenID, 10)
 	} else if u := s.users[p.ID]; u != nil {
-		c.Stamp = u.stamp()
+		c.Stamp = u.stamp
 	}
 	options := (&jose.SignerOptions{}).WithType(jose.ContentType(kind)).WithHeader("kid", strconv.FormatInt(s.signing.id, 10))
 	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.EdDSA, Key: s.signing.private}, options)
@@ -115,9 +116,9 @@ func (d *Directory) issue(ctx context.Context, p Principal, kind string, life ti
 	return Issued{Text: text, IssuedAt: now, Life: life}, nil
 }
 
-// stamp changes with the password. The hash it is made of is salted and random enough that the stamp says nothing of either.
-func (u *user) stamp() string {
-	sum := sha256.Sum256([]byte("weir password stamp\x00" + u.hash))
+// stampOf changes with the password. The hash it is made of is salted and random enough that the stamp says nothing of either.
+func stampOf(hash string) string {
+	sum := sha256.Sum256([]byte("weir password stamp\x00" + hash))
 	return hex.EncodeToString(sum[:8])
 }
 
@@ -154,14 +155,14 @@ func (d *Directory) fromBearer(ctx context.Context, text, kind string) (Principa
 	return d.bearerUser(ctx, s, v, ceiling)
 }
 
-func (d *Directory) bearerUser(ctx context.Context, s *snapshot, v verified, ceiling *Ceiling) (Principal, error) {
+func (d *Directory) bearerUser(ctx context.Context, s *snapshot, v *verified, ceiling *Ceiling) (Principal, error) {
 	u := s.users[v.userID]
 	if u == nil || u.disabled {
 		return Principal{}, refused("the account of the bearer token is gone or disabled")
 	}
 	p := Principal{ID: u.id, Name: u.name, Kind: User, Ceiling: ceiling, Bearer: true}
 	if v.token == 0 {
-		if v.claims.Stamp != u.stamp() {
+		if v.claims.Stamp != u.stamp {
 			return Principal{}, refused("the password has changed; log in again")
 		}
 		return p, nil
@@ -177,14 +178,14 @@ func (d *Directory) bearerUser(ctx context.Context, s *snapshot, v verified, cei
 		return Principal{}, err
 	}
 	d.used.note(row.ID, d.now())
-	p.TokenID, p.Token, p.personal = row.ID, row.Name, decodeCeiling(row.Scope)
+	p.TokenID, p.Token, p.personal = row.ID, row.Name, row.ceiling
 	return p, nil
 }
 
 // verify checks signature and form, from memory if this text was seen before.
-func (d *Directory) verify(s *snapshot, text string) (verified, error) {
+func (d *Directory) verify(s *snapshot, text string) (*verified, error) {
 	if len(text) > maxBearer {
-		return verified{}, ErrInvalidToken
+		return nil, ErrInvalidToken
 	}
 	sum := sha256.Sum256([]byte(text))
 	if v, ok := d.bearer.seen.GetIfPresent(sum); ok {
@@ -192,24 +193,24 @@ func (d *Directory) verify(s *snapshot, text string) (verified, error) {
 	}
 	parsed, err := jwt.ParseSigned(text, []jose.SignatureAlgorithm{jose.EdDSA})
 	if err != nil || len(parsed.Headers) != 1 {
-		return verified{}, ErrInvalidToken
+		return nil, ErrInvalidToken
 	}
 	head := parsed.Headers[0]
 	key, ok := s.verifyingKey(head.KeyID, d.now())
 	if !ok {
-		return verified{}, ErrInvalidToken
+		return nil, ErrInvalidToken
 	}
-	var v verified
+	v := &verified{}
 	if err := parsed.Claims(key, &v.claims); err != nil {
-		return verified{}, ErrInvalidToken
+		return nil, ErrInvalidToken
 	}
 	v.kind, _ = head.ExtraHeaders[jose.HeaderType].(string)
 	if v.userID, err = strconv.ParseInt(v.claims.Subject, 10, 64); err != nil || v.userID < 0 || v.claims.Expiry == nil {
-		return verified{}, ErrInvalidToken
+		return nil, ErrInvalidToken
 	}
 	if v.claims.Token != "" {
 		if v.token, err = strconv.ParseInt(v.claims.Token, 10, 64); err != nil || v.token <= 0 {
-			return verified{}, ErrInvalidToken
+			return nil, ErrInvalidToken
 		}
 	}
 	d.bearer.seen.Set(sum, v)

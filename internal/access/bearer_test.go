@@ -117,7 +117,7 @@ func TestForgedTokens(t *testing.T) {
 	kid, now := fmt.Sprint(s.signing.id), w.clock.now()
 	good := map[string]any{
 		"iss": issuer, "aud": issuer, "sub": fmt.Sprint(admin.ID), "jti": "x", "iat": now.Unix(), "nbf": now.Unix(),
-		"exp": now.Add(time.Minute).Unix(), "pwd": s.users[admin.ID].stamp(),
+		"exp": now.Add(time.Minute).Unix(), "pwd": s.users[admin.ID].stamp,
 	}
 	with := func(key string, value any) map[string]any {
 		c := map[string]any{}

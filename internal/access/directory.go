@@ -151,6 +151,7 @@ type user struct {
 	id       int64
 	name     string
 	hash     string
+	stamp    string // see stampOf
 	disabled bool
 	grants   []grant
 }
@@ -223,7 +224,7 @@ func (s *snapshot) readUsers(ctx context.Context, q *query.Queries) error {
 		return err
 	}
 	for _, row := range users {
-		u := &user{id: row.ID, name: row.Name, hash: row.PasswordHash, disabled: row.Disabled}
+		u := &user{id: row.ID, name: row.Name, hash: row.PasswordHash, stamp: stampOf(row.PasswordHash), disabled: row.Disabled}
 		s.users[u.id], s.byName[u.name] = u, u
 	}
 	groups, err := q.AccessGroups(ctx)

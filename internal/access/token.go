@@ -129,15 +129,21 @@ func (d *Directory) RevokeToken(ctx context.Context, by Actor, userID, tokenID i
 type tokenCache struct {
 	mu         *sync.Mutex
 	generation *int64 // grows with drop
-	byHash     *otter.Cache[[32]byte, query.Token]
-	byID       *otter.Cache[int64, query.Token]
+	byHash     *otter.Cache[[32]byte, *heldToken]
+	byID       *otter.Cache[int64, *heldToken]
+}
+
+// heldToken is a token's row as requests need it. It is shared, and never changed.
+type heldToken struct {
+	query.Token
+	ceiling *Ceiling
 }
 
 func newTokenCache() tokenCache {
 	return tokenCache{
 		mu: &sync.Mutex{}, generation: new(int64),
-		byHash: otter.Must(&otter.Options[[32]byte, query.Token]{MaximumSize: 10_000, ExpiryCalculator: otter.ExpiryWriting[[32]byte, query.Token](time.Minute)}),
-		byID:   otter.Must(&otter.Options[int64, query.Token]{MaximumSize: 10_000, ExpiryCalculator: otter.ExpiryWriting[int64, query.Token](time.Minute)}),
+		byHash: otter.Must(&otter.Options[[32]byte, *heldToken]{MaximumSize: 10_000, ExpiryCalculator: otter.ExpiryWriting[[32]byte, *heldToken](time.Minute)}),
+		byID:   otter.Must(&otter.Options[int64, *heldToken]{MaximumSize: 10_000, ExpiryCalculator: otter.ExpiryWriting[int64, *heldToken](time.Minute)}),
 	}
 }
 
@@ -156,7 +162,7 @@ func (c tokenCache) begin() int64 {
 }
 
 // keep stores a row unless something was dropped since it began to be read: the row may be the old one.
-func (c tokenCache) keep(began int64, row query.Token) {
+func (c tokenCache) keep(began int64, row *heldToken) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if began == *c.generation {
@@ -165,32 +171,35 @@ func (c tokenCache) keep(began int64, row query.Token) {
 	}
 }
 
-func (d *Directory) tokenByHash(ctx context.Context, hash [32]byte) (query.Token, error) {
-	if row, ok := d.tokens.byHash.GetIfPresent(hash); ok && d.db.Behind() <= maxBehind {
-		return row, nil
-	}
+// rememberedToken is a token from memory, if memory can be trusted.
+func (d *Directory) rememberedToken(t *heldToken, ok bool) (*heldToken, bool) {
+	return t, ok && d.db.Behind() <= maxBehind
+}
+
+func (d *Directory) tokenByHash(ctx context.Context, hash [32]byte) (*heldToken, error) {
 	began := d.tokens.begin()
 	row, err := d.db.Read().TokenByHash(ctx, hash[:])
 	return d.tokenRead(began, row, err)
 }
 
-func (d *Directory) tokenByID(ctx context.Context, id int64) (query.Token, error) {
-	if row, ok := d.tokens.byID.GetIfPresent(id); ok && d.db.Behind() <= maxBehind {
-		return row, nil
+func (d *Directory) tokenByID(ctx context.Context, id int64) (*heldToken, error) {
+	if t, ok := d.rememberedToken(d.tokens.byID.GetIfPresent(id)); ok {
+		return t, nil
 	}
 	began := d.tokens.begin()
 	row, err := d.db.Read().TokenByID(ctx, id)
 	return d.tokenRead(began, row, err)
 }
 
-func (d *Directory) tokenRead(began int64, row query.Token, err error) (query.Token, error) {
+func (d *Directory) tokenRead(began int64, row query.Token, err error) (*heldToken, error) {
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
-		return row, ErrNotFound
+		return nil, ErrNotFound
 	case err != nil:
-		return row, oci.NewError(oci.CodeUnavailable, "tokens cannot be read right now; try again soon").
+		return nil, oci.NewError(oci.CodeUnavailable, "tokens cannot be read right now; try again soon").
 			WithRetryAfter(5 * time.Second).WithCause(err)
 	}
-	d.tokens.keep(began, row)
-	return row, nil
+	t := &heldToken{Token: row, ceiling: decodeCeiling(row.Scope)}
+	d.tokens.keep(began, t)
+	return t, nil
 }
