@@ -24,7 +24,7 @@ func (noObserver) InFlight(int)                                      {}
 func (noObserver) Request(string, string, int, time.Duration, int64) {}
 
 // line writes the access line and tells the observer. The query string and the Authorization header must never get here.
-func (f *Front) line(r *http.Request, w *responseWriter, door string, info *Info, t registry.TraceValues, took time.Duration) {
+func (f *Front) line(r *http.Request, w *responseWriter, door string, info *Info, t registry.TraceValues, start, end time.Time) {
 	info.mu.Lock()
 	defer info.mu.Unlock()
 	status := w.status
@@ -38,29 +38,31 @@ func (f *Front) line(r *http.Request, w *responseWriter, door string, info *Info
 	if info.operation != "" {
 		route += "." + info.operation
 	}
+	took := end.Sub(start)
 	f.observer.Request(route, r.Method, status, took, w.sent)
 	f.observer.InFlight(-1)
 	level := slog.LevelInfo
 	if status >= http.StatusInternalServerError {
 		level = slog.LevelError
 	}
-	if !f.log.Enabled(r.Context(), level) {
+	handler := f.log.Handler()
+	if !handler.Enabled(r.Context(), level) {
 		return
 	}
-	f.log.LogAttrs(r.Context(), level, "request", attributes(r, w, info, t, route, status, took)...)
+	// Past the Logger, which would look up who calls it on every line.
+	var room [24]slog.Attr
+	record := slog.NewRecord(end, level, "request", 0)
+	record.AddAttrs(attributes(room[:0], r, w, info, t, route, status, took)...)
+	_ = handler.Handle(r.Context(), record) // as the Logger: a log that cannot be written must not stop requests
 }
 
-// attributes are the fields of the line. docs/reference/log.md describes each.
-func attributes(r *http.Request, w *responseWriter, info *Info, t registry.TraceValues, route string, status int, took time.Duration) []slog.Attr {
-	a := make([]slog.Attr, 0, 24)
+// attributes appends the fields of the line to a. docs/reference/log.md describes each.
+func attributes(a []slog.Attr, r *http.Request, w *responseWriter, info *Info, t registry.TraceValues, route string, status int, took time.Duration) []slog.Attr {
 	a = append(a, slog.String("id", info.ID), slog.String("route", route), slog.String("method", r.Method),
 		slog.String("host", info.Host), slog.String("path", r.URL.Path), slog.Int("status", status), slog.Int64("bytes", w.sent),
 		slog.Float64("duration_ms", milliseconds(took)))
-	if info.Client.IsValid() {
-		a = append(a, slog.String("client", info.Client.String()))
-	}
 	for _, s := range [...]struct{ name, value string }{
-		{"principal", info.principal}, {"group", t.Group}, {"registry", t.Registry},
+		{"client", info.Address}, {"principal", info.principal}, {"group", t.Group}, {"registry", t.Registry},
 		{"repository", t.Repository}, {"reference", info.reference}, {"member", t.Member}, {"cache", string(t.Cache)},
 		{"decision", t.DecisionID}, {"code", string(oci.ErrorCode(info.err))}, {"user_agent", r.UserAgent()},
 	} {

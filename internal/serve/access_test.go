@@ -22,16 +22,18 @@ func TestAccessLineIsDocumented(t *testing.T) {
 	f := NewFront(Options{Log: log})
 	r := httptest.NewRequestWithContext(t.Context(), http.MethodPut, "/v2/acme/hub/app/manifests/1", nil)
 	r.Header.Set("User-Agent", "test")
-	info := &Info{ID: "id", Client: netip.MustParseAddr("192.0.2.1"), Host: "weir.test"}
+	info := &Info{ID: "id", Client: netip.MustParseAddr("192.0.2.1"), Address: "192.0.2.1", Host: "weir.test"}
 	info.SetPrincipal("ann")
 	info.SetOperation("manifest")
 	info.SetReference("1")
 	info.fail(oci.NewError(oci.CodeDenied, "no").WithCause(errors.New("cause")))
-	w := f.response(httptest.NewRecorder())
+	start := time.Now()
+	w := &responseWriter{}
+	f.response(w, httptest.NewRecorder(), start)
 	w.status, w.sent, w.received, w.aborted = 403, 1, 2, true
 	f.line(r, w, "distribution", info, registry.TraceValues{
 		Group: "acme", Registry: "hub", Repository: "app", Member: "far", Cache: registry.CacheMiss, DecisionID: "d", UpstreamTime: 1500 * time.Microsecond,
-	}, 2*time.Millisecond+300*time.Nanosecond)
+	}, start, start.Add(2*time.Millisecond+300*time.Nanosecond))
 	line := out.lines(t)[0]
 	if line["duration_ms"] != 2.0 || line["upstream_ms"] != 1.5 {
 		t.Errorf("%v ms, %v ms at the upstream", line["duration_ms"], line["upstream_ms"])

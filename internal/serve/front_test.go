@@ -175,7 +175,8 @@ func TestIdentify(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := &http.Request{RemoteAddr: c.peer, Host: "weir.test", Header: c.header}
-			i := f.identify(r)
+			i := &Info{}
+			f.identify(i, r)
 			if i.Client.String() != c.client || i.Scheme != c.scheme || i.Host != c.host || i.Forwarded != c.forwarded {
 				t.Errorf("%s %s %s %v", i.Client, i.Scheme, i.Host, i.Forwarded)
 			}
@@ -353,8 +354,9 @@ func TestForwarded(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := NewFront(Options{}).identify(r).Forwarded; got != want {
-			t.Errorf("%q: %v, want %v", line, got, want)
+		info := &Info{}
+		if NewFront(Options{}).identify(info, r); info.Forwarded != want {
+			t.Errorf("%q: %v, want %v", line, info.Forwarded, want)
 		}
 	}
 }

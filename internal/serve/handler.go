@@ -74,20 +74,28 @@ func (f *Front) Handle(door string, h Handler) http.Handler {
 func (f *Front) Wrap(door string, h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
-		info := f.identify(r)
-		trace := &registry.Trace{}
-		ctx := registry.WithTrace(context.WithValue(r.Context(), infoKey{}, info), trace)
-		rw := f.response(w)
-		r = r.WithContext(ctx)
+		x := &exchange{}
+		info, rw := &x.info, &x.writer
+		f.identify(info, r)
+		f.response(rw, w, start)
+		r = r.WithContext(registry.WithTrace(context.WithValue(r.Context(), infoKey{}, info), &x.trace))
 		r.Body = f.body(r.Body, rw)
 		rw.Header().Set("X-Request-Id", info.ID)
 		f.observer.InFlight(1)
 		defer func() {
-			rw.finish()
-			f.line(r, rw, door, info, trace.Values(), time.Since(start))
+			end := time.Now()
+			rw.finish(end)
+			f.line(r, rw, door, info, x.trace.Values(), start, end)
 		}()
 		f.serve(rw, r, h, info)
 	})
+}
+
+// exchange is what a Front keeps of one request, together because every request needs all of it.
+type exchange struct {
+	info   Info
+	trace  registry.Trace
+	writer responseWriter
 }
 
 // serve runs h and turns a panic into a 500, or into a cut connection when the response has begun.

@@ -15,6 +15,8 @@ type Info struct {
 	Scheme string     // "http" or "https", as the client sees it
 	Host   string     // as the client sees it, with port if not the default; not to be trusted for realms
 	Client netip.Addr // of the client; invalid on a unix socket
+	// Address is Client as text, empty on a unix socket.
+	Address string
 	// Forwarded says that a proxy showed, trusted or not: the client may be anywhere.
 	Forwarded bool
 
@@ -56,8 +58,8 @@ func (i *Info) set(change func()) {
 const maxRequestID = 64
 
 // identify works out who is on the other end, believing forwarding headers from trusted proxies only.
-func (f *Front) identify(r *http.Request) *Info {
-	i := &Info{Scheme: "http", Host: r.Host, Forwarded: forwarded(r)}
+func (f *Front) identify(i *Info, r *http.Request) {
+	i.Scheme, i.Host, i.Forwarded = "http", r.Host, forwarded(r)
 	if r.TLS != nil {
 		i.Scheme = "https"
 	}
@@ -70,7 +72,9 @@ func (f *Front) identify(r *http.Request) *Info {
 	if i.ID == "" {
 		i.ID = rand.Text()
 	}
-	return i
+	if i.Client.IsValid() {
+		i.Address = i.Client.String()
+	}
 }
 
 // forwarded reports whether something in front of us shows, even if it tells nothing. No client of a registry speaks HTTP/1.0;

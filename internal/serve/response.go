@@ -35,14 +35,18 @@ type responseWriter struct {
 	buffers  *bufferPool
 	body     *bodyReader // nil when the request has none
 
+	extended time.Time // when the write deadline was last moved
 	status   int
 	sent     int64
 	received int64
 	aborted  bool
 }
 
-func (f *Front) response(w http.ResponseWriter) *responseWriter {
-	return &responseWriter{ResponseWriter: w, control: http.NewResponseController(w), progress: f.progress, buffers: &f.buffers}
+// response prepares rw. The deadline starts now: the one of the connection's last request must not end what net/http writes by
+// itself, such as "100 Continue".
+func (f *Front) response(rw *responseWriter, w http.ResponseWriter, now time.Time) {
+	rw.ResponseWriter, rw.control, rw.progress, rw.buffers = w, http.NewResponseController(w), f.progress, &f.buffers
+	rw.extend(now)
 }
 
 // Unwrap serves http.ResponseController.
@@ -56,7 +60,7 @@ func (w *responseWriter) WriteHeader(status int) {
 	if status >= http.StatusBadRequest {
 		w.abandon()
 	}
-	w.extend()
+	w.extend(time.Now())
 	w.ResponseWriter.WriteHeader(status)
 }
 
@@ -91,7 +95,7 @@ func (w *responseWriter) ReadFrom(src io.Reader) (int64, error) {
 
 func (w *responseWriter) sendFile(rf io.ReaderFrom, src *io.LimitedReader) (total int64, err error) {
 	for src.N > 0 {
-		w.extend()
+		w.extend(time.Now())
 		part := &io.LimitedReader{R: src.R, N: min(src.N, sendChunk)}
 		n, err := rf.ReadFrom(part)
 		total, src.N, w.sent = total+n, src.N-n, w.sent+n
@@ -131,15 +135,22 @@ func (w *responseWriter) begin() {
 	if w.status == 0 {
 		w.status = http.StatusOK
 	}
-	w.extend()
+	w.extend(time.Now())
 }
 
-// extend gives the client another period to take what is written. Writers without deadlines, in tests, have none to move.
-func (w *responseWriter) extend() { _ = w.control.SetWriteDeadline(time.Now().Add(w.progress)) }
+// extend gives the client another period to take what is written. Moving the deadline costs more than most writes, so one that has
+// hardly been used stays. Writers without deadlines, in tests, have none to move.
+func (w *responseWriter) extend(now time.Time) {
+	if now.Sub(w.extended) < w.progress/16 {
+		return
+	}
+	w.extended = now
+	_ = w.control.SetWriteDeadline(now.Add(w.progress))
+}
 
 // finish bounds what the server still does for the request: flushing the response and draining an unread body.
-func (w *responseWriter) finish() {
-	w.extend()
+func (w *responseWriter) finish(now time.Time) {
+	w.extend(now)
 	w.abandon()
 }
 

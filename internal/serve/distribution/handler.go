@@ -91,14 +91,15 @@ func New(o Options) *Handler {
 type call struct {
 	*Handler
 	request
-	target Target
-	w      http.ResponseWriter
-	r      *http.Request
+	target  Target
+	w       http.ResponseWriter
+	r       *http.Request
+	context context.Context // of r, with the caller
 }
 
 // Serve is a serve.Handler.
 func (h *Handler) Serve(w http.ResponseWriter, r *http.Request) error {
-	w.Header().Set("Docker-Distribution-API-Version", "registry/2.0")
+	w.Header().Set("Docker-Distribution-Api-Version", "registry/2.0")
 	req, err := parse(r.Method, r.URL)
 	info := serve.FromContext(r.Context())
 	info.SetOperation(req.kind.String())
@@ -112,7 +113,7 @@ func (h *Handler) Serve(w http.ResponseWriter, r *http.Request) error {
 	if len(via) > maxVia || viaSelf(via, h.Instance) {
 		return errLoop
 	}
-	c := &call{Handler: h, request: req, w: w, r: r}
+	c := &call{Handler: h, request: req, w: w, r: r, context: r.Context()}
 	if err := c.authenticate(info, via); err != nil {
 		return err
 	}
@@ -127,10 +128,10 @@ func (c *call) authenticate(info *serve.Info, via string) error {
 	}
 	info.SetPrincipal(caller.Principal)
 	if info != nil {
-		caller.RequestID, caller.Address = info.ID, info.Client.String()
+		caller.RequestID, caller.Address = info.ID, info.Address
 	}
 	caller.Via = via
-	c.r = c.r.WithContext(registry.WithCaller(ctx, caller))
+	c.context = registry.WithCaller(ctx, caller)
 	return nil
 }
 
@@ -195,7 +196,7 @@ func (c *call) answer() error {
 	return errNotFound
 }
 
-func (c *call) ctx() context.Context { return c.r.Context() }
+func (c *call) ctx() context.Context { return c.context }
 
 func (c *call) door(name string) Door {
 	d := Door{Host: c.r.Host, NS: c.ns, Name: name}
