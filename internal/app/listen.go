@@ -108,22 +108,34 @@ func socketPath(data string) (string, error) {
 	return path, nil
 }
 
-// handler mounts the doors. The local socket has the API alone.
+// handler mounts the doors. The local socket has the API alone. http.ServeMux would cost a pull more than finding its manifest.
 func (s *server) handler(front *serve.Front, local bool) http.Handler {
-	mux := http.NewServeMux()
-	mux.Handle(api.Prefix+"/", front.Wrap("api", s.api(local)))
+	rest, none := front.Wrap("api", s.api(local)), front.Wrap("none", http.HandlerFunc(noDoor))
 	if local {
-		return mux
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if strings.HasPrefix(r.URL.Path, api.Prefix+"/") {
+				rest.ServeHTTP(w, r)
+				return
+			}
+			http.NotFound(w, r)
+		})
 	}
-	d := distribution.New(distribution.Options{
+	images := front.Handle("distribution", distribution.New(distribution.Options{
 		Namespace: s.doors, Access: s.gate, Instance: s.id, MaxBlob: int64(s.config.Limits.BlobSize),
+	}).Serve)
+	login := front.Handle("token", s.gate.Serve)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch path := r.URL.Path; {
+		case strings.HasPrefix(path, "/v2/"), path == "/v2":
+			images.ServeHTTP(w, r)
+		case path == "/token":
+			login.ServeHTTP(w, r)
+		case strings.HasPrefix(path, api.Prefix+"/"):
+			rest.ServeHTTP(w, r)
+		default:
+			none.ServeHTTP(w, r)
+		}
 	})
-	v2 := front.Handle("distribution", d.Serve)
-	mux.Handle("/v2", v2)
-	mux.Handle("/v2/", v2)
-	mux.Handle("/token", front.Handle("token", s.gate.Serve))
-	mux.Handle("/", front.Wrap("none", http.HandlerFunc(noDoor)))
-	return mux
 }
 
 func (s *server) api(local bool) http.Handler {
