@@ -75,7 +75,7 @@ func newRootCommand() *cobra.Command {
 	root.AddCommand(
 		newServeCommand(), newConfigCommand(), newKeysCommand(), newCheckCommand(),
 		newApplyCommand(), newExplainCommand(), newRefreshCommand(), newTokenCommand(), newUserCommand(),
-		newGetCommand(), newLoginCommand(), newLogoutCommand(), newWhoamiCommand(),
+		newGetCommand(), newLabCommand(), newLoginCommand(), newLogoutCommand(), newWhoamiCommand(),
 	)
 	return root
 }

@@ -92,7 +92,7 @@ func Faults() []Entry {
 }
 
 func loginOptions() []Option {
-	return []Option{{"user", "none: anybody", "user name"}, {"password", "none", "password"}}
+	return []Option{{"user", "anybody", "user name"}, {"password", "any", "password"}}
 }
 
 // Bounds of what people can ask for.

@@ -73,15 +73,19 @@ A fault is a name, or a name with options; several stand on lines of their own. 
 // Catalogue is the text of every fault with its options.
 func Catalogue() string {
 	var b strings.Builder
+	var whole []string
 	for _, e := range Faults() {
-		fmt.Fprintf(&b, "  %-14s %s\n", e.Name, e.Meaning)
+		fmt.Fprintf(&b, "  %-13s %s\n", e.Name, e.Meaning)
 		for _, o := range e.Options {
-			fmt.Fprintf(&b, "  %-14s   %s=%s: %s\n", "", o.Name, o.Default, o.Meaning)
+			fmt.Fprintf(&b, "  %-13s   %s= %s (default: %s)\n", "", o.Name, o.Meaning, o.Default)
+		}
+		if e.Whole {
+			whole = append(whole, e.Name)
 		}
 	}
-	b.WriteString("\nEvery fault but wrong-digest, no-digest, no-referrers, redirect, basic, bearer and rate-limit, which are about the upstream as a\nwhole, also takes\n\n")
+	fmt.Fprintf(&b, "\nThese are about the upstream as a whole: %s.\nEvery other fault can be narrowed to some requests:\n\n", strings.Join(whole, ", "))
 	for _, o := range Selectors() {
-		fmt.Fprintf(&b, "  %-14s %s (default: %s)\n", o.Name+"=", o.Meaning, o.Default)
+		fmt.Fprintf(&b, "  %-13s %s (default: %s)\n", o.Name+"=", o.Meaning, o.Default)
 	}
 	return b.String()
 }

@@ -4,7 +4,9 @@
 //	serve [flags]     start a server with the data folder $WEIR_DATA and wait until it is ready
 //	stop              ask it to stop; it must exit with code 0
 //	kill              end it without a warning
-//	http METHOD PATH STATUS [user:password]   ask the server; the answer's body is the standard output
+//	http METHOD PATH STATUS [user:password]   ask the server, or whatever a whole URL names; the answer's body is the standard output
+//	lab [flags]       start weir lab upstream, and set $LAB to its URL; what it says is the standard output
+//	faults [fault…]   make these its faults; none heals it
 package scripts
 
 import (
@@ -36,7 +38,7 @@ func TestScripts(t *testing.T) {
 		Dir: ".", WorkdirRoot: filepath.Dir(stack.Folder(t)), RequireExplicitExec: true,
 		Setup: func(e *testscript.Env) error { return setup(e, binary, u.URL()) },
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"serve": serve, "stop": stop, "kill": kill, "http": ask,
+			"serve": serve, "stop": stop, "kill": kill, "http": ask, "lab": startLab, "faults": faults,
 		},
 	})
 }
@@ -158,7 +160,11 @@ func ask(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	want, err := strconv.Atoi(args[2])
 	ts.Check(err)
-	r, err := http.NewRequest(args[0], "http://"+ts.Getenv("WEIR_LISTEN")+args[1], nil)
+	target := args[1]
+	if strings.HasPrefix(target, "/") {
+		target = "http://" + ts.Getenv("WEIR_LISTEN") + target
+	}
+	r, err := http.NewRequest(args[0], target, nil)
 	ts.Check(err)
 	if len(args) > 3 {
 		user, password, _ := strings.Cut(args[3], ":")
