@@ -3,9 +3,13 @@
 package clients
 
 import (
+	"encoding/base64"
+	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -14,35 +18,53 @@ import (
 type docker struct {
 	t      *testing.T
 	env    []string
-	socket string
+	config string // the client's folder
 }
 
-func startDocker(t *testing.T, mirror string) *docker {
+// startDocker starts a daemon with settings beside those that let it run anywhere, and with variables for it and its clients.
+func startDocker(t *testing.T, settings map[string]any, env ...string) *docker {
+	t.Helper()
 	need(t, "dockerd", "docker")
 	dir, err := os.MkdirTemp("", "weird") // a short path: unix sockets have at most 108 characters
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		for _, m := range []string{"exec/netns/default"} {
-			_, _ = tryRun(t, nil, "umount", filepath.Join(dir, m))
-		}
+		_, _ = tryRun(t, nil, "umount", filepath.Join(dir, "exec/netns/default"))
 		_ = os.RemoveAll(dir)
 	})
-	mirrors := "[]"
-	if mirror != "" {
-		mirrors = fmt.Sprintf("[%q]", mirror)
+	conf := map[string]any{"storage-driver": "overlay2", "iptables": false, "ip6tables": false, "bridge": "none", "ip-forward": false, "ip-masq": false}
+	maps.Copy(conf, settings)
+	b, err := json.Marshal(conf)
+	if err != nil {
+		t.Fatal(err)
 	}
-	conf := writeFile(t, dir+"/daemon.json", fmt.Sprintf(`{"storage-driver":"overlay2","iptables":false,"ip6tables":false,"bridge":"none",
-"ip-forward":false,"ip-masq":false,"registry-mirrors":%s,"insecure-registries":["127.0.0.0/8"]}`, mirrors))
-	d := &docker{t: t, socket: "unix://" + dir + "/d.sock", env: []string{"DOCKER_HOST=unix://" + dir + "/d.sock", "DOCKER_CONFIG=" + dir + "/config"}}
-	start(t, nil, "dockerd", "--config-file", conf, "--data-root", dir+"/root", "--exec-root", dir+"/exec", "--pidfile", dir+"/pid", "-H", d.socket)
-	eventually(t, "dockerd answers", func() error { _, err := tryRun(t, d.env, "docker", "version"); return err })
+	socket := "unix://" + dir + "/d.sock"
+	d := &docker{t: t, config: dir + "/config", env: append(env, "DOCKER_HOST="+socket, "DOCKER_CONFIG="+dir+"/config")}
+	start(t, d.env, "dockerd", "--config-file", writeFile(t, dir+"/daemon.json", string(b)), "--data-root", dir+"/root", "--exec-root", dir+"/exec", "--pidfile", dir+"/pid", "-H", socket)
+	eventually(t, "dockerd answers", func() error { _, err := tryRun(t, d.env, dockerCLI(), "version"); return err })
 	return d
 }
 
-func (d *docker) run(args ...string) string { d.t.Helper(); return run(d.t, d.env, "docker", args...) }
+// dockerCLI prefers Debian's client, which can talk BuildKit to Debian's daemon, to others on PATH, which may lack the plugin for it.
+func dockerCLI() string {
+	if _, err := os.Stat("/usr/bin/docker"); err == nil {
+		return "/usr/bin/docker"
+	}
+	return "docker"
+}
 
+func (d *docker) run(args ...string) string {
+	d.t.Helper()
+	return run(d.t, d.env, dockerCLI(), args...)
+}
+
+func (d *docker) refused(why string, args ...string) {
+	d.t.Helper()
+	refused(d.t, d.env, why, dockerCLI(), args...)
+}
+
+// forget removes every image from the daemon.
 func (d *docker) forget() {
 	d.t.Helper()
 	if ids := strings.Fields(d.run("images", "-aq", "--no-trunc")); len(ids) > 0 {
@@ -50,61 +72,186 @@ func (d *docker) forget() {
 	}
 }
 
-func TestDockerThroughDebianRegistry(t *testing.T) { testDocker(t, startDebianRegistry(t)) }
-func TestDockerThroughDistribution(t *testing.T)   { testDocker(t, startDistribution(t)) }
+// TestDocker takes a daemon with the settings of docs/how-to/clients.md through everything it does with a registry.
+func TestDocker(t *testing.T) {
+	need(t, "dockerd", "docker")
+	up := startDebianRegistry(t)
+	im := up.push(t)
+	w, n, ca := startNamed(t, up)
+	install(t, ca, "/etc/docker/certs.d/weir.acme.test")
+	install(t, ca, "/etc/docker/certs.d/mirror.acme.test")
+	var settings map[string]any
+	if err := json.Unmarshal([]byte(shown(t, "/etc/docker/daemon.json")), &settings); err != nil {
+		t.Fatal(err)
+	}
+	d := startDocker(t, settings, n.env...)
+	d.mirror(w, n)
+	d.login(w)
+	d.refusals()
+	d.pullAndPush(im)
+	d.build(ca)
+	up.proc.stop()
+	d.again(w, im)
+}
 
-// testDocker logs in, pulls through the virtual registry by tag and digest, pushes to a hosted repository, and pulls all of it
-// again after the upstream is gone.
-func testDocker(t *testing.T, up *upstream) {
+func (d *docker) login(w *weir) {
+	d.refused("x509: certificate signed by unknown authority", "pull", "ghcr.acme.test/team/debian:1")
+	record(d.t, "docker", "private CA", "refused without the CA, trusted with it in certs.d")
+	d.refused("unauthorized: log in to pull acme/hub/team/debian", "pull", "weir.acme.test/acme/hub/team/debian:1")
+	d.refused("unauthorized: wrong user name or password", "login", "-u", "admin", "-p", "a-wrong-password", "weir.acme.test")
+	d.run("login", "-u", "robot", "-p", w.cli("token", "create", "--name", "docker", "--expires", "1h"), "weir.acme.test")
+	d.run("logout", "weir.acme.test")
+	d.run("login", "-u", "admin", "-p", adminPassword, "weir.acme.test")
+	record(d.t, "docker", "log in", "with a password and with a token; a wrong password is called wrong")
+}
+
+func (d *docker) refusals() {
+	for image, why := range map[string]string{
+		"acme/hub/team/forbidden:1":    `denied: rule deny "team/forbidden" of registry acme/hub excludes team/forbidden:1`,
+		"acme/hub/team/missing:1":      "manifest unknown: no upstream of registry acme/hub has team/missing:1",
+		"acme/hub/team/debian:missing": "manifest unknown: no upstream of registry acme/hub has team/debian:missing",
+		"nobody/hub/debian:1":          "name unknown: there is no group nobody",
+	} {
+		d.refused(why, "pull", "weir.acme.test/"+image)
+	}
+	record(d.t, "docker", "bad input", "an image denied by a rule, a missing image, a missing group: docker shows the reason")
+}
+
+func (d *docker) pullAndPush(im *images) {
+	debian, _ := im.debian.Digest()
+	small, _ := im.small.Digest()
+	byTag := "weir.acme.test/acme/hub/team/debian:1"
+	contains(d.t, "pull by digest on a cold cache", d.run("pull", "weir.acme.test/acme/hub/team/digestfirst@"+small.String()), small.String())
+	contains(d.t, "pull by tag", d.run("pull", byTag), debian.String())
+	d.run("pull", "weir.acme.test/acme/hub/ghcr.io/team/multi:1")
+	contains(d.t, "the image runs", d.run("run", "--rm", "--network", "none", byTag, "/bin/cat", "/etc/os-release"), "Debian")
+	record(d.t, "docker", "virtual registry", "pull by tag, by digest before any tag, and an index pinned by host in path; run it")
+
+	d.run("tag", byTag, "weir.acme.test/acme/own/app:1.0")
+	d.run("push", "weir.acme.test/acme/own/app:1.0")
+	d.run("tag", byTag, "weir.acme.test/acme/hub/app:1.0")
+	d.refused("acme/hub is a virtual registry and takes no pushes: push to a hosted repository of the group", "push", "weir.acme.test/acme/hub/app:1.0")
+	record(d.t, "docker", "hosted repository", "push; a push to a virtual registry says where to push instead")
+}
+
+// again pulls everything anew, with the upstream gone.
+func (d *docker) again(w *weir, im *images) {
+	small, _ := im.small.Digest()
+	byTag := "weir.acme.test/acme/hub/team/debian:1"
+	id := d.run("inspect", "-f", "{{.Id}}", byTag)
+	d.forget()
+	for _, image := range []string{"hub/team/debian:1", "hub/team/digestfirst@" + small.String(), "hub/ghcr.io/team/multi:1", "own/app:1.0", "hub/own/app:1.0"} {
+		d.run("pull", "weir.acme.test/acme/"+image)
+	}
+	if again := d.run("inspect", "-f", "{{.Id}}", byTag); again != id {
+		d.t.Errorf("image id %s became %s", id, again)
+	}
+	d.run("pull", "debian:1")
+	verifyImage(d.t, w, "acme/hub/team/debian", "1", im.debian)
+	verifyImage(d.t, w, "acme/hub/team/digestfirst", small.String(), im.small)
+	record(d.t, "docker", "virtual registry, upstream stopped", "every image pulled before is pulled again, the same to the byte")
+	d.refused("received unexpected HTTP status: 503 Service Unavailable", "pull", "weir.acme.test/acme/hub/team/cold:1")
+	record(d.t, "docker", "virtual registry, upstream stopped", "an image never pulled before: docker shows 503 and hides the reason")
+}
+
+// mirror pulls Docker Hub's names through the daemon's mirror setting, with nobody's login, with one of Docker Hub that Weir does
+// not know, and, to see that the daemon sends them at all, with one that Weir knows.
+func (d *docker) mirror(w *weir, n *names) {
+	d.run("pull", "debian:1")
+	login := func(user, password string) (encoded string) {
+		encoded = base64.StdEncoding.EncodeToString([]byte(user + ":" + password))
+		writeFile(d.t, d.config+"/config.json", fmt.Sprintf(`{"auths": {"https://index.docker.io/v1/": {"auth": %q}}}`, encoded))
+		return encoded
+	}
+	foreign := login("hub-user", "hub-password")
+	d.run("pull", "team/multi:1")
+	login("admin", adminPassword)
+	d.run("pull", "team/digestfirst:1")
+	login("", "")
+	if n.wasAsked("registry-1.docker.io") {
+		d.t.Error("the daemon asked Docker Hub")
+	}
+	log := w.proc.out.String()
+	if !regexp.MustCompile(`"host":"mirror.acme.test".*"principal":"admin"`).MatchString(log) {
+		d.t.Error("the daemon does not send Docker Hub's login to its mirrors: docs/how-to/clients.md says it does")
+	}
+	for _, secret := range []string{"hub-user", "hub-password", foreign} {
+		if strings.Contains(log, secret) {
+			d.t.Errorf("Docker Hub's login (%s) is in the log", secret)
+		}
+	}
+	record(d.t, "docker", "registry-mirrors", "Docker Hub's names through a mirror binding, without a login and with one of Docker Hub")
+
+	d.refused("registry-1.docker.io", "pull", "team/missing:1")
+	d.refused("registry-1.docker.io", "pull", "team/forbidden:1")
+	if !n.wasAsked("registry-1.docker.io") {
+		d.t.Error("the daemon did not go on to Docker Hub: docs/how-to/clients.md says it does")
+	}
+	record(d.t, "docker", "registry-mirrors", "what the mirror lacks or denies the daemon asks Docker Hub itself for")
+	d.forget()
+}
+
+// build builds upon images from Weir with both builders of the daemon. BuildKit logs in from the client, not from the daemon.
+func (d *docker) build(ca string) {
+	build := func(from string, env ...string) (string, error) {
+		dir := d.t.TempDir()
+		writeFile(d.t, dir+"/Dockerfile", "FROM "+from+"\nRUN cp /opt/one /opt/built\n")
+		return tryRun(d.t, append(d.env, env...), dockerCLI(), "build", "--network", "none", "--pull", "--no-cache", "-t", "weir.acme.test/acme/own/built:1", dir)
+	}
+	if _, err := build("weir.acme.test/acme/hub/team/debian:1", "DOCKER_BUILDKIT=1"); err == nil {
+		d.t.Error("BuildKit needs no CA for the client: docs/how-to/clients.md says it does")
+	}
+	for _, c := range []struct {
+		door string
+		env  []string
+		deny string
+	}{
+		{"build, classic", []string{"DOCKER_BUILDKIT=0"}, `denied: rule deny "team/forbidden" of registry acme/hub`},
+		{"build, BuildKit", []string{"DOCKER_BUILDKIT=1", "SSL_CERT_FILE=" + ca}, "403 Forbidden"},
+	} {
+		for _, from := range []string{"weir.acme.test/acme/hub/team/debian:1", "debian:1"} {
+			if out, err := build(from, c.env...); err != nil {
+				d.t.Fatalf("%s FROM %s: %v\n%s", c.door, from, err, tail(out, 2000))
+			}
+			d.run("push", "weir.acme.test/acme/own/built:1")
+		}
+		out, err := build("weir.acme.test/acme/hub/team/forbidden:1", c.env...)
+		if err == nil {
+			d.t.Fatalf("%s: an image denied by a rule was built upon", c.door)
+		}
+		contains(d.t, c.door, out, c.deny)
+		record(d.t, "docker", c.door, "FROM through a virtual registry and through the mirror, push; an image denied by a rule: "+shorten(c.deny))
+	}
+}
+
+func TestDockerLoopback(t *testing.T) {
+	testDockerLoopback(t, "docker-registry 2", startDebianRegistry)
+}
+func TestDockerThroughDistribution(t *testing.T) {
+	testDockerLoopback(t, "distribution 3", startDistribution)
+}
+
+// testDockerLoopback pulls and pushes over plain HTTP, as on the first day.
+func testDockerLoopback(t *testing.T, kind string, upstream func(*testing.T) *upstream) {
+	need(t, "dockerd", "docker")
+	up := upstream(t)
 	im := up.push(t)
 	w := startWeir(t)
 	w.front(up)
-	d := startDocker(t, "")
-	debian, _ := im.debian.Digest()
+	d := startDocker(t, nil)
 	small, _ := im.small.Digest()
-	byTag := w.addr + "/acme/hub/team/debian:1"
-	byDigest := w.addr + "/acme/hub/team/digestfirst@" + small.String()
-	multi := w.addr + "/acme/hub/team/multi:1"
-	own := w.addr + "/acme/own/app:1.0"
-
-	if out, err := tryRun(t, d.env, "docker", "pull", byTag); err == nil {
-		t.Fatalf("an anonymous pull of a private registry succeeded:\n%s", out)
-	}
+	refs := []string{w.addr + "/acme/hub/team/digestfirst@" + small.String(), w.addr + "/acme/hub/team/multi:1"}
+	d.refused("unauthorized: log in to pull", "pull", refs[1])
 	d.run("login", "-u", "admin", "-p", adminPassword, w.addr)
-	contains(t, "pull by tag", d.run("pull", byTag), debian.String())
-	contains(t, "pull by digest on a cold cache", d.run("pull", byDigest), small.String())
-	d.run("pull", multi)
-	d.run("tag", byTag, own)
-	d.run("push", own)
-	id := d.run("inspect", "-f", "{{.Id}}", byTag)
-	contains(t, "the image runs", d.run("run", "--rm", "--network", "none", byTag, "/bin/cat", "/etc/os-release"), "Debian")
-
-	up.proc.stop()
-	d.forget()
-	for _, ref := range []string{byTag, byDigest, multi, own, w.addr + "/acme/hub/own/app:1.0"} {
+	for _, ref := range refs {
 		d.run("pull", ref)
 	}
-	if again := d.run("inspect", "-f", "{{.Id}}", byTag); again != id {
-		t.Errorf("image id %s became %s", id, again)
+	d.run("tag", refs[1], w.addr+"/acme/own/app:1")
+	d.run("push", w.addr+"/acme/own/app:1")
+	up.proc.stop()
+	d.forget()
+	for _, ref := range append(refs, w.addr+"/acme/own/app:1") {
+		d.run("pull", ref)
 	}
-	verifyImage(t, w, "acme/hub/team/debian", "1", im.debian)
-	verifyImage(t, w, "acme/hub/team/digestfirst", small.String(), im.small)
-}
-
-// TestDockerMirror pulls a Docker Hub name through the daemon's registry-mirrors setting and a mirror binding, with Docker Hub
-// credentials that Weir does not know.
-func TestDockerMirror(t *testing.T) {
-	up := startDebianRegistry(t)
-	up.push(t)
-	w := startWeir(t)
-	mirror := strings.Replace(w.addr, "127.0.0.1", "localhost", 1) // the server's own address cannot be bound
-	w.cli("apply", "-f", writeFile(t, filepath.Join(filepath.Dir(w.data), "mirror.yaml"), fmt.Sprintf(`groups:
-  - name: acme
-    credentials: [{name: up, kind: static, username: ci, password: {env: UPSTREAM_PASSWORD}}]
-    upstreams: [{name: up, url: %q, credential: up, ca: {file: %s}, hosts: [docker.io]}]
-    registries: [{name: hub, format: container, anonymous_pull: true, members: [{upstream: up}]}]
-    host_bindings: [{host: %q, registry: hub, mirror: true}]
-`, up.url, up.caFile, mirror)))
-	d := startDocker(t, "http://"+mirror)
-	d.run("pull", "team/debian:1")
+	record(t, "docker", "plain HTTP on loopback", "login, pull, push, and pull again after the upstream ("+kind+") is stopped")
 }

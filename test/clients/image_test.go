@@ -91,9 +91,9 @@ func withPlatform(img v1.Image, arch string) (v1.Image, error) {
 	return mutate.ConfigFile(img, cfg)
 }
 
-// debian bootstraps a small Debian once per machine and returns it as a layer.
+// debian bootstraps a small Debian once per machine and returns it as a layer. It is kept compressed, so that nobody compresses it again.
 func debian() (v1.Layer, error) {
-	cache := filepath.Join(os.TempDir(), "weir-test-debian.tar")
+	cache := filepath.Join(os.TempDir(), "weir-test-debian.tar.gz")
 	if _, err := os.Stat(cache); err != nil {
 		dir, err := os.MkdirTemp("", "weir-debootstrap")
 		if err != nil {
@@ -103,8 +103,8 @@ func debian() (v1.Layer, error) {
 		for _, cmd := range [][]string{
 			{"debootstrap", "--variant=minbase", "bookworm", dir + "/root"},
 			{"rm", "-rf", dir + "/root/var/cache/apt", dir + "/root/var/lib/apt/lists", dir + "/root/usr/share/doc", dir + "/root/usr/share/locale"},
-			{"tar", "-C", dir + "/root", "--exclude=./dev/*", "--exclude=./proc/*", "--exclude=./sys/*", "--sort=name", "-cf", dir + "/debian.tar", "."},
-			{"mv", dir + "/debian.tar", cache},
+			{"tar", "-C", dir + "/root", "--exclude=./dev/*", "--exclude=./proc/*", "--exclude=./sys/*", "--sort=name", "-I", "gzip -1", "-cf", dir + "/debian.tar.gz", "."},
+			{"mv", dir + "/debian.tar.gz", cache},
 		} {
 			if out, err := exec.Command(cmd[0], cmd[1:]...).CombinedOutput(); err != nil {
 				return nil, &exec.Error{Name: cmd[0], Err: &output{err, out}}

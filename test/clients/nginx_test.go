@@ -3,11 +3,10 @@
 package clients
 
 import (
-	"bytes"
-	"crypto/tls"
-	"fmt"
-	"io"
+	"context"
+	"net"
 	"net/http"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -15,66 +14,76 @@ import (
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/validate"
 )
 
-// TestNginx puts nginx with TLS and HTTP/2 in front, as docs/how-to/tls.md says, and pushes and pulls through it. Tokens must be
-// asked for at nginx's address, and the registry of the first start must not be open to those who come through it.
-func TestNginx(t *testing.T) {
-	need(t, "nginx")
-	dir := t.TempDir()
-	pool := writeCertificates(t, dir)
+// startNginx puts nginx in front of w as https://weir.acme.test, as docs/how-to/tls.md shows it, and returns its error log.
+func startNginx(t *testing.T, w *weir, n *names, dir string) (errorLog string) {
+	t.Helper()
 	front := "127.0.0.1:" + freePort(t)
-	w := startWeir(t, "WEIR_EXTERNAL_URLS=https://"+front, "WEIR_TRUSTED_PROXIES=127.0.0.1/32")
-	conf := writeFile(t, filepath.Join(dir, "nginx.conf"), fmt.Sprintf(`daemon off;
-pid %[1]s/nginx.pid;
-error_log %[1]s/error.log;
+	server := shownIn(t, "tls.md", "trusted_proxies: [127.0.0.1/32]\n```") // the block after the server's own
+	for old, new := range map[string]string{"listen 443 ": "listen " + front + " ", "/etc/nginx/weir.crt": dir + "/cert.pem", "/etc/nginx/weir.key": dir + "/key.pem", "127.0.0.1:5000": w.addr} {
+		if !strings.Contains(server, old) {
+			t.Fatalf("docs/how-to/tls.md has no %q", old)
+		}
+		server = strings.ReplaceAll(server, old, new)
+	}
+	errorLog = filepath.Join(dir, "error.log")
+	conf := writeFile(t, filepath.Join(dir, "nginx.conf"), strings.ReplaceAll(`daemon off;
+pid DIR/nginx.pid;
+error_log DIR/error.log warn;
 events {}
 http {
-  access_log off;
-  client_body_temp_path %[1]s/body; proxy_temp_path %[1]s/proxy; fastcgi_temp_path %[1]s/f; uwsgi_temp_path %[1]s/u; scgi_temp_path %[1]s/s;
-  server {
-    listen %[2]s ssl http2;
-    ssl_certificate %[1]s/cert.pem;
-    ssl_certificate_key %[1]s/key.pem;
-    client_max_body_size 0;
-    proxy_request_buffering off;
-    proxy_buffering off;
-    location / {
-      proxy_pass http://%[3]s;
-      proxy_http_version 1.1;
-      proxy_set_header Host $http_host;
-      proxy_set_header X-Forwarded-For $remote_addr;
-      proxy_set_header X-Forwarded-Proto $scheme;
-      proxy_set_header X-Forwarded-Host $host:$server_port;
-    }
-  }
-}
-`, dir, front, w.addr))
-	start(t, nil, "nginx", "-c", conf, "-p", dir)
-	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}, ForceAttemptHTTP2: true}
-	var challenge string
+  access_log DIR/access.log;
+  client_body_temp_path DIR/body; proxy_temp_path DIR/proxy; fastcgi_temp_path DIR/f; uwsgi_temp_path DIR/u; scgi_temp_path DIR/s;
+`, "DIR", dir)+server+"}\n")
+	start(t, nil, "nginx", "-e", errorLog, "-c", conf, "-p", dir)
+	n.lead("weir.acme.test", front)
 	eventually(t, "nginx answers", func() error {
-		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://"+front+"/v2/", nil)
-		if err != nil {
-			return err
+		c, err := net.Dial("tcp", front)
+		if err == nil {
+			c.Close()
 		}
-		resp, err := transport.RoundTrip(req)
-		if err != nil {
-			return err
-		}
-		defer resp.Body.Close()
-		challenge = resp.Header.Get("WWW-Authenticate")
-		if resp.ProtoMajor != 2 || resp.StatusCode != http.StatusUnauthorized {
-			return fmt.Errorf("%s %s", resp.Proto, resp.Status)
-		}
-		return nil
+		return err
 	})
-	if !strings.HasPrefix(challenge, `Bearer realm="https://`+front+`/token"`) {
-		t.Errorf("challenge %q does not lead back to nginx", challenge)
+	return errorLog
+}
+
+// TestNginx pushes and pulls through nginx with TLS, HTTP/2 and buffering off. Tokens must be asked for at nginx's address, and the
+// registry of the first start must not be open to those who come through it.
+func TestNginx(t *testing.T) {
+	need(t, "nginx", "skopeo")
+	im := buildImages(t)
+	dir := t.TempDir()
+	pool := writeCertificates(t, dir)
+	w := startWeir(t, "WEIR_EXTERNAL_URLS=https://weir.acme.test", "WEIR_TRUSTED_PROXIES=127.0.0.1/32")
+	n := startNames(t)
+	errorLog := startNginx(t, w, n, dir)
+	client := tlsClient(pool)
+	transport := client.Transport.(*http.Transport)
+	transport.DialContext = func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, network, n.address("weir.acme.test"))
+	}
+	status := func(path string) *http.Response {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://weir.acme.test"+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := client.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		return resp
+	}
+	if resp := status("/v2/"); resp.ProtoMajor != 2 || resp.StatusCode != http.StatusUnauthorized || !strings.HasPrefix(resp.Header.Get("WWW-Authenticate"), `Bearer realm="https://weir.acme.test/token"`) {
+		t.Errorf("%s %s, challenge %q", resp.Proto, resp.Status, resp.Header.Get("WWW-Authenticate"))
+	}
+	if resp := status("/v2/main/all/library/alpine/manifests/latest"); resp.StatusCode != http.StatusUnauthorized {
+		t.Errorf("an anonymous pull of main/all through a proxy: %s", resp.Status)
 	}
 
-	im := buildImages(t)
-	ref, err := name.ParseReference(front + "/main/team/debian:1")
+	ref, err := name.ParseReference("weir.acme.test/main/team/debian:1")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,31 +95,24 @@ http {
 	if err != nil {
 		t.Fatalf("pull through nginx: %v", err)
 	}
-	want, _ := im.debian.RawManifest()
-	if raw, err := got.RawManifest(); err != nil || !bytes.Equal(raw, want) {
-		t.Errorf("the manifest differs: %v", err)
+	if err := validate.Image(got); err != nil {
+		t.Errorf("what came back: %v", err)
 	}
-	layers, _ := got.Layers()
-	for _, l := range layers {
-		r, err := l.Compressed()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := io.Copy(io.Discard, r); err != nil { // verifies the digest
-			t.Errorf("layer: %v", err)
-		}
-	}
+	verifyImage(t, w, "main/team/debian", "1", im.debian)
+	record(t, "nginx", "in front: TLS, HTTP/2, buffering off", "push and pull with a token that nginx's address led to; anonymous pulls of the first registry are refused")
 
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://"+front+"/v2/main/all/library/alpine/manifests/latest", nil)
+	creds := "admin:" + adminPassword
+	env := append(n.env, "REGISTRY_AUTH_FILE="+filepath.Join(t.TempDir(), "auth.json"))
+	install(t, filepath.Join(dir, "ca.pem"), filepath.Join(dir, "certs"))
+	run(t, env, "skopeo", "copy", "--src-cert-dir", dir+"/certs", "--dest-cert-dir", dir+"/certs", "--src-creds", creds, "--dest-creds", creds, "docker://weir.acme.test/main/team/debian:1", "docker://weir.acme.test/main/team/copy:1")
+	verifyImage(t, w, "main/team/copy", "1", im.debian)
+	record(t, "nginx", "in front: TLS, HTTP/2, buffering off", "skopeo copy between two repositories; nginx keeps nothing in files")
+	if log, err := os.ReadFile(errorLog); err != nil || strings.Contains(string(log), "buffered to a temporary file") {
+		t.Errorf("nginx buffers: %s, %v", log, err)
+	}
+	log, err := os.ReadFile(filepath.Join(dir, "access.log"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	resp, err := transport.RoundTrip(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	resp.Body.Close()
-	if resp.StatusCode != http.StatusUnauthorized {
-		t.Errorf("an anonymous pull of main/all through a proxy: %s", resp.Status)
-	}
+	contains(t, "layers over HTTP/2", string(log), "HTTP/2.0\" 201")
 }

@@ -43,7 +43,7 @@ func startDebianRegistry(t *testing.T) *upstream {
 	u := &upstream{addr: "127.0.0.1:" + freePort(t), user: upstreamUser, caFile: filepath.Join(dir, "ca.pem")}
 	u.url = "https://" + u.addr
 	pool := writeCertificates(t, dir)
-	u.transport = &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}
+	u.transport = tlsClient(pool).Transport
 	htpasswd := writeFile(t, filepath.Join(dir, "htpasswd"), run(t, nil, "htpasswd", "-Bbn", upstreamUser, upstreamPassword))
 	conf := writeFile(t, filepath.Join(dir, "config.yml"), fmt.Sprintf(`version: 0.1
 log: {level: warn}
@@ -103,7 +103,9 @@ func (u *upstream) push(t *testing.T) *images {
 	}
 	for _, err := range []error{
 		remote.Write(tag("team/debian:1"), im.debian, opts...),
+		remote.Write(tag("library/debian:1"), im.debian, opts...),
 		remote.Write(tag("team/digestfirst:1"), im.small, opts...),
+		remote.Write(tag("team/forbidden:1"), im.small, opts...),
 		remote.WriteIndex(tag("team/multi:1"), im.multi, opts...),
 	} {
 		if err != nil {
@@ -113,7 +115,11 @@ func (u *upstream) push(t *testing.T) *images {
 	return im
 }
 
-// writeCertificates makes a private CA and a certificate for 127.0.0.1 in dir.
+func tlsClient(pool *x509.CertPool) *http.Client {
+	return &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}, ForceAttemptHTTP2: true}}
+}
+
+// writeCertificates makes a private CA and a certificate for 127.0.0.1 and *.acme.test in dir.
 func writeCertificates(t *testing.T, dir string) *x509.CertPool {
 	t.Helper()
 	must := func(err error) {
@@ -128,7 +134,7 @@ func writeCertificates(t *testing.T, dir string) *x509.CertPool {
 	ca := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test CA"}, NotAfter: time.Now().Add(time.Hour),
 		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}
 	leaf := &x509.Certificate{SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "upstream"}, NotAfter: time.Now().Add(time.Hour),
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, DNSNames: []string{"*.acme.test"}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}
 	caDER, err := x509.CreateCertificate(rand.Reader, ca, ca, caKey.Public(), caKey)
 	must(err)
 	leafDER, err := x509.CreateCertificate(rand.Reader, leaf, ca, key.Public(), caKey)

@@ -80,6 +80,14 @@ func verifyIndex(t *testing.T, w *weir, repository, ref string, want v1.ImageInd
 	}
 }
 
+// shorten turns the reason of a refusal into words for the table.
+func shorten(shown string) string {
+	if strings.Contains(shown, "rule deny") {
+		return "the rule is shown"
+	}
+	return shown + ", the rule is hidden"
+}
+
 func contains(t *testing.T, what, haystack, needle string) {
 	t.Helper()
 	if !strings.Contains(haystack, needle) {

@@ -5,6 +5,7 @@ package clients
 import (
 	"fmt"
 	"net/http"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -14,8 +15,11 @@ import (
 
 const adminPassword = "correct-horse-battery"
 
-// binary builds the program under test once.
+// binary is the program under test: what WEIR_BINARY names (make clients does), or what is built here, once.
 var binary = sync.OnceValues(func() (string, error) {
+	if path := os.Getenv("WEIR_BINARY"); path != "" {
+		return path, nil
+	}
 	out, err := filepath.Abs("../../bin/weir-clients")
 	if err != nil {
 		return "", err
@@ -33,7 +37,9 @@ type weir struct {
 	bin  string
 	data string
 	addr string
+	url  string // https with trust
 	ops  string
+	http *http.Client
 	env  []string
 	proc *process
 }
@@ -45,7 +51,8 @@ func startWeir(t *testing.T, env ...string) *weir {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &weir{t: t, bin: bin, data: filepath.Join(t.TempDir(), "data"), addr: "127.0.0.1:" + freePort(t), ops: "127.0.0.1:" + freePort(t), env: env}
+	w := &weir{t: t, bin: bin, data: filepath.Join(t.TempDir(), "data"), addr: "127.0.0.1:" + freePort(t), ops: "127.0.0.1:" + freePort(t), http: http.DefaultClient, env: env}
+	w.url = "http://" + w.addr
 	w.start()
 	return w
 }
@@ -73,7 +80,7 @@ func (w *weir) cli(args ...string) string {
 	return run(w.t, []string{"UPSTREAM_PASSWORD=" + upstreamPassword}, w.bin, append(args, "--data", w.data)...)
 }
 
-// front declares group acme with a registry hub in front of up.
+// front declares group acme with a registry hub in front of the group's own repositories and up. A rule keeps team/forbidden back.
 func (w *weir) front(up *upstream) {
 	w.t.Helper()
 	var b strings.Builder
@@ -90,6 +97,6 @@ func (w *weir) front(up *upstream) {
 	}
 	fmt.Fprintf(&b, "        hosts: [upstream.test]\n        freshness: {default: always}\n")
 	fmt.Fprintf(&b, "      - {name: own, local: acme/own}\n")
-	fmt.Fprintf(&b, "    registries:\n      - {name: hub, format: container, members: [{upstream: own}, {upstream: up}]}\n")
+	fmt.Fprintf(&b, "    registries:\n      - {name: hub, format: container, members: [{upstream: own}, {upstream: up}], rules: [{deny: team/forbidden}]}\n")
 	w.cli("apply", "-f", writeFile(w.t, filepath.Join(filepath.Dir(w.data), "acme.yaml"), b.String()))
 }
