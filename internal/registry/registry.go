@@ -145,7 +145,7 @@ func (r Range) Resolve(size int64) (offset, length int64, err error) {
 type Blob struct {
 	oci.Descriptor               // Digest, MediaType (application/octet-stream if unknown); Size of the whole blob, -1 if not known yet
 	Offset, Length int64         // what Body holds; Length -1 if not known yet
-	Body           io.ReadCloser // nil when Location is set. An *os.File at Offset where it can be, so that it leaves by sendfile; a file may go on behind Length
+	Body           io.ReadCloser // nil when Location is set. An *os.File at Offset where it can be, so that it leaves by sendfile; a file may go on behind Length. One with Len() int is in memory
 	Location       string        // URL to redirect to
 }
 

@@ -80,15 +80,7 @@ func (c *call) sendBlob(b *registry.Blob, ranged bool) error {
 		c.w.Header().Set("Content-Range", contentRange(b))
 	}
 	c.w.WriteHeader(status)
-	src := io.Reader(b.Body)
-	if b.Length >= 0 {
-		src = &io.LimitedReader{R: b.Body, N: b.Length}
-	}
-	if _, isFile := b.Body.(*os.File); !isFile {
-		// The first bytes of a fill may be long in coming; the client should know meanwhile that they will.
-		_ = http.NewResponseController(c.w).Flush()
-	}
-	n, err := io.Copy(c.w, src)
+	n, err := c.copyBlob(b)
 	if err != nil {
 		return fmt.Errorf("send blob %s after %d bytes: %w", c.digest, n, err)
 	}
@@ -96,6 +88,25 @@ func (c *call) sendBlob(b *registry.Blob, ranged bool) error {
 		return fmt.Errorf("send blob %s: %w after %d of %d bytes", c.digest, io.ErrUnexpectedEOF, n, b.Length)
 	}
 	return nil
+}
+
+// copyBlob sends the bytes: those in memory together with the headers, a file by sendfile, and others as they come.
+func (c *call) copyBlob(b *registry.Blob) (int64, error) {
+	switch body := b.Body.(type) {
+	case interface {
+		io.WriterTo
+		Len() int
+	}:
+		return body.WriteTo(c.w)
+	case *os.File:
+	default:
+		// The first bytes of a fill may be long in coming; the client should know meanwhile that they will.
+		_ = http.NewResponseController(c.w).Flush()
+	}
+	if b.Length < 0 {
+		return io.Copy(c.w, b.Body)
+	}
+	return io.Copy(c.w, &io.LimitedReader{R: b.Body, N: b.Length})
 }
 
 func (c *call) blobHeaders(size int64) {

@@ -69,18 +69,32 @@ func NewKey(digest oci.Digest) (string, error) {
 // ParseKey checks that key is one that NewKey can make, and returns its digest and when it was made: when the commit of the
 // object began. (Drivers know only when the bytes were written, which for a resumed upload is long before.)
 func ParseKey(key string) (oci.Digest, time.Time, error) {
-	algorithm, rest, _ := strings.Cut(key, "/")
-	folder, name, _ := strings.Cut(rest, "/")
-	hex, generation, _ := strings.Cut(name, ".")
-	digest, err := oci.ParseDigest(algorithm + ":" + hex)
-	if err != nil || folder != hex[:2] || !ValidID(generation) {
-		return "", time.Time{}, fmt.Errorf("%q is not a key of the blob store", key)
+	digest, generation, err := splitKey(key)
+	if err != nil {
+		return "", time.Time{}, err
 	}
 	made, err := IDTime(generation)
 	if err != nil {
 		return "", time.Time{}, fmt.Errorf("%q is not a key of the blob store", key)
 	}
 	return digest, made, nil
+}
+
+// CheckKey is ParseKey for those who only want to know whether key is one.
+func CheckKey(key string) error {
+	_, _, err := splitKey(key)
+	return err
+}
+
+func splitKey(key string) (digest oci.Digest, generation string, err error) {
+	algorithm, rest, _ := strings.Cut(key, "/")
+	folder, name, _ := strings.Cut(rest, "/")
+	hex, generation, _ := strings.Cut(name, ".")
+	digest, err = oci.ParseDigest(algorithm + ":" + hex)
+	if err != nil || folder != hex[:2] || !ValidID(generation) {
+		return "", "", fmt.Errorf("%q is not a key of the blob store", key)
+	}
+	return digest, generation, nil
 }
 
 // CheckRange returns the length of the range [offset, offset+length) within size bytes, where length -1 is "to the end";

@@ -98,6 +98,7 @@ type ReadableStage interface {
 type Content struct {
 	// Body holds the bytes asked for, first. Where the driver has files it is an *os.File at the offset, so that it can
 	// leave by sendfile (io.CopyN to the connection); the file goes on behind the range, and a reader must stop at Length.
+	// A small range may have been read already: *Bytes.
 	Body     io.ReadCloser
 	Length   int64     // of the range
 	Location string    // set instead of Body

@@ -58,7 +58,15 @@ func TestModes(t *testing.T) {
 
 func TestBodyIsFileAtOffset(t *testing.T) {
 	s := open(t, t.TempDir())
-	c, err := s.Open(t.Context(), blobtest.Put(t, s, []byte("0123456789")), 4, 3)
+	key := blobtest.Put(t, s, make([]byte, 1<<20))
+	small, err := s.Open(t.Context(), key, 4, 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := small.Body.(*blob.Bytes); !ok {
+		t.Errorf("the body of a small range is a %T, want *blob.Bytes", small.Body)
+	}
+	c, err := s.Open(t.Context(), key, 4, 1<<19)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,8 +75,8 @@ func TestBodyIsFileAtOffset(t *testing.T) {
 		t.Fatalf("Body is a %T: sendfile needs an *os.File", c.Body)
 	}
 	defer func() { _ = f.Close() }()
-	if at, err := f.Seek(0, io.SeekCurrent); err != nil || at != 4 || c.Length != 3 {
-		t.Errorf("the file stands at %d with length %d (%v), want 4 and 3", at, c.Length, err)
+	if at, err := f.Seek(0, io.SeekCurrent); err != nil || at != 4 || c.Length != 1<<19 {
+		t.Errorf("the file stands at %d with length %d (%v), want 4 and 524288", at, c.Length, err)
 	}
 }
 
