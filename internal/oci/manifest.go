@@ -25,13 +25,14 @@ var (
 
 // Manifest is what a registry needs to know of a manifest; the payload itself is always kept byte for byte.
 type Manifest struct {
-	MediaType    string            // from the payload; empty when it does not say
-	ArtifactType string            // artifactType, else the config's media type for an image manifest
-	Config       *Descriptor       // nil for an index
-	Layers       []Descriptor      // layers (and the "blobs" of the withdrawn artifact manifest)
-	Children     []Descriptor      // manifests of an index
-	Subject      *Descriptor       // the manifest this one refers to
-	Annotations  map[string]string // never nil-checked by readers: a nil map reads as empty
+	SchemaVersion int               // 2, if the payload is right
+	MediaType     string            // from the payload; empty when it does not say
+	ArtifactType  string            // artifactType, else the config's media type for an image manifest
+	Config        *Descriptor       // nil for an index
+	Layers        []Descriptor      // layers (and the "blobs" of the withdrawn artifact manifest)
+	Children      []Descriptor      // manifests of an index
+	Subject       *Descriptor       // the manifest this one refers to
+	Annotations   map[string]string // never nil-checked by readers: a nil map reads as empty
 }
 
 // Blobs returns the config, if any, and the layers.
@@ -73,7 +74,7 @@ func ParseManifest(contentType string, payload []byte) (*Manifest, error) {
 		return nil, fmt.Errorf("%w: the payload says mediaType %q, the Content-Type header %q", ErrManifest, e.MediaType, contentType)
 	}
 	m := &Manifest{
-		MediaType: e.MediaType, ArtifactType: e.ArtifactType, Config: e.Config, Layers: append(e.Layers, e.Blobs...),
+		SchemaVersion: e.SchemaVersion, MediaType: e.MediaType, ArtifactType: e.ArtifactType, Config: e.Config, Layers: append(e.Layers, e.Blobs...),
 		Children: e.Manifests, Subject: e.Subject, Annotations: e.Annotations,
 	}
 	if m.ArtifactType == "" && e.Config != nil {
@@ -86,17 +87,36 @@ func (m *Manifest) check() error {
 	if len(m.Layers)+len(m.Children) > MaxDescriptors {
 		return fmt.Errorf("%w: it refers to more than %d others", ErrManifest, MaxDescriptors)
 	}
-	all := append(m.Blobs(), m.Children...)
-	if m.Subject != nil {
-		all = append(all, *m.Subject)
+	for i, d := range m.Layers {
+		if err := checkDescriptor(d); err != nil {
+			return fmt.Errorf("%w: layers[%d].%w", ErrManifest, i, err)
+		}
 	}
-	for _, d := range all {
-		if _, err := ParseDigest(string(d.Digest)); err != nil {
-			return fmt.Errorf("%w: descriptor digest %q: %w", ErrManifest, d.Digest, err)
+	for i, d := range m.Children {
+		if err := checkDescriptor(d); err != nil {
+			return fmt.Errorf("%w: manifests[%d].%w", ErrManifest, i, err)
 		}
-		if d.Size < 0 {
-			return fmt.Errorf("%w: descriptor %s has a negative size", ErrManifest, d.Digest)
+	}
+	if m.Config != nil {
+		if err := checkDescriptor(*m.Config); err != nil {
+			return fmt.Errorf("%w: config.%w", ErrManifest, err)
 		}
+	}
+	if m.Subject != nil {
+		if err := checkDescriptor(*m.Subject); err != nil {
+			return fmt.Errorf("%w: subject.%w", ErrManifest, err)
+		}
+	}
+	return nil
+}
+
+// checkDescriptor starts its error with the name of the field.
+func checkDescriptor(d Descriptor) error {
+	if _, err := ParseDigest(string(d.Digest)); err != nil {
+		return fmt.Errorf("digest %q: %w", d.Digest, err)
+	}
+	if d.Size < 0 {
+		return errors.New("size is negative")
 	}
 	return nil
 }

@@ -16,6 +16,9 @@ func (r *Registry) PutManifest(ctx context.Context, repository string, ref oci.R
 		return registry.Put{}, oci.NewError(oci.CodeSizeInvalid, "a manifest may have at most 4 MiB").WithStatus(413)
 	}
 	parsed, err := oci.ParseManifest(put.MediaType, put.Payload)
+	if err == nil {
+		err = parsed.Conforms(put.MediaType, put.Payload)
+	}
 	if err != nil {
 		return registry.Put{}, oci.NewError(oci.CodeManifestInvalid, err.Error())
 	}

@@ -13,6 +13,9 @@ import (
 // PutManifest implements registry.Writer.
 func (m *Memory) PutManifest(_ context.Context, name string, ref oci.Reference, put registry.PutManifest) (registry.Put, error) {
 	parsed, err := oci.ParseManifest(put.MediaType, put.Payload)
+	if err == nil {
+		err = parsed.Conforms(put.MediaType, put.Payload)
+	}
 	if err != nil {
 		return registry.Put{}, oci.NewError(oci.CodeManifestInvalid, err.Error())
 	}

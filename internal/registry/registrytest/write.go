@@ -58,6 +58,10 @@ func testRefusedPush(t *testing.T, open Open) {
 	wantCode(t, "manifest under another digest", err, oci.CodeDigestInvalid)
 	_, err = r.PutManifest(ctx, repositoryName, oci.ByTag("a"), registry.PutManifest{MediaType: put.MediaType, Payload: []byte("{")})
 	wantCode(t, "manifest that is not JSON", err, oci.CodeManifestInvalid)
+	for _, mediaType := range []string{oci.MediaTypeImageManifest, oci.MediaTypeImageIndex, oci.MediaTypeDockerManifest, oci.MediaTypeDockerList} {
+		_, err = r.PutManifest(ctx, repositoryName, oci.ByTag("a"), registry.PutManifest{MediaType: mediaType, Payload: []byte(`{"schemaVersion":2}`)})
+		wantCode(t, mediaType+" with nothing in it", err, oci.CodeManifestInvalid)
+	}
 	_, err = r.PutManifest(ctx, repositoryName, oci.ByTag("a"), registry.PutManifest{MediaType: oci.MediaTypeImageIndex, Payload: put.Payload})
 	wantCode(t, "manifest under another media type", err, oci.CodeManifestInvalid)
 
