@@ -4,6 +4,7 @@ package clients
 
 import (
 	"bytes"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -31,6 +32,15 @@ func TestCrane(t *testing.T) {
 		t.Errorf("tags: %q", got)
 	}
 	record(t, "crane", "hosted repository", "log in; append layers to nothing and to an image; tag; validate every layer; export; list tags")
+
+	layout := filepath.Join(t.TempDir(), "layout")
+	crane("index", "append", "-m", own+"/app:1", "-m", own+"/app:2", "-t", own+"/index:1")
+	crane("pull", "--format", "oci", hub+"/own/index:1", layout)
+	crane("push", "--index", layout, own+"/layout:1")
+	crane("validate", "--remote", own+"/layout:1")
+	crane("copy", "--all-tags", own+"/app", own+"/all")
+	equal(t, "tags of a whole repository", crane("ls", own+"/all"), "1\n2\nstable")
+	record(t, "crane", "hosted repository", "make an index; pull it as an OCI layout and push that; copy all tags of a repository")
 
 	equal(t, "digest through the virtual registry", crane("digest", hub+"/team/app:1"), digest)
 	crane("validate", "--remote", hub+"/team/app:1")

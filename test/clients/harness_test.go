@@ -45,7 +45,7 @@ func need(t *testing.T, programs ...string) {
 	}
 	for _, p := range programs {
 		if _, err := exec.LookPath(tool(p)); err != nil {
-			t.Fatalf("%s is missing; test/deps.sh or test/tools.sh installs it", p)
+			t.Fatalf("%s is missing; make deps or test/tools.sh installs it", p)
 		}
 	}
 }
@@ -55,7 +55,7 @@ func wish(t *testing.T, programs ...string) {
 	t.Helper()
 	for _, p := range programs {
 		if _, err := exec.LookPath(tool(p)); err != nil {
-			skip(t, p+" is missing; test/deps.sh or test/tools.sh installs it")
+			skip(t, p+" is missing; make deps or make client-tools installs it")
 		}
 	}
 	if os.Getuid() != 0 {

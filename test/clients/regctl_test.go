@@ -61,6 +61,14 @@ func TestRegctlHosted(t *testing.T) {
 	equal(t, "the copy's artifact", regctl("artifact", "get", "--subject", own+"/copy:1", "--filter-artifact-type", sbomType), "an sbom")
 	record(t, "regctl", "hosted repository", "artifacts with a subject, referrers with and without a type, also through the virtual registry; image copy with referrers")
 
+	regctl("registry", "set", "--skip-check", "--blob-chunk", "100000", "--blob-max", "200000", w.addr)
+	large := strings.Repeat("0123456789", 100_000)
+	attach(t, regctl, own+"/app:1", "application/vnd.example.large", large)
+	if got := regctl("artifact", "get", "--subject", hub+"/own/app:1", "--filter-artifact-type", "application/vnd.example.large"); got != large {
+		t.Errorf("%d bytes pushed in chunks came back as %d others", len(large), len(got))
+	}
+	record(t, "regctl", "hosted repository", "push a blob in chunks")
+
 	outer := startWeir(t)
 	outer.cli("apply", "-f", writeFile(t, filepath.Join(t.TempDir(), "outer.yaml"), fmt.Sprintf(`groups:
   - name: acme

@@ -109,7 +109,7 @@ func (s *Snapshot) target(path string) Target {
 	t := Target{Kind: KindNone, Path: path, Local: rest, Group: name, Format: "container", Anonymous: AnonymousNo}
 	g, ok := s.groups[name]
 	if !ok {
-		t.Registry = nowhere("there is no group " + name)
+		t.Registry = nowhere("there is no group " + name + ": a name begins with one, as <group>/<path>")
 		return t
 	}
 	if rest == "" {
