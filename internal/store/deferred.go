@@ -62,6 +62,12 @@ func (s *Store) Pulled(repository int64, digest oci.Digest) {
 	s.deferred.addPull(pullKey{repository, digest}, pull{last: s.now(), count: 1})
 }
 
+// Wanted notes that somebody asked about a manifest without fetching it, as nodes do for what they hold already. That is no pull, but
+// what is in use must not go for want of one.
+func (s *Store) Wanted(repository int64, digest oci.Digest) {
+	s.deferred.addPull(pullKey{repository, digest}, pull{last: s.now()})
+}
+
 // ConfirmTag restarts a cached tag's freshness: the upstream still names digest. Readers of this replica see it at once; the
 // row follows within seconds, and a crash before that only costs another question to the upstream.
 func (s *Store) ConfirmTag(_ context.Context, repository int64, name string, digest oci.Digest, at time.Time) error {

@@ -225,6 +225,7 @@ func TestPullsAreCounted(t *testing.T) {
 		}
 		s.deferred.flush(t.Context())
 		s.Pulled(5, d)
+		s.Wanted(5, d)
 		s.deferred.flush(t.Context())
 		row, err := s.db.Read().GetPulls(t.Context(), query.GetPullsParams{RepositoryID: 5, Digest: oci.DigestBytes(d)})
 		if err != nil || row.PullCount != 4 {

@@ -124,7 +124,11 @@ func TestEvictionFollowsPulls(t *testing.T) {
 			now = now.Add(time.Minute)
 		}
 		for _, i := range []int{0, 3, 1} { // 2 is the oldest now, then 4
-			s.Pulled(id, images[i].digest)
+			if i == 3 {
+				s.Wanted(id, images[i].digest)
+			} else {
+				s.Pulled(id, images[i].digest)
+			}
 			now = now.Add(time.Minute)
 		}
 		s.deferred.flush(t.Context())

@@ -83,9 +83,13 @@ func (r *Registry) serve(q virtual.Query, h held, status registry.CacheStatus, o
 	}
 	if q.Mode == virtual.ModeGet {
 		a.Manifest = &registry.Manifest{Descriptor: a.Descriptor, Payload: m.Payload}
-		if h.repository != 0 {
-			r.Store.Pulled(h.repository, m.Digest)
-		}
+	}
+	switch {
+	case h.repository == 0:
+	case q.Mode == virtual.ModeGet:
+		r.Store.Pulled(h.repository, m.Digest)
+	case q.Mode == virtual.ModeHead:
+		r.Store.Wanted(h.repository, m.Digest)
 	}
 	return a
 }

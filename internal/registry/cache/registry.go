@@ -33,6 +33,7 @@ type Store interface {
 	PutList(ctx context.Context, l store.List) error
 	DeleteTag(ctx context.Context, repository int64, name string) error
 	Pulled(repository int64, digest oci.Digest)
+	Wanted(repository int64, digest oci.Digest)
 }
 
 var (
