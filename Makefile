@@ -41,7 +41,11 @@ test: deps build ## everything CI runs for correctness, real clients and databas
 .PHONY: clients
 clients: build ## drive real clients through the real binary; skips those that are not installed, and says so
 	test/tools.sh quick || [ "$${CI:-}" != true ]
-	go test -count=1 -tags clients -timeout 15m -v ./test/clients/...
+	WEIR_BINARY=$(CURDIR)/$(BIN)/weir go test -count=1 -tags clients -timeout 15m -v ./test/clients/...
+
+.PHONY: clients-table
+clients-table: build ## write docs/clients.md, the table of what was tried with which client
+	WEIR_BINARY=$(CURDIR)/$(BIN)/weir go test -count=1 -tags clients -timeout 15m ./test/clients -update
 
 .PHONY: check
 check: lint generated test ## exactly what CI runs: lint, layering, generated code, tests

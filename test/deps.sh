@@ -2,7 +2,7 @@
 # Installs what the tests drive beside Go: real registries, clients and PostgreSQL, from Debian's packages. Where it may not
 # (no root, no apt) it says what is missing; the tests that need it then skip with a message, or fail when CI=true.
 set -euo pipefail
-need=(skopeo containerd docker.io docker-registry apache2-utils debootstrap nginx-light runc)
+need=(skopeo containerd docker.io docker-registry apache2-utils debootstrap nginx-light runc podman buildah)
 missing=()
 for p in "${need[@]}"; do
   [ "$p" = nginx-light ] && command -v nginx >/dev/null && continue

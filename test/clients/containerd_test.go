@@ -42,17 +42,17 @@ func testContainerd(t *testing.T, c *containerd, daemon, ctr string) {
 	token := []string{"-u", "robot:" + w.cli("token", "create", "--name", "containerd", "--expires", "1h")}
 	small, _ := im.small.Digest()
 	all := [][]string{
-		{"quay.io/team/digestfirst@" + small.String(), "quay.io/team/debian:1"},
+		{"quay.io/team/digestfirst@" + small.String(), "quay.io/team/digestfirst:1"},
 		{"ghcr.io/team/multi:1"},
 		{"docker.io/library/debian:1"},
-		{"weir.acme.test/acme/hub/ghcr.io/team/debian:1"},
+		{"weir.acme.test/acme/hub/ghcr.io/team/digestfirst:1"},
 	}
 	c.pull(login, all[0]...)
 	record(t, c.name, "hosts.toml, override_path", "_default, so with ?ns=; by digest before any tag, and by tag")
 	c.pull(login, all[1]...)
 	record(t, c.name, "hosts.toml, bound host", "without override_path, with ?ns=; an index")
 	c.pull(token, all[2]...)
-	record(t, c.name, "hosts.toml, server and override_path", "docker.io from Weir alone, with ?ns= and a token")
+	record(t, c.name, "hosts.toml, override_path", "docker.io from Weir alone, which is the server too; with a token")
 	c.pull(token, all[3]...)
 	record(t, c.name, "host in path", "plain names through a virtual registry, with a token")
 	for _, host := range []string{"registry-1.docker.io", "ghcr.io", "quay.io"} {
@@ -101,10 +101,11 @@ func (c *containerd) hosts(ca string) {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	for _, host := range []string{"_default", "ghcr.io", "docker.io", "weir.acme.test"} {
+	for _, host := range []string{"_default", "ghcr.io", "docker.io"} {
 		writeFile(c.t, filepath.Join(c.hostsDir, host, "hosts.toml"), shown(c.t, "/etc/containerd/certs.d/"+host+"/hosts.toml"))
 		writeFile(c.t, filepath.Join(c.hostsDir, host, "ca.crt"), string(pem))
 	}
+	writeFile(c.t, filepath.Join(c.hostsDir, "weir.acme.test", "ca.crt"), string(pem))
 }
 
 func (c *containerd) args(verb string, more []string, refs ...string) []string {
@@ -128,7 +129,7 @@ func (c *containerd) pull(login []string, refs ...string) {
 func (c *containerd) push(login []string) {
 	c.t.Helper()
 	with := append([]string{"--hosts-dir", c.hostsDir}, login...)
-	image, own, virtual := "docker.io/library/debian:1", "weir.acme.test/acme/own/app:1", "weir.acme.test/acme/hub/app:1"
+	image, own, virtual := "quay.io/team/digestfirst:1", "weir.acme.test/acme/own/app:1", "weir.acme.test/acme/hub/app:1"
 	c.images("pull", append(with, image)...)
 	c.images("tag", image, own)
 	c.images("push", append(with, own)...)
