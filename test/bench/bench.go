@@ -243,19 +243,12 @@ func (b *bench) profile(ctx context.Context, subjects []subject) error {
 	if b.profiles == "" {
 		return nil
 	}
-	if err := os.MkdirAll(b.profiles, 0o755); err != nil {
-		return err
-	}
 	for _, s := range subjects {
 		if s.on == nil || s.on.ops == "" {
-			continue
+			continue // not ours, or new for each measurement: those record themselves
 		}
 		const seconds = 3
-		done := make(chan error, 1)
-		name := strings.NewReplacer(" ", "-", "/", "-", ",", "").Replace(b.row + "-" + s.name)
-		go func() {
-			done <- fetch(ctx, s.on.ops+"/debug/pprof/profile?seconds="+strconv.Itoa(seconds), filepath.Join(b.profiles, name+".pprof"))
-		}()
+		done := b.record(ctx, s.on.process, s.name, seconds)
 		for until := time.Now().Add(seconds * time.Second); time.Now().Before(until); {
 			if _, err := s.run(ctx); err != nil {
 				return errors.Join(err, <-done)
@@ -266,6 +259,24 @@ func (b *bench) profile(ctx context.Context, subjects []subject) error {
 		}
 	}
 	return nil
+}
+
+// record begins a CPU profile of our server and returns where its end is told.
+func (b *bench) record(ctx context.Context, p *process, name string, seconds int) <-chan error {
+	done := make(chan error, 1)
+	if b.profiles == "" || p.ops == "" {
+		done <- nil
+		return done
+	}
+	file := filepath.Join(b.profiles, strings.NewReplacer(" ", "-", "/", "-", ",", "").Replace(b.row+"-"+name)+".pprof")
+	go func() {
+		err := os.MkdirAll(b.profiles, 0o755)
+		if err == nil {
+			err = fetch(ctx, p.ops+"/debug/pprof/profile?seconds="+strconv.Itoa(seconds), file)
+		}
+		done <- err
+	}()
+	return done
 }
 
 // fetch writes what a URL answers into a file.

@@ -45,6 +45,7 @@ type memory struct {
 	nature  atomic.Pointer[nature]  // nil: as fast as it can
 	public  atomic.Pointer[endless] // nil: down
 
+	busy     atomic.Int64 // answers under way
 	mu       sync.Mutex
 	requests int64
 	bytes    int64
@@ -125,8 +126,12 @@ func (m *memory) behave(w http.ResponseWriter, r *http.Request, address string) 
 	}
 }
 
-// counters answers what was asked for since the last time: requests, bytes of bodies, then a line for each request.
+// counters answers what was asked for since the last time: requests, bytes of bodies, then a line for each request. A client may have
+// its last byte a moment before it is counted.
 func (m *memory) counters(w http.ResponseWriter, _ *http.Request) {
+	for late := time.Now().Add(time.Second); m.busy.Load() > 0 && time.Now().Before(late); {
+		time.Sleep(time.Millisecond)
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	fmt.Fprintln(w, m.requests, m.bytes)
@@ -138,6 +143,10 @@ func (m *memory) counters(w http.ResponseWriter, _ *http.Request) {
 
 func (m *memory) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	n := m.nature.Load()
+	if n != nil {
+		m.busy.Add(1)
+		defer m.busy.Add(-1)
+	}
 	if n != nil && !n.begin(w, r) {
 		m.count(r, 0)
 		return

@@ -39,6 +39,7 @@ type goal struct {
 	atLeast  bool
 	measured string // the figure behind a ratio
 	missing  bool   // the floor was not there
+	count    bool   // a number of things, not a time: the same on every machine, so that the test may insist on it
 }
 
 func (g goal) met() bool {
@@ -77,6 +78,7 @@ func (g goal) cells() []string {
 // report is a whole run.
 type report struct {
 	command, machine string
+	whole            bool // every row was asked for
 	began            time.Time
 	load             [2]string // load averages before and after
 	sections         []section
@@ -87,7 +89,7 @@ type report struct {
 
 // measure runs the rows one after the other. One that fails does not end the run.
 func (b *bench) measure(ctx context.Context, rows []row) *report {
-	r := &report{command: b.command, machine: machine(), began: time.Now()}
+	r := &report{command: b.command, whole: len(b.rows) == 0, machine: machine(), began: time.Now()}
 	r.load[0] = loadAverage()
 	for _, row := range rows {
 		b.row = row.name
@@ -154,15 +156,20 @@ func (r *report) print(w io.Writer) {
 // failures are the rows that gave no figures. A goal that is missed is not one: it is a result.
 func (r *report) failures() error { return errors.Join(r.errors...) }
 
-// update writes the tables of this run into a document, each between its markers; what is outside of them and rows that were not
-// run stay as they are.
+// update writes the tables of this run into a document, each between its markers. What is outside of them stays as it is, and so do the
+// tables of rows that were not run; the table of goals is written by a run of all rows.
 func (r *report) update(file string) error {
 	text, err := os.ReadFile(file)
 	if err != nil {
 		return err
 	}
+	if r.whole {
+		if text, err = replaceBlock(text, "bench", r.summary()); err != nil {
+			return fmt.Errorf("%s: %w", file, err)
+		}
+	}
 	for i, s := range r.sections {
-		if len(s.goals) == 0 {
+		if len(s.lines) == 0 {
 			continue
 		}
 		if text, err = replaceBlock(text, "bench "+r.names[i], r.block(s)); err != nil {
@@ -170,6 +177,37 @@ func (r *report) update(file string) error {
 		}
 	}
 	return os.WriteFile(file, text, 0o644)
+}
+
+// summary is the table of goals.
+func (r *report) summary() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "`%s` on %s; load average %s before, %s after.\n\n", r.command, r.source(), r.load[0], r.load[1])
+	var goals [][]string
+	for _, s := range r.sections {
+		for _, g := range s.goals {
+			goals = append(goals, g.cells())
+		}
+	}
+	table(&b, goalColumns, goals)
+	for _, err := range r.errors {
+		text, _, _ := strings.Cut(err.Error(), "\n")
+		fmt.Fprintf(&b, "\nNot measured: %s.\n", text)
+	}
+	for _, note := range r.notes {
+		fmt.Fprintf(&b, "\nNote: %s.\n", note)
+	}
+	return b.String()
+}
+
+func (r *report) source() string { return r.began.Format("2 January 2006") + ", " + r.machine }
+
+func table(w io.Writer, columns []string, lines [][]string) {
+	fmt.Fprintln(w, "| "+strings.Join(columns, " | ")+" |")
+	fmt.Fprintln(w, strings.Repeat("|---", len(columns))+"|")
+	for _, line := range lines {
+		fmt.Fprintln(w, "| "+strings.Join(line, " | ")+" |")
+	}
 }
 
 func replaceBlock(text []byte, name, block string) ([]byte, error) {
@@ -182,27 +220,11 @@ func replaceBlock(text []byte, name, block string) ([]byte, error) {
 	return bytes.Join([][]byte{before, begin, []byte(block), end, after}, nil), nil
 }
 
+// block is what a row has measured.
 func (r *report) block(s section) string {
 	var b strings.Builder
-	table := func(columns []string, lines [][]string) {
-		fmt.Fprintln(&b, "| "+strings.Join(columns, " | ")+" |")
-		fmt.Fprintln(&b, strings.Repeat("|---", len(columns))+"|")
-		for _, line := range lines {
-			fmt.Fprintln(&b, "| "+strings.Join(line, " | ")+" |")
-		}
-	}
-	var goals [][]string
-	for _, g := range s.goals {
-		goals = append(goals, g.cells())
-	}
-	fmt.Fprintf(&b, "%s. %s, %s; load average %s before, %s after.\n\n", s.title, r.began.Format("2 January 2006"), r.machine, r.load[0], r.load[1])
-	table(goalColumns, goals)
-	if len(s.lines) > 0 {
-		fmt.Fprintln(&b, "\n<details><summary>Measurements</summary>")
-		fmt.Fprintln(&b)
-		table(s.columns, s.lines)
-		fmt.Fprintln(&b, "\n</details>")
-	}
+	fmt.Fprintf(&b, "%s. %s.\n\n", s.title, r.source())
+	table(&b, s.columns, s.lines)
 	return b.String()
 }
 
