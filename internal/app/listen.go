@@ -153,7 +153,7 @@ func (s *server) api(local bool) http.Handler {
 			caller.Principal = access.PrincipalFrom(ctx)
 			return caller, err
 		},
-		Directory: s.dir, Definitions: s.db, Planner: s, Explainer: s, Refresher: s, Checker: s, Version: Version, Log: s.log,
+		Directory: s.dir, Definitions: s.db, Planner: s, Explainer: s, Refresher: s, Checker: s, Searcher: s, Version: Version, Log: s.log,
 	})
 }
 

@@ -78,6 +78,13 @@ func parseFreshFor(s string) (time.Duration, error) {
 	return d, nil
 }
 
+// Fresh reports whether a tag that was last confirmed at checked is served at now without asking the upstream. What was
+// confirmed before staleBefore never is.
+func (f Freshness) Fresh(repository, tag string, checked, staleBefore, now time.Time) bool {
+	fresh := f.tag(repository, tag)
+	return !checked.Before(staleBefore) && (fresh == forever || now.Sub(checked) < fresh)
+}
+
 // tag is the freshness of a tag: of the first class that matches, else the default.
 func (f Freshness) tag(repository, tag string) time.Duration {
 	for _, c := range f.classes {

@@ -80,6 +80,7 @@ type Options struct {
 	Explainer   Explainer
 	Refresher   Refresher
 	Checker     Checker
+	Searcher    Searcher
 	Version     string
 	Log         *slog.Logger
 }
@@ -115,6 +116,7 @@ func New(o Options) *API {
 	a.registerUsers()
 	a.registerTokens()
 	a.registerCheck()
+	a.registerSearch()
 	return a
 }
 

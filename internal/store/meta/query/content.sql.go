@@ -1844,6 +1844,54 @@ func (q *Queries) ListReferrersOfType(ctx context.Context, arg ListReferrersOfTy
 	return items, nil
 }
 
+const listSomeTagsOf = `-- name: ListSomeTagsOf :many
+SELECT t.name, t.digest, t.checked_at, t.updated_at FROM (
+    SELECT n.name FROM tags n WHERE n.repository_id = $1 AND n.digest = $2 ORDER BY n.name LIMIT CAST($3 AS INTEGER)
+) k JOIN tags t ON t.repository_id = $1 AND t.name = k.name
+`
+
+type ListSomeTagsOfParams struct {
+	RepositoryID int64
+	Digest       []byte
+	N            int32
+}
+
+type ListSomeTagsOfRow struct {
+	Name      string
+	Digest    []byte
+	CheckedAt int64
+	UpdatedAt int64
+}
+
+// The names first, as in GetReference.
+func (q *Queries) ListSomeTagsOf(ctx context.Context, arg ListSomeTagsOfParams) ([]ListSomeTagsOfRow, error) {
+	rows, err := q.query(ctx, q.listSomeTagsOfStmt, listSomeTagsOf, arg.RepositoryID, arg.Digest, arg.N)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []ListSomeTagsOfRow{}
+	for rows.Next() {
+		var i ListSomeTagsOfRow
+		if err := rows.Scan(
+			&i.Name,
+			&i.Digest,
+			&i.CheckedAt,
+			&i.UpdatedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const listTagHistory = `-- name: ListTagHistory :many
 SELECT id, name, digest, actor_id, at FROM tag_history WHERE repository_id = $1 AND name = $2 AND id < $3
 ORDER BY id DESC LIMIT CAST($4 AS INTEGER)
@@ -2134,6 +2182,227 @@ func (q *Queries) SampleAdmissions(ctx context.Context, arg SampleAdmissionsPara
 			return nil, err
 		}
 		items = append(items, tag)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const searchManifests = `-- name: SearchManifests :many
+SELECT m.digest, m.media_type, m.artifact_type, m.total_size, m.platform, m.image_created, m.labels, m.created_at,
+    CAST(COALESCE(p.last_pulled_at, 0) AS BIGINT) AS last_pulled_at, CAST(COALESCE(p.pull_count, 0) AS BIGINT) AS pull_count
+FROM manifests m LEFT JOIN pulls p ON p.repository_id = m.repository_id AND p.digest = m.digest
+WHERE m.repository_id = $1 AND m.digest > $2 AND m.digest >= $3 AND m.digest < $4
+ORDER BY m.digest LIMIT CAST($5 AS INTEGER)
+`
+
+type SearchManifestsParams struct {
+	RepositoryID int64
+	After        []byte
+	Low          []byte
+	High         []byte
+	N            int32
+}
+
+type SearchManifestsRow struct {
+	Digest       []byte
+	MediaType    string
+	ArtifactType string
+	TotalSize    int64
+	Platform     string
+	ImageCreated int64
+	Labels       string
+	CreatedAt    int64
+	LastPulledAt int64
+	PullCount    int64
+}
+
+func (q *Queries) SearchManifests(ctx context.Context, arg SearchManifestsParams) ([]SearchManifestsRow, error) {
+	rows, err := q.query(ctx, q.searchManifestsStmt, searchManifests,
+		arg.RepositoryID,
+		arg.After,
+		arg.Low,
+		arg.High,
+		arg.N,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []SearchManifestsRow{}
+	for rows.Next() {
+		var i SearchManifestsRow
+		if err := rows.Scan(
+			&i.Digest,
+			&i.MediaType,
+			&i.ArtifactType,
+			&i.TotalSize,
+			&i.Platform,
+			&i.ImageCreated,
+			&i.Labels,
+			&i.CreatedAt,
+			&i.LastPulledAt,
+			&i.PullCount,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const searchRepositories = `-- name: SearchRepositories :many
+
+SELECT r.id, r.name, r.upstream_id, r.epoch, CAST(r.name LIKE CAST($1 AS TEXT) ESCAPE '!'
+    AND (NOT CAST($2 AS BOOLEAN) OR EXISTS (
+        SELECT 1 FROM tags t WHERE t.repository_id = r.id AND t.name >= $3 AND t.name < $4))
+    AND (NOT CAST($5 AS BOOLEAN) OR EXISTS (
+        SELECT 1 FROM manifests m WHERE m.repository_id = r.id AND m.digest >= $6 AND m.digest < $7))
+    AS BOOLEAN) AS hit
+FROM repositories r
+WHERE r.group_id = $8 AND r.name >= $9 AND (r.name > $9 OR r.id >= $10)
+ORDER BY r.name, r.id LIMIT CAST($11 AS INTEGER)
+`
+
+type SearchRepositoriesParams struct {
+	Pattern    string
+	ByTag      bool
+	TagLow     string
+	TagHigh    string
+	ByDigest   bool
+	DigestLow  []byte
+	DigestHigh []byte
+	GroupID    int64
+	Name       string
+	ID         int64
+	N          int32
+}
+
+type SearchRepositoriesRow struct {
+	ID         int64
+	Name       string
+	UpstreamID int64
+	Epoch      int64
+	Hit        bool
+}
+
+// Search: repositories by name, which are few, then their manifests by key. What else is asked of a row, Go looks at: a page
+// reads a bounded number of rows whatever they are.
+func (q *Queries) SearchRepositories(ctx context.Context, arg SearchRepositoriesParams) ([]SearchRepositoriesRow, error) {
+	rows, err := q.query(ctx, q.searchRepositoriesStmt, searchRepositories,
+		arg.Pattern,
+		arg.ByTag,
+		arg.TagLow,
+		arg.TagHigh,
+		arg.ByDigest,
+		arg.DigestLow,
+		arg.DigestHigh,
+		arg.GroupID,
+		arg.Name,
+		arg.ID,
+		arg.N,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []SearchRepositoriesRow{}
+	for rows.Next() {
+		var i SearchRepositoriesRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.Name,
+			&i.UpstreamID,
+			&i.Epoch,
+			&i.Hit,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const searchTagged = `-- name: SearchTagged :many
+SELECT m.digest, m.media_type, m.artifact_type, m.total_size, m.platform, m.image_created, m.labels, m.created_at,
+    CAST(COALESCE(p.last_pulled_at, 0) AS BIGINT) AS last_pulled_at, CAST(COALESCE(p.pull_count, 0) AS BIGINT) AS pull_count
+FROM manifests m LEFT JOIN pulls p ON p.repository_id = m.repository_id AND p.digest = m.digest
+WHERE m.repository_id = $1 AND m.digest > $2 AND m.digest >= $3 AND m.digest < $4
+    AND m.digest IN (SELECT t.digest FROM tags t WHERE t.repository_id = $1 AND t.name >= $5 AND t.name < $6)
+ORDER BY m.digest LIMIT CAST($7 AS INTEGER)
+`
+
+type SearchTaggedParams struct {
+	RepositoryID int64
+	After        []byte
+	Low          []byte
+	High         []byte
+	TagLow       string
+	TagHigh      string
+	N            int32
+}
+
+type SearchTaggedRow struct {
+	Digest       []byte
+	MediaType    string
+	ArtifactType string
+	TotalSize    int64
+	Platform     string
+	ImageCreated int64
+	Labels       string
+	CreatedAt    int64
+	LastPulledAt int64
+	PullCount    int64
+}
+
+func (q *Queries) SearchTagged(ctx context.Context, arg SearchTaggedParams) ([]SearchTaggedRow, error) {
+	rows, err := q.query(ctx, q.searchTaggedStmt, searchTagged,
+		arg.RepositoryID,
+		arg.After,
+		arg.Low,
+		arg.High,
+		arg.TagLow,
+		arg.TagHigh,
+		arg.N,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []SearchTaggedRow{}
+	for rows.Next() {
+		var i SearchTaggedRow
+		if err := rows.Scan(
+			&i.Digest,
+			&i.MediaType,
+			&i.ArtifactType,
+			&i.TotalSize,
+			&i.Platform,
+			&i.ImageCreated,
+			&i.Labels,
+			&i.CreatedAt,
+			&i.LastPulledAt,
+			&i.PullCount,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
 	}
 	if err := rows.Close(); err != nil {
 		return nil, err

@@ -456,6 +456,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.listRulesStmt, err = db.PrepareContext(ctx, listRules); err != nil {
 		return nil, fmt.Errorf("error preparing query ListRules: %w", err)
 	}
+	if q.listSomeTagsOfStmt, err = db.PrepareContext(ctx, listSomeTagsOf); err != nil {
+		return nil, fmt.Errorf("error preparing query ListSomeTagsOf: %w", err)
+	}
 	if q.listStaleUploadsStmt, err = db.PrepareContext(ctx, listStaleUploads); err != nil {
 		return nil, fmt.Errorf("error preparing query ListStaleUploads: %w", err)
 	}
@@ -524,6 +527,15 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	}
 	if q.saveUploadStmt, err = db.PrepareContext(ctx, saveUpload); err != nil {
 		return nil, fmt.Errorf("error preparing query SaveUpload: %w", err)
+	}
+	if q.searchManifestsStmt, err = db.PrepareContext(ctx, searchManifests); err != nil {
+		return nil, fmt.Errorf("error preparing query SearchManifests: %w", err)
+	}
+	if q.searchRepositoriesStmt, err = db.PrepareContext(ctx, searchRepositories); err != nil {
+		return nil, fmt.Errorf("error preparing query SearchRepositories: %w", err)
+	}
+	if q.searchTaggedStmt, err = db.PrepareContext(ctx, searchTagged); err != nil {
+		return nil, fmt.Errorf("error preparing query SearchTagged: %w", err)
 	}
 	if q.setFirstManifestStmt, err = db.PrepareContext(ctx, setFirstManifest); err != nil {
 		return nil, fmt.Errorf("error preparing query SetFirstManifest: %w", err)
@@ -1328,6 +1340,11 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing listRulesStmt: %w", cerr)
 		}
 	}
+	if q.listSomeTagsOfStmt != nil {
+		if cerr := q.listSomeTagsOfStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing listSomeTagsOfStmt: %w", cerr)
+		}
+	}
 	if q.listStaleUploadsStmt != nil {
 		if cerr := q.listStaleUploadsStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing listStaleUploadsStmt: %w", cerr)
@@ -1441,6 +1458,21 @@ func (q *Queries) Close() error {
 	if q.saveUploadStmt != nil {
 		if cerr := q.saveUploadStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing saveUploadStmt: %w", cerr)
+		}
+	}
+	if q.searchManifestsStmt != nil {
+		if cerr := q.searchManifestsStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing searchManifestsStmt: %w", cerr)
+		}
+	}
+	if q.searchRepositoriesStmt != nil {
+		if cerr := q.searchRepositoriesStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing searchRepositoriesStmt: %w", cerr)
+		}
+	}
+	if q.searchTaggedStmt != nil {
+		if cerr := q.searchTaggedStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing searchTaggedStmt: %w", cerr)
 		}
 	}
 	if q.setFirstManifestStmt != nil {
@@ -1756,6 +1788,7 @@ type Queries struct {
 	listRegistriesStmt             *sql.Stmt
 	listReplicasStmt               *sql.Stmt
 	listRulesStmt                  *sql.Stmt
+	listSomeTagsOfStmt             *sql.Stmt
 	listStaleUploadsStmt           *sql.Stmt
 	listTagHistoryStmt             *sql.Stmt
 	listTagsStmt                   *sql.Stmt
@@ -1779,6 +1812,9 @@ type Queries struct {
 	revokeTokenStmt                *sql.Stmt
 	sampleAdmissionsStmt           *sql.Stmt
 	saveUploadStmt                 *sql.Stmt
+	searchManifestsStmt            *sql.Stmt
+	searchRepositoriesStmt         *sql.Stmt
+	searchTaggedStmt               *sql.Stmt
 	setFirstManifestStmt           *sql.Stmt
 	setImageInfoStmt               *sql.Stmt
 	setStaleBeforeStmt             *sql.Stmt
@@ -1955,6 +1991,7 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		listRegistriesStmt:             q.listRegistriesStmt,
 		listReplicasStmt:               q.listReplicasStmt,
 		listRulesStmt:                  q.listRulesStmt,
+		listSomeTagsOfStmt:             q.listSomeTagsOfStmt,
 		listStaleUploadsStmt:           q.listStaleUploadsStmt,
 		listTagHistoryStmt:             q.listTagHistoryStmt,
 		listTagsStmt:                   q.listTagsStmt,
@@ -1978,6 +2015,9 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		revokeTokenStmt:                q.revokeTokenStmt,
 		sampleAdmissionsStmt:           q.sampleAdmissionsStmt,
 		saveUploadStmt:                 q.saveUploadStmt,
+		searchManifestsStmt:            q.searchManifestsStmt,
+		searchRepositoriesStmt:         q.searchRepositoriesStmt,
+		searchTaggedStmt:               q.searchTaggedStmt,
 		setFirstManifestStmt:           q.setFirstManifestStmt,
 		setImageInfoStmt:               q.setImageInfoStmt,
 		setStaleBeforeStmt:             q.setStaleBeforeStmt,

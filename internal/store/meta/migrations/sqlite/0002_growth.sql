@@ -40,6 +40,8 @@ UPDATE repositories SET first_manifest_at = created_at;
 INSERT INTO gc_candidates (kind, repository_id, digest, review_after, attempts) SELECT 'repository', r.id, x'', 0, 0 FROM repositories r;
 
 CREATE INDEX repositories_name ON repositories (group_id, name, id); -- search
+DROP INDEX tags_digest;
+CREATE INDEX tags_digest ON tags (repository_id, digest, name); -- some of a digest's tags, in order
 CREATE INDEX uploads_repository ON uploads (repository_id);
 CREATE INDEX uploads_stage ON uploads (stage);
 CREATE INDEX doomed_keys_created ON doomed_keys (created_at, storage_key);

@@ -365,6 +365,41 @@ ORDER BY repository_id, digest LIMIT CAST(@n AS INTEGER);
 DELETE FROM pulls WHERE pulls.repository_id = @repository_id AND pulls.digest = @digest
     AND NOT EXISTS (SELECT 1 FROM manifests m WHERE m.repository_id = pulls.repository_id AND m.digest = pulls.digest);
 
+-- Search: repositories by name, which are few, then their manifests by key. What else is asked of a row, Go looks at: a page
+-- reads a bounded number of rows whatever they are.
+
+-- name: SearchRepositories :many
+SELECT r.id, r.name, r.upstream_id, r.epoch, CAST(r.name LIKE CAST(@pattern AS TEXT) ESCAPE '!'
+    AND (NOT CAST(@by_tag AS BOOLEAN) OR EXISTS (
+        SELECT 1 FROM tags t WHERE t.repository_id = r.id AND t.name >= @tag_low AND t.name < @tag_high))
+    AND (NOT CAST(@by_digest AS BOOLEAN) OR EXISTS (
+        SELECT 1 FROM manifests m WHERE m.repository_id = r.id AND m.digest >= @digest_low AND m.digest < @digest_high))
+    AS BOOLEAN) AS hit
+FROM repositories r
+WHERE r.group_id = @group_id AND r.name >= @name AND (r.name > @name OR r.id >= @id)
+ORDER BY r.name, r.id LIMIT CAST(@n AS INTEGER);
+
+-- name: SearchManifests :many
+SELECT m.digest, m.media_type, m.artifact_type, m.total_size, m.platform, m.image_created, m.labels, m.created_at,
+    CAST(COALESCE(p.last_pulled_at, 0) AS BIGINT) AS last_pulled_at, CAST(COALESCE(p.pull_count, 0) AS BIGINT) AS pull_count
+FROM manifests m LEFT JOIN pulls p ON p.repository_id = m.repository_id AND p.digest = m.digest
+WHERE m.repository_id = @repository_id AND m.digest > @after AND m.digest >= @low AND m.digest < @high
+ORDER BY m.digest LIMIT CAST(@n AS INTEGER);
+
+-- name: SearchTagged :many
+SELECT m.digest, m.media_type, m.artifact_type, m.total_size, m.platform, m.image_created, m.labels, m.created_at,
+    CAST(COALESCE(p.last_pulled_at, 0) AS BIGINT) AS last_pulled_at, CAST(COALESCE(p.pull_count, 0) AS BIGINT) AS pull_count
+FROM manifests m LEFT JOIN pulls p ON p.repository_id = m.repository_id AND p.digest = m.digest
+WHERE m.repository_id = @repository_id AND m.digest > @after AND m.digest >= @low AND m.digest < @high
+    AND m.digest IN (SELECT t.digest FROM tags t WHERE t.repository_id = @repository_id AND t.name >= @tag_low AND t.name < @tag_high)
+ORDER BY m.digest LIMIT CAST(@n AS INTEGER);
+
+-- name: ListSomeTagsOf :many
+-- The names first, as in GetReference.
+SELECT t.name, t.digest, t.checked_at, t.updated_at FROM (
+    SELECT n.name FROM tags n WHERE n.repository_id = @repository_id AND n.digest = @digest ORDER BY n.name LIMIT CAST(@n AS INTEGER)
+) k JOIN tags t ON t.repository_id = @repository_id AND t.name = k.name;
+
 -- Checks: pages of rows in key order, and the rows that break a promise.
 
 -- name: CheckRepositoryPage :many
