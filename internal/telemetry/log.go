@@ -4,11 +4,9 @@
 package telemetry
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"log/slog"
-	"slices"
 )
 
 // LogOptions configure NewLogger.
@@ -26,77 +24,18 @@ func NewLogger(w io.Writer, o LogOptions) (*slog.Logger, error) {
 			return nil, fmt.Errorf("log level %q: %w", o.Level, err)
 		}
 	}
-	options := &slog.HandlerOptions{Level: level}
 	var handler slog.Handler
 	switch o.Format {
 	case "", "json":
-		handler = slog.NewJSONHandler(w, options)
+		handler = newJSONHandler(w, level)
 	case "text":
-		handler = slog.NewTextHandler(w, options)
+		handler = slog.NewTextHandler(w, &slog.HandlerOptions{Level: level})
 	default:
 		return nil, fmt.Errorf("log format %q is neither json nor text", o.Format)
 	}
-	log := slog.New(plain{handler})
+	log := slog.New(handler)
 	if o.Environment != "" {
 		log = log.With("environment", o.Environment)
 	}
 	return log, nil
-}
-
-// plain writes durations as people do, "1.5s", in JSON too, where they would be nanoseconds. A ReplaceAttr would do the same at the
-// price of every attribute of every line; the access line has no durations, so it pays for a look at its attributes' kinds.
-type plain struct{ slog.Handler }
-
-// Handle implements slog.Handler.
-func (p plain) Handle(ctx context.Context, r slog.Record) error {
-	durations := false
-	r.Attrs(func(a slog.Attr) bool {
-		durations = hasDuration(a)
-		return !durations
-	})
-	if !durations {
-		return p.Handler.Handle(ctx, r)
-	}
-	changed := slog.NewRecord(r.Time, r.Level, r.Message, r.PC)
-	r.Attrs(func(a slog.Attr) bool {
-		changed.AddAttrs(plainAttr(a))
-		return true
-	})
-	return p.Handler.Handle(ctx, changed)
-}
-
-// WithAttrs implements slog.Handler.
-func (p plain) WithAttrs(attrs []slog.Attr) slog.Handler {
-	return plain{p.Handler.WithAttrs(plainAttrs(attrs))}
-}
-
-// WithGroup implements slog.Handler.
-func (p plain) WithGroup(name string) slog.Handler { return plain{p.Handler.WithGroup(name)} }
-
-func hasDuration(a slog.Attr) bool {
-	switch a.Value.Kind() {
-	case slog.KindDuration, slog.KindLogValuer: // a LogValuer may turn out to be one
-		return true
-	case slog.KindGroup:
-		return slices.ContainsFunc(a.Value.Group(), hasDuration)
-	}
-	return false
-}
-
-func plainAttr(a slog.Attr) slog.Attr {
-	switch v := a.Value.Resolve(); v.Kind() {
-	case slog.KindDuration:
-		a.Value = slog.StringValue(v.Duration().String())
-	case slog.KindGroup:
-		a.Value = slog.GroupValue(plainAttrs(v.Group())...)
-	}
-	return a
-}
-
-func plainAttrs(attrs []slog.Attr) []slog.Attr {
-	out := make([]slog.Attr, len(attrs))
-	for i, a := range attrs {
-		out[i] = plainAttr(a)
-	}
-	return out
 }
