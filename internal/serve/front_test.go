@@ -3,6 +3,7 @@ package serve
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"io"
@@ -14,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -289,7 +291,7 @@ func TestFollow(t *testing.T) {
 	}
 }
 
-// TestProgress: a client that goes on sending is served however long it takes, one that stops is cut off, and a handler
+// TestProgress: a client that goes on sending is served however long it takes, one that stops or only drips is cut off, and a handler
 // that thinks longer than the deadline after the body is not disturbed.
 func TestProgress(t *testing.T) {
 	const progress = 400 * time.Millisecond
@@ -303,28 +305,36 @@ func TestProgress(t *testing.T) {
 			return r.Context().Err()
 		case <-time.After(3 * progress / 2):
 		}
-		_, err = w.Write([]byte{byte('0' + n)})
+		_, err = w.Write([]byte{byte('0' + n/minProgress)})
 		return err
 	})
 	s := httptest.NewServer(h)
 	defer s.Close()
 
-	pr, pw := io.Pipe()
-	go func() {
-		for range 8 { // twice the deadline in all
-			time.Sleep(progress / 4)
-			_, _ = pw.Write([]byte("x"))
+	slowly := func(piece []byte) (answer string) {
+		pr, pw := io.Pipe()
+		var sending sync.WaitGroup
+		sending.Go(func() {
+			for range 8 { // twice the deadline in all
+				time.Sleep(progress / 4)
+				_, _ = pw.Write(piece)
+			}
+			_ = pw.Close()
+		})
+		defer sending.Wait()
+		resp, err := http.Post(s.URL, "", pr)
+		if err != nil {
+			return err.Error()
 		}
-		_ = pw.Close()
-	}()
-	resp, err := http.Post(s.URL, "", pr)
-	if err != nil {
-		t.Fatal(err)
+		defer func() { _ = resp.Body.Close() }()
+		b, _ := io.ReadAll(resp.Body)
+		return string(b)
 	}
-	b, _ := io.ReadAll(resp.Body)
-	_ = resp.Body.Close()
-	if string(b) != "8" {
-		t.Errorf("slow but steady: %s %q", resp.Status, b)
+	if got := slowly(make([]byte, minProgress)); got != "8" {
+		t.Errorf("slow but steady: %q", got)
+	}
+	if got := slowly([]byte("x")); got == "0" {
+		t.Error("a client that drips is served as long as it likes")
 	}
 
 	conn, err := net.Dial("tcp", s.Listener.Addr().String())
@@ -358,5 +368,50 @@ func TestForwarded(t *testing.T) {
 		if NewFront(Options{}).identify(info, r); info.Forwarded != want {
 			t.Errorf("%q: %v, want %v", line, info.Forwarded, want)
 		}
+	}
+}
+
+// TestSlowDownload: a file goes out in large pieces, but a client that takes only a part of one within the period is served on.
+func TestSlowDownload(t *testing.T) {
+	const progress, size, buffer = 300 * time.Millisecond, 3 * sendChunk / 2, 16 << 10
+	name := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(name, make([]byte, size), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := httptest.NewUnstartedServer(NewFront(Options{Progress: progress}).Handle("d", func(w http.ResponseWriter, _ *http.Request) error {
+		f, err := os.Open(name)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = f.Close() }()
+		w.Header().Set("Content-Length", strconv.Itoa(size))
+		_, err = io.Copy(w, &io.LimitedReader{R: f, N: size})
+		return err
+	}))
+	s.Config.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
+		_ = c.(*net.TCPConn).SetWriteBuffer(buffer)
+		return ctx
+	}
+	s.Start()
+	defer s.Close()
+	conn, err := net.Dial("tcp", s.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	_ = conn.(*net.TCPConn).SetReadBuffer(buffer)
+	_ = conn.SetDeadline(time.Now().Add(time.Minute)) // the test's own patience
+	if _, err := io.WriteString(conn, "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	var n int64
+	for err == nil {
+		var some int64
+		some, err = io.CopyN(io.Discard, conn, sendChunk/16)
+		n += some
+		time.Sleep(progress / 6)
+	}
+	if err != io.EOF || n < size {
+		t.Errorf("%d bytes of %d: %v", n, size, err)
 	}
 }

@@ -78,6 +78,7 @@ func (f *Front) Wrap(door string, h http.Handler) http.Handler {
 		info, rw := &x.info, &x.writer
 		f.identify(info, r)
 		f.response(rw, w, start)
+		rw.tls = r.TLS != nil
 		r = r.WithContext(registry.WithTrace(context.WithValue(r.Context(), infoKey{}, info), &x.trace))
 		r.Body = f.body(r.Body, rw)
 		rw.Header().Set("X-Request-Id", info.ID)

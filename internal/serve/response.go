@@ -1,6 +1,7 @@
 package serve
 
 import (
+	"errors"
 	"io"
 	"net/http"
 	"os"
@@ -8,7 +9,11 @@ import (
 	"time"
 )
 
-// sendChunk is how much of a file goes out under one write deadline. A client must take that much within Options.Progress.
+// minProgress is how many bytes a client must send or take within Options.Progress, or the rest of the body: some 270 a second, which
+// any line manages. A client that drips on purpose thus holds its connection for one period.
+const minProgress = 16 << 10
+
+// sendChunk is how much of a file goes out under one write deadline, unless the client is slow.
 const sendChunk = 1 << 20
 
 const copyBuffer = 32 << 10
@@ -33,6 +38,7 @@ type responseWriter struct {
 	control  *http.ResponseController
 	progress time.Duration
 	buffers  *bufferPool
+	tls      bool
 	body     *bodyReader // nil when the request has none
 
 	extended time.Time // when the write deadline was last moved
@@ -94,11 +100,18 @@ func (w *responseWriter) ReadFrom(src io.Reader) (int64, error) {
 }
 
 func (w *responseWriter) sendFile(rf io.ReaderFrom, src *io.LimitedReader) (total int64, err error) {
+	chunk := int64(sendChunk)
+	if w.tls {
+		chunk = minProgress // TLS cannot go on after a write that was cut short
+	}
 	for src.N > 0 {
 		w.extend(time.Now())
-		part := &io.LimitedReader{R: src.R, N: min(src.N, sendChunk)}
+		part := &io.LimitedReader{R: src.R, N: min(src.N, chunk)}
 		n, err := rf.ReadFrom(part)
 		total, src.N, w.sent = total+n, src.N-n, w.sent+n
+		if n >= minProgress && errors.Is(err, os.ErrDeadlineExceeded) {
+			continue // slow, but it moves
+		}
 		if err != nil || n == 0 {
 			return total, err
 		}
@@ -161,11 +174,15 @@ func (w *responseWriter) abandon() {
 	}
 }
 
-// bodyReader moves the read deadline with the bytes that arrive, so that a long upload lives and a silent one ends.
+// bodyReader moves the read deadline with the bytes that arrive, so that a long upload lives and one that only drips ends. What the
+// server itself takes between two reads is not the client's.
 type bodyReader struct {
 	io.ReadCloser
 	w    *responseWriter
 	done bool
+
+	waited time.Duration // for the last came bytes
+	came   int
 }
 
 func (f *Front) body(b io.ReadCloser, w *responseWriter) io.ReadCloser {
@@ -183,9 +200,14 @@ func (b *bodyReader) Read(p []byte) (int, error) {
 	if b.done {
 		return b.ReadCloser.Read(p)
 	}
-	_ = b.w.control.SetReadDeadline(time.Now().Add(b.w.progress))
+	began := time.Now()
+	_ = b.w.control.SetReadDeadline(began.Add(b.w.progress - b.waited))
 	n, err := b.ReadCloser.Read(p)
 	b.w.received += int64(n)
+	b.waited, b.came = b.waited+time.Since(began), b.came+n
+	if b.came >= minProgress {
+		b.waited, b.came = 0, 0
+	}
 	if err != nil {
 		b.done = true
 		if err == io.EOF {
