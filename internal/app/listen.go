@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/weir-registry/weir/internal/access"
@@ -51,7 +52,9 @@ func (s *server) listen(ctx context.Context) (_ *listeners, err error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &listeners{server: serve.NewServer(serve.ServerOptions{Log: s.log, Drain: time.Duration(c.ShutdownTimeout)})}
+	l := &listeners{server: serve.NewServer(serve.ServerOptions{
+		Log: s.log, Drain: time.Duration(c.ShutdownTimeout), MaxConnections: maxConnections(),
+	})}
 	l.ops = ops.New(ops.Options{Metrics: s.metrics.Handler(s.log), Checks: []ops.Check{{Name: "database", Run: s.databaseReady}, {Name: "blobs", Run: s.blobsReady}}})
 	var certificate *serve.Certificate
 	if c.TLS.CertFile != "" {
@@ -92,6 +95,16 @@ func (s *server) listen(ctx context.Context) (_ *listeners, err error) {
 		return nil, fmt.Errorf("local socket: %w", err)
 	}
 	return l, nil
+}
+
+// maxConnections leaves a quarter of the file descriptors of the process to files, the database and upstreams; 0 when there is no limit
+// worth speaking of.
+func maxConnections() int {
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil || limit.Cur > 1<<24 {
+		return 0
+	}
+	return int(limit.Cur - limit.Cur/4) //nolint:gosec // bounded above
 }
 
 // socketPath makes room for the local socket: the lock on the data folder says that a socket left there is a dead server's.

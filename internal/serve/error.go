@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"strconv"
+	"syscall"
 	"time"
 
 	"github.com/weir-registry/weir/internal/oci"
@@ -18,6 +19,9 @@ const retryDefault = 5 * time.Second
 
 // internalError is all that clients learn of an error that is not a protocol error; the log has the rest under the id.
 const internalError = "internal error; the server's log has the details under the request id"
+
+// errFiles is for a process, or a machine, that may open no more files.
+var errFiles = oci.NewError(oci.CodeUnavailable, "the server has as many files and connections open as it may; try again soon").WithRetryAfter(time.Second)
 
 // errorBody is the body of an error response (distribution specification, "Error Codes").
 type errorBody struct {
@@ -35,7 +39,11 @@ type errorItem struct {
 func WriteError(w http.ResponseWriter, r *http.Request, err error) {
 	status, item := http.StatusInternalServerError, errorItem{Code: oci.CodeUnknown, Message: internalError}
 	h := w.Header()
-	if e, ok := errors.AsType[*oci.Error](err); ok {
+	e, ok := errors.AsType[*oci.Error](err)
+	if !ok && (errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)) {
+		e, ok = errFiles, true
+	}
+	if ok {
 		status, item = e.Status(), errorItem{Code: e.Code, Message: e.Message, Detail: e.Detail}
 		retry := e.RetryAfter
 		if retry <= 0 && (status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests) {

@@ -26,12 +26,16 @@ type ServerOptions struct {
 	Log   *slog.Logger
 	Drain time.Duration // how long transfers may go on once a shutdown began; default 30 seconds
 	Grace time.Duration // how long cancelled requests may take to end after that; default 5 seconds
+
+	// MaxConnections is how many connections each listener has open at most; more wait. 0 = no bound.
+	MaxConnections int
 }
 
 // Server runs a set of listeners that start and stop together.
 type Server struct {
 	log          *slog.Logger
 	drain, grace time.Duration
+	connections  int
 	base         context.Context
 	cancel       context.CancelCauseFunc
 	doors        []*door
@@ -46,7 +50,7 @@ type door struct {
 
 // NewServer returns a server without listeners.
 func NewServer(o ServerOptions) *Server {
-	s := &Server{log: o.Log, drain: o.Drain, grace: o.Grace}
+	s := &Server{log: o.Log, drain: o.Drain, grace: o.Grace, connections: o.MaxConnections}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
@@ -73,6 +77,14 @@ func (s *Server) Add(name string, l net.Listener, h http.Handler, certificate *C
 	}
 	if certificate != nil {
 		srv.TLSConfig = certificate.Config()
+	}
+	if s.connections > 0 {
+		g := newGate(l, s.connections, s.log.With("listener", name))
+		g.idle = func() {
+			srv.SetKeepAlivesEnabled(false) // which closes idle connections
+			srv.SetKeepAlivesEnabled(true)
+		}
+		srv.ConnState, l = g.state, g
 	}
 	s.doors = append(s.doors, &door{name: name, listener: l, server: srv, tls: certificate != nil})
 }
