@@ -169,10 +169,8 @@ type signingKey struct {
 	retired time.Time          // zero = in use
 }
 
-const (
-	maxBehind = 5 * time.Second // a replica further behind the feed reads through …
-	readAgain = time.Second     // … but not more often than the feed itself would
-)
+// readAgain is how often a replica too far behind the feed reads through: not more often than the feed itself would.
+const readAgain = time.Second
 
 // current returns the snapshot, loaded again if something changed.
 func (d *Directory) current(ctx context.Context) (*snapshot, error) {
@@ -198,7 +196,7 @@ func (d *Directory) current(ctx context.Context) (*snapshot, error) {
 }
 
 func (d *Directory) usable(s *snapshot) bool {
-	return s != nil && s.version == d.version.Load() && (d.db.Behind() <= maxBehind || d.now().Sub(s.loaded) < readAgain)
+	return s != nil && s.version == d.version.Load() && (d.db.Current() || d.now().Sub(s.loaded) < readAgain)
 }
 
 func (d *Directory) load(ctx context.Context) (*snapshot, error) {

@@ -125,7 +125,8 @@ func (d *Directory) RevokeToken(ctx context.Context, by Actor, userID, tokenID i
 	})
 }
 
-// tokenCache keeps token rows until one of them changes, and a minute at most.
+// tokenCache keeps token rows until one of them changes. None may go out of it by its age: whoever pulls while the database restarts
+// would be asked to come again.
 type tokenCache struct {
 	mu         *sync.Mutex
 	generation *int64 // grows with drop
@@ -142,8 +143,8 @@ type heldToken struct {
 func newTokenCache() tokenCache {
 	return tokenCache{
 		mu: &sync.Mutex{}, generation: new(int64),
-		byHash: otter.Must(&otter.Options[[32]byte, *heldToken]{MaximumSize: 10_000, ExpiryCalculator: otter.ExpiryWriting[[32]byte, *heldToken](time.Minute)}),
-		byID:   otter.Must(&otter.Options[int64, *heldToken]{MaximumSize: 10_000, ExpiryCalculator: otter.ExpiryWriting[int64, *heldToken](time.Minute)}),
+		byHash: otter.Must(&otter.Options[[32]byte, *heldToken]{MaximumSize: 10_000}),
+		byID:   otter.Must(&otter.Options[int64, *heldToken]{MaximumSize: 10_000}),
 	}
 }
 
@@ -173,7 +174,7 @@ func (c tokenCache) keep(began int64, row *heldToken) {
 
 // rememberedToken is a token from memory, if memory can be trusted.
 func (d *Directory) rememberedToken(t *heldToken, ok bool) (*heldToken, bool) {
-	return t, ok && d.db.Behind() <= maxBehind
+	return t, ok && d.db.Current()
 }
 
 func (d *Directory) tokenByHash(ctx context.Context, hash [32]byte) (*heldToken, error) {

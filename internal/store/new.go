@@ -18,6 +18,9 @@ type Options struct {
 	// Default 24 h; negative = none.
 	Grace time.Duration
 
+	// MaxUploads is how many unfinished uploads of one group are kept. Default 10,000; negative = any number.
+	MaxUploads int
+
 	// Memory bounds what is held of tags, manifests, links and repository ids, in bytes. Default 64 MiB.
 	Memory int64
 
@@ -29,17 +32,17 @@ const (
 	defaultGrace  = 24 * time.Hour
 	defaultMemory = 64 << 20
 
-	// maxBehind is how far this replica's view of the change feed may lag before memory is not trusted any more.
-	maxBehind = 5 * time.Second
+	defaultMaxUploads = 10_000
 )
 
 // database is what the store needs of *meta.DB.
 type database interface {
 	Read() *query.Queries
+	ReadConn() query.DBTX
 	Write(ctx context.Context, fn func(ctx context.Context, tx *meta.Tx) error) error
 	WriteTelemetry(ctx context.Context, fn func(ctx context.Context, q *query.Queries) error) error
 	Follow(ctx context.Context, fn func(meta.Change))
-	Behind() time.Duration
+	Current() bool
 }
 
 // Store is the door. Build one with New and Close it.
@@ -55,6 +58,8 @@ type Store struct {
 	deferred *deferred
 	sessions sessions
 
+	maxUploads int
+
 	stop context.CancelFunc
 	wait sync.WaitGroup
 }
@@ -66,14 +71,14 @@ func newStore(db database, blobs blob.Store, o Options) *Store {
 	s := &Store{
 		db: db, blobs: blobs, log: cmp.Or(o.Log, slog.New(slog.DiscardHandler)),
 		grace: max(0, cmp.Or(o.Grace, defaultGrace)), now: o.Now,
+		maxUploads: cmp.Or(o.MaxUploads, defaultMaxUploads),
 	}
 	if s.now == nil {
 		s.now = time.Now
 	}
 	limit := cmp.Or(o.Memory, defaultMemory)
-	trusted := func() bool { return db.Behind() <= maxBehind }
-	s.ids = newMemory(limit/16, weighRepository, trusted)
-	s.content = newMemory(limit-limit/16, weighItem, trusted)
+	s.ids = newMemory(limit/16, weighRepository, db.Current)
+	s.content = newMemory(limit-limit/16, weighItem, db.Current)
 	s.deferred = newDeferred(db, s.now, s.log)
 
 	var ctx context.Context

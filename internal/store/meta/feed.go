@@ -2,6 +2,7 @@ package meta
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -36,13 +37,29 @@ const (
 // feed is this replica's side of the changes table.
 type feed struct {
 	polling sync.Mutex
-	cursor  int64        // guarded by polling
-	current atomic.Int64 // micros: all changes up to then are delivered
+	cursor  int64                 // guarded by polling
+	seen    atomic.Pointer[sight] // the last time that changes were read
+	dumb    atomic.Bool           // the database has not answered since
 
 	mu        sync.Mutex
 	followers map[int]func(Change)
 	lastID    int
 	own       map[int64]time.Time // delivered already, not yet met by the poller
+}
+
+// sight is how the feed stood at one moment: all changes were delivered but the newest, of up to lag.
+type sight struct {
+	at  time.Time
+	lag time.Duration
+}
+
+// behind counts the time since then by the clock that has gone further: a suspended machine's monotonic clock stands still, and the
+// wall clock may be set back.
+func (s *sight) behind() time.Duration { return s.lag + elapsed(s.at) }
+
+func elapsed(since time.Time) time.Duration {
+	now := time.Now()
+	return max(now.Sub(since), now.Round(0).Sub(since.Round(0)))
 }
 
 // Follow calls fn for each change until ctx ends: for those of this process before its Write returns, for those of others
@@ -63,13 +80,24 @@ func (db *DB) Follow(ctx context.Context, fn func(Change)) {
 }
 
 // Behind is how old the newest change of another replica may be that followers have not been told of.
-func (db *DB) Behind() time.Duration {
-	return max(0, time.Since(time.UnixMicro(db.feed.current.Load())))
+func (db *DB) Behind() time.Duration { return db.feed.seen.Load().behind() }
+
+// How far behind the feed what is held in memory may be served. Beyond maxBehind readers ask the database; while that does not answer
+// at all, because it restarts or fails over, there is nobody to ask, and memory goes on for maxDumb.
+const (
+	maxBehind = 5 * time.Second
+	maxDumb   = 30 * time.Second
+)
+
+// Current reports whether what followers hold in memory may be served. If not, they must read the database.
+func (db *DB) Current() bool {
+	behind := db.Behind()
+	return behind <= maxBehind || behind <= maxDumb && db.feed.dumb.Load()
 }
 
 func (f *feed) start(ctx context.Context, e engine) (err error) {
 	f.followers, f.own = make(map[int]func(Change)), make(map[int64]time.Time)
-	f.current.Store(micros(time.Now()))
+	f.seen.Store(&sight{at: time.Now()})
 	f.cursor, err = e.newCursor(ctx)
 	return err
 }
@@ -117,7 +145,7 @@ func (f *feed) keep(ctx context.Context, e engine, log *slog.Logger) {
 			err = f.trim(ctx, e)
 		}
 		if err != nil && ctx.Err() == nil {
-			log.Warn("change feed", "error", err, "behind", time.Since(time.UnixMicro(f.current.Load())).String())
+			log.Warn("change feed", "error", err, "behind", f.seen.Load().behind().String())
 		}
 	}
 }
@@ -125,9 +153,10 @@ func (f *feed) keep(ctx context.Context, e engine, log *slog.Logger) {
 func (f *feed) poll(ctx context.Context, e engine) error {
 	f.polling.Lock()
 	defer f.polling.Unlock()
-	silent := time.Since(time.UnixMicro(f.current.Load()))
+	silent, began := elapsed(f.seen.Load().at), time.Now()
 	changes, next, current, err := e.changesAfter(ctx, f.cursor)
 	if err != nil {
+		f.dumb.Store(errors.Is(Failure(err), ErrUnavailable))
 		return err
 	}
 	if silent > feedRetention/2 {
@@ -135,7 +164,8 @@ func (f *feed) poll(ctx context.Context, e engine) error {
 	}
 	f.deliver(f.withoutOwn(changes))
 	f.cursor = next
-	f.current.Store(micros(current))
+	f.seen.Store(&sight{at: began, lag: max(0, began.Sub(current))})
+	f.dumb.Store(false)
 	return nil
 }
 

@@ -24,7 +24,7 @@ const (
 type replica struct {
 	number int
 	id     string
-	beaten atomic.Int64 // micros by the wall clock: a suspended machine's monotonic clock stands still
+	beaten atomic.Pointer[time.Time]
 	lost   atomic.Bool
 	ids    *idSource // made by this replica
 }
@@ -71,7 +71,7 @@ func (r *replica) claim(ctx context.Context, e engine, version string) (floor ti
 			return time.Time{}, err
 		}
 		if won {
-			r.beaten.Store(micros(begun))
+			r.beaten.Store(&begun)
 			return floor, nil
 		}
 	}
@@ -134,7 +134,7 @@ func (r *replica) beat(ctx context.Context, e engine) error {
 		r.lost.Store(true)
 		return ErrReplicaLost
 	}
-	r.beaten.Store(micros(begun))
+	r.beaten.Store(&begun)
 	return nil
 }
 
@@ -143,7 +143,7 @@ func (r *replica) check(ctx context.Context, e engine) error {
 	if r.lost.Load() {
 		return ErrReplicaLost
 	}
-	if age := time.Since(time.UnixMicro(r.beaten.Load())); age >= 0 && age < replicaTrust {
+	if elapsed(*r.beaten.Load()) < replicaTrust {
 		return nil
 	}
 	if err := r.beat(ctx, e); err != nil {
