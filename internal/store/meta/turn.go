@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/weir-registry/weir/internal/store/meta/query"
 )
@@ -24,6 +25,8 @@ type turn struct {
 	conn    *writingConn
 	queries *query.Queries // prepared on conn
 	open    *shared        // the transaction that runs, or nil
+	refused error          // why the last one could not begin: another process holds the file's lock …
+	since   time.Time      // … and when that was known
 }
 
 // shared is one transaction of several writers.
@@ -58,6 +61,7 @@ func (t *turn) write(ctx context.Context, fn func(context.Context, *query.Querie
 
 // join runs fn in a savepoint of the transaction of the day. The transaction is not committed yet when join returns it.
 func (t *turn) join(ctx context.Context, fn func(context.Context, *query.Queries, query.DBTX) error) (_ *shared, err error) {
+	arrived := time.Now()
 	t.waiting.Add(1)
 	t.mu.Lock() // not given up when ctx ends: whoever is last in the queue must commit
 	t.waiting.Add(-1)
@@ -65,7 +69,7 @@ func (t *turn) join(ctx context.Context, fn func(context.Context, *query.Queries
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	if err := t.begin(); err != nil {
+	if err := t.begin(arrived); err != nil {
 		return nil, err
 	}
 	kept := false
@@ -87,21 +91,34 @@ func (t *turn) join(ctx context.Context, fn func(context.Context, *query.Queries
 }
 
 // begin opens a transaction if none runs, and a savepoint in it.
-func (t *turn) begin() error {
+func (t *turn) begin(arrived time.Time) error {
 	if err := t.connect(); err != nil {
 		return err
 	}
 	if t.open == nil {
-		if err := t.exec("BEGIN IMMEDIATE"); err != nil {
+		if err := t.beginShared(arrived); err != nil {
 			return fmt.Errorf("begin: %w", err)
 		}
-		t.open = &shared{done: make(chan struct{})}
 	}
 	t.open.turns++
 	if err := t.exec("SAVEPOINT one"); err != nil {
 		t.breakUp()
 		return fmt.Errorf("savepoint: %w", err)
 	}
+	return nil
+}
+
+// beginShared waits for the file's lock, should another process have it. When that takes too long, all who waited meanwhile are
+// refused together: one after another, each with a wait of its own, the last of them would hear of it after minutes.
+func (t *turn) beginShared(arrived time.Time) error {
+	if t.refused != nil && arrived.Before(t.since) {
+		return t.refused
+	}
+	if t.refused = t.exec("BEGIN IMMEDIATE"); t.refused != nil {
+		t.since = time.Now()
+		return t.refused
+	}
+	t.open = &shared{done: make(chan struct{})}
 	return nil
 }
 
