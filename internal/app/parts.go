@@ -64,7 +64,7 @@ func openKept(ctx context.Context, c config.Config, log *slog.Logger, observe fu
 	if grace == 0 {
 		grace = -1 // in config 0 means none, in store the default
 	}
-	k.store = store.New(k.db, k.blobs, store.Options{Grace: grace, Log: log})
+	k.store = store.New(k.db, k.blobs, store.Options{Grace: grace, MaxUploads: c.Limits.UploadsPerGroup, Log: log})
 	return k, nil
 }
 

@@ -123,6 +123,8 @@ type Limits struct {
 	BlobSize Bytes `yaml:"blob_size" env:"BLOB_SIZE"`
 	// Age at which an upload that nobody continues is dropped.
 	UploadTTL Duration `yaml:"upload_ttl" env:"UPLOAD_TTL"`
+	// Uploads of one group that are begun and not finished. More get 429, until some end or expire.
+	UploadsPerGroup int `yaml:"uploads_per_group" env:"UPLOADS_PER_GROUP"`
 	// Transfers from upstreams at once for one group. More wait, then get 429.
 	FillsPerGroup int `yaml:"fills_per_group" env:"FILLS_PER_GROUP"`
 	// Transfers at once from one upstream.
@@ -186,7 +188,7 @@ func Default() Config {
 		Storage:         Storage{Kind: "fs"},
 		Limits: Limits{
 			MembersPerRegistry: 20, UploadTTL: Duration(24 * time.Hour),
-			FillsPerGroup: 256, FillsPerUpstream: 64, FillsPerPrincipal: 32,
+			UploadsPerGroup: 10_000, FillsPerGroup: 256, FillsPerUpstream: 64, FillsPerPrincipal: 32,
 		},
 		Cache: Cache{HighWatermark: 95, LowWatermark: 85, NegativeTTL: Duration(30 * time.Second)},
 		Upstream: Upstream{

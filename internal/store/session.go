@@ -52,6 +52,7 @@ type sessions struct {
 	busy   map[string]struct{}
 	ended  map[string]struct{}
 	before map[string]struct{} // ended before those
+	left   map[int64]int       // by group: how many more rows may be made before those that are there are counted again
 }
 
 // maxEnded bounds both sets of ended sessions: it takes that many others until one is forgotten.
@@ -91,6 +92,48 @@ func (b *sessions) hasEnded(id string) bool {
 	_, ended := b.ended[id]
 	_, before := b.before[id]
 	return ended || before
+}
+
+// countEvery is how many sessions of a group may get rows between two counts.
+const countEvery = 64
+
+// allowed takes one of the rows that may be made without a count.
+func (b *sessions) allowed(group int64) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.left[group] == 0 {
+		return false
+	}
+	b.left[group]--
+	return true
+}
+
+func (b *sessions) counted(group int64, left int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.left == nil {
+		b.left = make(map[int64]int)
+	}
+	b.left[group] = min(left, countEvery) - 1
+}
+
+const countUploads = "SELECT count(*) FROM uploads WHERE repository_id IN (SELECT id FROM repositories WHERE group_id = $1)"
+
+// mayKeep returns ErrUploads when the group keeps as many unfinished uploads as it may, or a few more: clients that never finish theirs
+// must not fill the database and the folder of stages.
+func (s *Store) mayKeep(ctx context.Context, group int64) error {
+	if s.maxUploads < 0 || s.sessions.allowed(group) {
+		return nil
+	}
+	var kept int
+	if err := s.db.ReadConn().QueryRowContext(ctx, countUploads, group).Scan(&kept); err != nil {
+		return fmt.Errorf("count the uploads of the group: %w", err)
+	}
+	if kept >= s.maxUploads {
+		return ErrUploads
+	}
+	s.sessions.counted(group, s.maxUploads-kept)
+	return nil
 }
 
 // StartUpload begins an upload session in a repository, which is created when the first bytes are acknowledged. It writes nothing.
@@ -190,8 +233,13 @@ func (s *Store) takeStage(ctx context.Context, key RepositoryKey, row query.Uplo
 }
 
 // save acknowledges what was appended: bytes and the state of their hash are durable when it returns. ErrBusy when another replica
-// has gone on with the session meanwhile.
+// has gone on with the session meanwhile, ErrUploads when there are too many others.
 func (u *Upload) save(ctx context.Context) error {
+	if u.version == 0 {
+		if err := u.store.mayKeep(ctx, u.key.GroupID); err != nil {
+			return err
+		}
+	}
 	state, err := u.stage.Save(ctx)
 	if err != nil {
 		return busy(err)

@@ -23,6 +23,7 @@ var (
 	ErrDigest   = errors.New("the bytes have another digest")
 	ErrOffset   = errors.New("not at the end of the upload")
 	ErrBusy     = errors.New("another request is working on the upload")
+	ErrUploads  = errors.New("the group has as many unfinished uploads as it may")
 )
 
 // MissingError is returned by PutManifest. It lists what a pushed manifest refers to but its repository does not hold.

@@ -200,7 +200,7 @@ func (u *Upload) drop(ctx context.Context) error {
 }
 
 // Close frees what the request held. The session goes on if it was neither committed nor cancelled, with all that was appended
-// once Close returns nil. ErrBusy when another replica has gone on with the session: what this one has appended is lost.
+// once Close returns nil. ErrUploads ends it; ErrBusy when another replica has gone on with the session: what this one has appended is lost.
 func (u *Upload) Close() error {
 	if !u.held {
 		return nil
@@ -211,7 +211,7 @@ func (u *Upload) Close() error {
 	ctx := context.Background() // the client may be gone, which must not lose what it has sent
 	err := u.save(ctx)
 	switch {
-	case Full(err):
+	case Full(err), errors.Is(err, ErrUploads):
 		return fmt.Errorf("save upload %s: %w", u.id, errors.Join(err, u.abandon(ctx)))
 	case err != nil:
 		u.size = u.saved

@@ -66,6 +66,10 @@ var (
 var errBusy = oci.NewError(oci.CodeBlobUploadInvalid, "another request is working on this upload; wait for it, or start a new upload").
 	WithStatus(409).WithRetryAfter(time.Second)
 
+// errUploads is for a group whose clients begin uploads and never finish them.
+var errUploads = oci.NewError(oci.CodeTooManyRequests, "this group has as many unfinished uploads as it may; finish or cancel some, or wait: "+
+	"those that nobody continues are dropped").WithRetryAfter(time.Minute)
+
 // When to come back: space has to be made by somebody, a database mostly restarts.
 const (
 	fullRetry     = time.Minute
@@ -87,6 +91,8 @@ func explain(err error, missing *oci.Error, operation, object string) error {
 		return oci.NewError(oci.CodeRangeInvalid, "the chunk does not begin where the upload ends")
 	case errors.Is(err, store.ErrBusy):
 		return errBusy.WithCause(err)
+	case errors.Is(err, store.ErrUploads):
+		return errUploads.WithCause(err)
 	case errors.Is(err, store.ErrInUse):
 		// 405 as the specification has it for deletions that are not allowed, and a code that says why.
 		return oci.NewError(oci.CodeDenied, "a manifest of this repository still needs the blob; delete the manifest first").WithStatus(405)
