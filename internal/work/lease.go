@@ -142,7 +142,7 @@ func (r *Runner) fail(ctx context.Context, l *lease, cause error, again time.Tim
 	})
 }
 
-// ensureRecurring makes the rows of recurring jobs that are not there yet.
+// ensureRecurring makes the rows of recurring jobs that are not there yet, and sees to it that they come.
 func (r *Runner) ensureRecurring(ctx context.Context) error {
 	for _, h := range r.handlers {
 		if h.Every == 0 {
@@ -151,13 +151,26 @@ func (r *Runner) ensureRecurring(ctx context.Context) error {
 		now := r.o.Now()
 		err := r.db.Write(ctx, func(ctx context.Context, tx *meta.Tx) error {
 			_, err := tx.EnsureJob(ctx, query.EnsureJobParams{ID: tx.ID(), Kind: h.Kind, Payload: "null", RunAfter: micros(now), CreatedAt: micros(now)})
-			return err
+			return errors.Join(err, r.comeBack(ctx, tx, h, now))
 		})
 		if err != nil {
 			return fmt.Errorf("make the recurring job %s: %w", h.Kind, err)
 		}
 	}
 	return nil
+}
+
+// comeBack undoes what a clock has done that stood far ahead and was set right: recurring jobs would wait until that time comes again,
+// and the leases of whoever died meanwhile would hold as long. A holder that lives has renewed before the lease given here ends.
+func (r *Runner) comeBack(ctx context.Context, tx *meta.Tx, h Handler, now time.Time) error {
+	const soon = "UPDATE jobs SET run_after = $1 WHERE kind = $2 AND key = '' AND run_after > $3"
+	const held = "UPDATE jobs SET lease_until = $1 WHERE kind = $2 AND lease_until > $3"
+	latest := now.Add(2 * max(h.Every, r.o.BackoffMax))
+	_, err := tx.Conn().ExecContext(ctx, soon, micros(now), h.Kind, micros(latest))
+	if err == nil {
+		_, err = tx.Conn().ExecContext(ctx, held, micros(now.Add(r.o.Lease)), h.Kind, micros(now.Add(2*r.o.Lease)))
+	}
+	return err
 }
 
 // backoff is how long a job waits after its nth attempt failed.

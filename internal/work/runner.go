@@ -125,7 +125,15 @@ func (r *Runner) notify(kind string) {
 
 // work runs jobs of one kind, one after another.
 func (r *Runner) work(ctx context.Context, h Handler) {
+	last := r.o.Now()
 	for ctx.Err() == nil {
+		now := r.o.Now()
+		if now.Round(0).Before(last.Round(0).Add(-r.o.Lease)) { // the clock was set back
+			if err := r.ensureRecurring(ctx); err != nil && ctx.Err() == nil {
+				r.o.Log.Warn("jobs after a clock was set back", "error", err)
+			}
+		}
+		last = now
 		l, err := r.claim(ctx, h.Kind)
 		switch {
 		case err == nil:

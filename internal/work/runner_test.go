@@ -311,6 +311,35 @@ func TestRecurring(t *testing.T) {
 	})
 }
 
+// TestClockSetRight: a clock that stood hours ahead must not keep recurring jobs away until that time comes again, nor the lease of
+// a process that died meanwhile.
+func TestClockSetRight(t *testing.T) {
+	metatest.Run(t, func(t *testing.T, db *meta.DB) {
+		c := newClock()
+		right := c.Now()
+		ran := make(chan struct{}, 100)
+		h := Handler{Kind: "k", Every: 30 * time.Second, Run: func(context.Context, json.RawMessage) error { ran <- struct{}{}; return nil }}
+		c.jump(5 * time.Hour)
+		stop := start(t, newRunner(db, c, h))
+		<-ran
+		idle(t, db)
+		stop()
+		err := db.Write(t.Context(), func(ctx context.Context, tx *meta.Tx) error {
+			_, err := tx.Conn().ExecContext(ctx, "UPDATE jobs SET lease_owner = 1, lease_until = $1", micros(c.Now()))
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.jump(-10 * time.Hour)
+		start(t, newRunner(db, c, h))
+		wait(c, ran)
+		if late := c.Now().Sub(right.Add(-5 * time.Hour)); late > time.Hour {
+			t.Errorf("the job came %v after the clock was set right", late)
+		}
+	})
+}
+
 // wait waits for a run that is due. A runner that looked just before the clock moved sleeps a poll from after it, so the clock
 // is moved on by a poll now and then.
 func wait(c *clock, ran <-chan struct{}) {
