@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"syscall"
 	"testing"
@@ -143,4 +144,13 @@ func (p *Process) Wait() int {
 	code := p.cmd.ProcessState.ExitCode()
 	p.cmd = nil
 	return code
+}
+
+// LimitFiles sets how many files the running process may open.
+func (p *Process) LimitFiles(t *testing.T, n int) {
+	t.Helper()
+	out, err := exec.Command("prlimit", "--pid", strconv.Itoa(p.cmd.Process.Pid), fmt.Sprintf("--nofile=%d:", n)).CombinedOutput()
+	if err != nil {
+		t.Fatalf("limit the files of the process: %v\n%s", err, out)
+	}
 }
