@@ -23,6 +23,7 @@ type stage struct {
 	file   *os.File
 	size   atomic.Int64 // bytes appended; what lies behind in the file does not count
 	synced int64        // bytes known to be on the device; -1 = the file's name is not
+	behind int64        // bytes on their way to the device
 	ended  bool         // committed or dropped
 	broken error        // a flush or a commit went wrong: the kernel may have dropped the bytes, so no other attempt may succeed
 }
@@ -126,7 +127,7 @@ func (st *stage) Append(ctx context.Context, offset int64, r io.Reader) (int64, 
 	for {
 		n, readErr := r.Read(*buffer)
 		written, err := st.file.WriteAt((*buffer)[:n], st.Size())
-		st.size.Add(int64(written))
+		st.behind = writeBehind(st.file, st.behind, st.size.Add(int64(written)))
 		switch {
 		case err != nil:
 			return st.Size() - offset, translate("append to stage", st.id, err)
@@ -175,9 +176,9 @@ func (st *stage) Save(ctx context.Context) ([]byte, error) {
 }
 
 func (st *stage) flush() error {
-	err := st.file.Sync()
+	err := st.store.syncFile(st.file)
 	if err == nil && st.synced == -1 {
-		err = syncFolder(st.store.stageFolder(st.id))
+		err = st.store.syncFolder(st.store.stageFolder(st.id))
 	}
 	if err != nil {
 		st.broken = translate("flush stage", st.id, err)
@@ -215,9 +216,9 @@ func (st *stage) commit(key string) error {
 	if err != nil {
 		return translate("commit stage", st.id, err)
 	}
-	err = st.file.Sync()
+	err = st.store.syncFile(st.file)
 	if err == nil {
-		err = syncFolder(folder)
+		err = st.store.syncFolder(folder)
 	}
 	if err != nil {
 		return errors.Join(translate("commit stage", st.id, err), os.Remove(object))

@@ -5,9 +5,28 @@
 //
 // c is one of 32 characters of the id: commits in one folder would wait for each other on its lock.
 //
-// Folders have mode 0700, files 0600. A commit renames the stage's file to its key and returns when file and folder are
-// on the device; a crash before that leaves an object that no row names, which the scrub removes. Replicas may share the
-// folder only if the filesystem keeps POSIX rename and fsync promises.
+// Folders have mode 0700, files 0600. Replicas may share the folder only if the filesystem keeps POSIX promises of rename, fsync
+// and flock: a stage belongs to the process that has its file locked.
+//
+// # A power cut
+//
+// Nothing is trusted to be on the device but the bytes of a file that was flushed (fsync) after they were written, under a name
+// whose folder was flushed after it was made. What is promised, and why it holds:
+//
+//   - New returns when the folders it made, and the one it was given, are in folders that are flushed. A folder made later is
+//     flushed into its parent before anything is put into it.
+//   - Save returns when the bytes are flushed and, the first time, the stage's folder. What is appended behind them later may be
+//     there or not after the cut: it does not count, as a state knows its size.
+//   - Commit renames first, and flushes the bytes and then the folder of the object: one wait for the device's journal, not two.
+//     In between a cut may leave an object that is short or empty, but only Commit's caller knows its key, and writes it into a
+//     row after Commit has returned. So no row ever names such an object, and the scrub removes it. The stage's old name may
+//     come back as a second name of the same bytes; no row names it, and the sweep of abandoned stages removes it.
+//   - Delete and DropStage flush nothing: what comes back is garbage that is found again.
+//   - When a flush fails, the kernel may have dropped the bytes and say so only once. The stage is broken then, and no second
+//     attempt can succeed.
+//
+// Long before Commit flushes them, the bytes of a large stage are on their way to the device (writeBehind), which only makes that
+// flush shorter.
 package fs
 
 import (
@@ -32,17 +51,22 @@ type Store struct {
 	folders map[string]bool // folders of objects known to be durable
 
 	buffers sync.Pool // of *[]byte
+
+	// flushed is told of each file and folder that has been flushed (file nil). Tests cut the power by it.
+	flushed func(path string, file *os.File)
 }
 
 var _ blob.Store = (*Store)(nil)
 
 // New opens the blob store in the folder root, which is made if it does not exist.
-func New(root string) (*Store, error) {
+func New(root string) (*Store, error) { return newStore(root, func(string, *os.File) {}) }
+
+func newStore(root string, flushed func(string, *os.File)) (*Store, error) {
 	root, err := filepath.Abs(root)
 	if err != nil {
 		return nil, fmt.Errorf("blob folder: %w", err)
 	}
-	s := &Store{root: root, folders: map[string]bool{}}
+	s := &Store{root: root, folders: map[string]bool{}, flushed: flushed}
 	if err := s.prepare(); err != nil {
 		return nil, fmt.Errorf("blob folder: %w", err)
 	}
@@ -65,7 +89,7 @@ func (s *Store) prepare() error {
 }
 
 func (s *Store) makeFolders(parent string, names []string) error {
-	if err := makeFolder(parent); err != nil {
+	if err := s.makeFolder(parent); err != nil {
 		return err
 	}
 	for _, name := range names {
@@ -75,7 +99,7 @@ func (s *Store) makeFolders(parent string, names []string) error {
 		}
 		s.folders[path] = true // once the parent is flushed; nobody else has the store yet
 	}
-	return syncFolder(parent)
+	return s.syncFolder(parent)
 }
 
 // Stat implements blob.Store.
@@ -151,7 +175,7 @@ func (s *Store) ensureFolder(path string) error {
 	if s.folders[path] {
 		return nil
 	}
-	if err := makeFolder(path); err != nil {
+	if err := s.makeFolder(path); err != nil {
 		return err
 	}
 	s.folders[path] = true
@@ -177,11 +201,11 @@ func (s *Store) inFolder(path string, do func() error) error {
 
 // makeFolder makes a folder and its missing parents, durably. The parent is flushed even if the folder exists: whoever
 // made it may have crashed before doing so.
-func makeFolder(path string) error {
+func (s *Store) makeFolder(path string) error {
 	parent := filepath.Dir(path)
 	err := os.Mkdir(path, 0o700)
 	if errors.Is(err, fs.ErrNotExist) {
-		if err = makeFolder(parent); err != nil {
+		if err = s.makeFolder(parent); err != nil {
 			return err
 		}
 		err = os.Mkdir(path, 0o700)
@@ -189,10 +213,10 @@ func makeFolder(path string) error {
 	if err != nil && !errors.Is(err, fs.ErrExist) {
 		return translate("make folder", path, err)
 	}
-	return syncFolder(parent)
+	return s.syncFolder(parent)
 }
 
-func syncFolder(path string) error {
+func (s *Store) syncFolder(path string) error {
 	f, err := os.Open(path)
 	if err != nil {
 		return translate("flush folder", path, err)
@@ -204,6 +228,15 @@ func syncFolder(path string) error {
 	if err != nil {
 		return translate("flush folder", path, err)
 	}
+	s.flushed(path, nil)
+	return nil
+}
+
+func (s *Store) syncFile(f *os.File) error {
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	s.flushed(f.Name(), f)
 	return nil
 }
 
