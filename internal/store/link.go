@@ -171,8 +171,14 @@ func (s *Store) linkInTx(ctx context.Context, c *change, l linking) (Blob, error
 		return Blob{}, err
 	}
 	b := Blob{Digest: l.digest, Size: row.Size, Key: row.StorageKey}
-	if err := s.describeImages(ctx, c, digest, l.info); err != nil {
-		return b, err
+	used, err := c.IsReferenced(ctx, query.IsReferencedParams{RepositoryID: c.repository.ID, Child: digest})
+	if err != nil {
+		return Blob{}, err
+	}
+	if used { // perhaps as a config
+		if err := s.describeImages(ctx, c, digest, l.info); err != nil {
+			return b, err
+		}
 	}
 	link := query.LinkBlobParams{RepositoryID: c.repository.ID, Digest: digest, CreatedAt: micros(c.now)}
 	if !c.hosted() {
@@ -181,12 +187,7 @@ func (s *Store) linkInTx(ctx context.Context, c *change, l linking) (Blob, error
 			return Blob{}, err
 		}
 	}
-	err = c.LinkBlob(ctx, link)
-	if err != nil {
-		return Blob{}, err
-	}
-	used, err := c.IsReferenced(ctx, query.IsReferencedParams{RepositoryID: c.repository.ID, Child: digest})
-	if err != nil {
+	if err := c.LinkBlob(ctx, link); err != nil {
 		return Blob{}, err
 	}
 	if !used {
@@ -203,21 +204,23 @@ func (s *Store) linkInTx(ctx context.Context, c *change, l linking) (Blob, error
 // lockOrInsertBlob returns the blob's row, which cannot be collected before this transaction ends.
 func (c *change) lockOrInsertBlob(ctx context.Context, digest []byte, l linking) (query.Blob, error) {
 	for {
+		if l.object != "" {
+			row := query.Blob{Digest: digest, Size: l.size, StorageKey: l.object, CreatedAt: micros(c.now)}
+			n, err := c.InsertBlob(ctx, query.InsertBlobParams(row))
+			if err != nil || n == 1 {
+				return row, err
+			}
+		}
 		row, err := c.LockBlob(ctx, digest)
 		switch {
 		case err == nil && l.lost != "" && row.StorageKey == l.lost:
 			return c.moveBlob(ctx, row, l.object)
-		case !errors.Is(err, sql.ErrNoRows):
-			return row, err
-		case l.object == "":
+		case errors.Is(err, sql.ErrNoRows) && l.object != "":
+			continue // it was there a moment ago, and has been collected
+		case errors.Is(err, sql.ErrNoRows):
 			return row, ErrNotFound
 		}
-		row = query.Blob{Digest: digest, Size: l.size, StorageKey: l.object, CreatedAt: micros(c.now)}
-		n, err := c.InsertBlob(ctx, query.InsertBlobParams(row))
-		if err != nil || n == 1 {
-			return row, err
-		}
-		// Another transaction was first, and has ended by now.
+		return row, err
 	}
 }
 
