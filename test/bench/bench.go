@@ -32,7 +32,7 @@ type bench struct {
 	tree    string // files for nginx and memory
 	running []*process
 	shared  map[string]*target
-	seeded  map[string]seeding
+	seeded  map[string]*seeding
 	written map[string]bool // repositories in the tree
 	folders int
 
@@ -61,7 +61,7 @@ func newBench(o options) (*bench, error) {
 	}
 	b := &bench{
 		options: o, folder: folder, tree: filepath.Join(folder, "tree"), peaks: map[string]float64{},
-		shared: map[string]*target{}, seeded: map[string]seeding{}, written: map[string]bool{},
+		shared: map[string]*target{}, seeded: map[string]*seeding{}, written: map[string]bool{},
 		small:  sync.OnceValue(func() repository { return small("small") }),
 		medium: sync.OnceValue(func() repository { return medium(scale(1, 20)) }),
 		many:   sync.OnceValue(func() repository { return many(scale(200, 6)) }),

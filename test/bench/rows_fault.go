@@ -101,8 +101,10 @@ func (b *bench) warmUnder(ctx context.Context, fault string) (first float64, res
 		}
 		time.Sleep(50 * time.Millisecond) // the pace of the clients
 	}
-	got, err = o.counters(ctx)
-	return first, rest, got, err
+	if got, err = o.counters(ctx); err != nil {
+		return 0, nil, got, err
+	}
+	return first, rest, got, o.behave(ctx, "") // else the server waits for it at its end
 }
 
 // coldFault measures pulls of what the cache does not have, while the upstream is in trouble and as soon as it is back.

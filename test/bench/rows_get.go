@@ -125,10 +125,8 @@ func tagPages(ctx context.Context, b *bench) (section, error) {
 	if err != nil {
 		return s, err
 	}
-	if t, err := b.distribution(ctx); err != nil {
+	if t, _, err := b.seededDistribution(ctx, r); err != nil {
 		b.note("without distribution: %v", err)
-	} else if _, err := b.seed(ctx, t, r); err != nil {
-		return s, err
 	} else {
 		readers = append(readers, reader{name: "distribution", t: t})
 	}

@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"net/http"
+	"slices"
 	"time"
 )
 
@@ -10,6 +12,7 @@ import (
 type seeding struct {
 	rate, first, last float64 // images a second: all, the first tenth, the last tenth
 	cpu               float64 // milliseconds for each image
+	err               error
 }
 
 // plant puts a repository into the tree that nginx, memory and, through the upstream, caches answer from.
@@ -21,21 +24,34 @@ func (b *bench) plant(r repository) error {
 	return writeTree(b.tree, r)
 }
 
-// seed pushes a repository to a server, once, as a client would: shared blobs first, then four images at a time.
+// seedLimit bounds the push of a repository, so that a disk with other things to do does not take the time of all rows.
+const seedLimit = 100 * time.Second
+
+// seed pushes a repository to a server, once: a push that has failed is not tried again by the rows that follow.
 func (b *bench) seed(ctx context.Context, t *target, r repository) (seeding, error) {
 	key := t.name + " " + t.prefix + r.name
-	if s, ok := b.seeded[key]; ok {
-		return s, nil
+	s, ok := b.seeded[key]
+	if !ok {
+		s = new(seeding)
+		ctx, cancel := context.WithTimeoutCause(ctx, seedLimit, fmt.Errorf("%s has not taken %s in %v", t.name, r.name, seedLimit))
+		defer cancel()
+		s.err = s.push(ctx, t, r)
+		b.seeded[key] = s
 	}
+	return *s, s.err
+}
+
+// push does so as a client would: shared blobs first, then four images at a time.
+func (s *seeding) push(ctx context.Context, t *target, r repository) error {
 	login, err := t.authorization(ctx, r.name, "pull,push")
 	if err != nil {
-		return seeding{}, err
+		return err
 	}
 	client := newClient()
 	defer client.CloseIdleConnections()
 	p := pusher{client, t.base(r.name), login, mono}
 	if err := p.image(ctx, r.images[0]); err != nil {
-		return seeding{}, err
+		return err
 	}
 	held := map[string]bool{}
 	for _, c := range r.images[0].blobs {
@@ -44,7 +60,7 @@ func (b *bench) seed(ctx context.Context, t *target, r repository) (seeding, err
 	ended := make([]time.Time, len(r.images))
 	before, err := t.cpu()
 	if err != nil {
-		return seeding{}, err
+		return err
 	}
 	began := time.Now()
 	err = parallel(ctx, 4, len(r.images), func() (func(context.Context, int) error, func(), error) {
@@ -61,16 +77,16 @@ func (b *bench) seed(ctx context.Context, t *target, r repository) (seeding, err
 		}, func() {}, nil
 	})
 	if err != nil {
-		return seeding{}, err
+		return err
 	}
 	after, err := t.cpu()
-	s := paces(began, ended)
+	*s = paces(began, ended)
 	s.cpu = milliseconds(after-before) / float64(len(ended))
-	b.seeded[key] = s
-	return s, err
+	return err
 }
 
 func paces(began time.Time, ended []time.Time) seeding {
+	slices.SortFunc(ended, time.Time.Compare)
 	n := len(ended)
 	tenth := max(1, n/10)
 	first, last := ended[tenth-1], ended[n-1]
@@ -109,16 +125,24 @@ func (b *bench) readers(ctx context.Context, r repository, w which) ([]reader, e
 		}
 	}
 	if w.distribution {
-		if t, err := b.distribution(ctx); err != nil {
+		if t, _, err := b.seededDistribution(ctx, r); err != nil {
 			b.note("without distribution: %v", err)
-		} else if _, err := b.seed(ctx, t, r); err != nil {
-			return nil, err
 		} else {
 			out = append(out, reader{name: "distribution", t: t})
 		}
 	}
 	ours, err := b.ours(ctx, r, w.cache)
 	return append(out, ours...), err
+}
+
+// seededDistribution is distribution with a repository. Whoever compares goes on without it if it cannot be had.
+func (b *bench) seededDistribution(ctx context.Context, r repository) (*target, seeding, error) {
+	t, err := b.distribution(ctx)
+	if err != nil {
+		return nil, seeding{}, err
+	}
+	s, err := b.seed(ctx, t, r)
+	return t, s, err
 }
 
 // ours is our server as an anonymous client and one with a token see it, as a host and, if asked, as a cache.
