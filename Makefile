@@ -63,6 +63,7 @@ generate: $(TOOLS)/sqlc ## regenerate SQL code and generated documents
 	go test -count=1 ./internal/config ./internal/telemetry -run Reference -update >/dev/null
 	go test -count=1 ./internal/serve/api -run OpenAPI -update >/dev/null
 	go test -count=1 ./internal/serve/distribution -run ErrorBytes -update >/dev/null
+	go test -count=1 ./internal/store/meta -run QueryPlans -update >/dev/null
 
 .PHONY: generated
 generated: $(TOOLS)/sqlc ## fail when generated code differs from what is committed
@@ -80,6 +81,12 @@ fuzz: ## fuzz each parser for a minute (FUZZTIME=10m for longer)
 bench: build ## measure the server beside floors and peers (ROWS=manifest,push for some; UPDATE=1 writes docs/performance.md)
 	go build -o $(BIN)/bench ./test/bench
 	$(BIN)/bench -weir $(BIN)/weir $(if $(ROWS),-rows $(ROWS)) $(if $(UPDATE),-update docs/performance.md) $(BENCHFLAGS)
+
+.PHONY: growth
+growth: ## stores of up to SIZE artifacts on both engines, measured into docs/performance.md (SIZE=110000: an hour)
+	@for engine in sqlite postgres; do for size in $$(($${SIZE:-110000} / 100)) $$(($${SIZE:-110000} / 10)) $${SIZE:-110000}; do \
+		go test -count=1 -timeout 4h -v -run TestMeasure ./test/growth -args -engine $$engine -size $$size -doc ../../docs/performance.md || exit 1; \
+	done; done
 
 .PHONY: shape
 shape: ## report the longest files and functions

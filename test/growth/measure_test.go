@@ -18,6 +18,7 @@ var (
 	folder = flag.String("folder", "", "keep SQLite's store here, and use the one that is there")
 	dsn    = flag.String("dsn", "", "use this empty PostgreSQL database, not one made for the test")
 	engine = flag.String("engine", meta.SQLite, "sqlite or postgres")
+	doc    = flag.String("doc", "", "write the table of all that was measured into this page")
 	only   = flag.Bool("generate", false, "generate and do not measure")
 )
 
@@ -81,4 +82,14 @@ func TestMeasure(t *testing.T) {
 	}
 	p := prepare(t)
 	t.Logf("%d artifacts, %d manifests, %d links, made in %v", *size, p.Made.Manifests, p.Made.Links, p.Took.Round(time.Second))
+	if *only {
+		return
+	}
+	f := look(t, p)
+	for _, row := range f.Rows {
+		t.Logf("%-40s %s", row[0], row[1])
+	}
+	if *doc != "" && !t.Failed() {
+		publish(t, f)
+	}
 }
