@@ -68,7 +68,7 @@ func testContainerd(t *testing.T, c *containerd, daemon, ctr string) {
 		c.pull(login, refs...)
 	}
 	verifyImage(t, w, "acme/hub/library/debian", "1", im.debian)
-	record(t, c.name, "virtual registry, upstream stopped", "every image pulled before is pulled again, the same to the byte")
+	record(t, c.name, "virtual registry, upstream stopped", "every image pulled before is pulled again; one is compared byte by byte")
 }
 
 func (c *containerd) start(daemon string) {

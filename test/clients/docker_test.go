@@ -78,8 +78,7 @@ func TestDocker(t *testing.T) {
 	up := startDebianRegistry(t)
 	im := up.push(t)
 	w, n, ca := startNamed(t, up)
-	install(t, ca, "/etc/docker/certs.d/weir.acme.test")
-	install(t, ca, "/etc/docker/certs.d/mirror.acme.test")
+	install(t, ca, "/etc/docker/certs.d/weir.acme.test", "/etc/docker/certs.d/mirror.acme.test")
 	var settings map[string]any
 	if err := json.Unmarshal([]byte(shown(t, "/etc/docker/daemon.json")), &settings); err != nil {
 		t.Fatal(err)
@@ -149,7 +148,7 @@ func (d *docker) again(w *weir, im *images) {
 	d.run("pull", "debian:1")
 	verifyImage(d.t, w, "acme/hub/team/debian", "1", im.debian)
 	verifyImage(d.t, w, "acme/hub/team/digestfirst", small.String(), im.small)
-	record(d.t, "docker", "virtual registry, upstream stopped", "every image pulled before is pulled again, the same to the byte")
+	record(d.t, "docker", "virtual registry, upstream stopped", "every image pulled before is pulled again; one is compared byte by byte")
 	d.refused("received unexpected HTTP status: 503 Service Unavailable", "pull", "weir.acme.test/acme/hub/team/cold:1")
 	record(d.t, "docker", "virtual registry, upstream stopped", "an image never pulled before: docker shows 503 and hides the reason")
 }

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 )
 
@@ -170,16 +171,24 @@ func shownIn(t *testing.T, page, name string) string {
 
 func (w *weir) trust(pool *x509.CertPool) { w.http = tlsClient(pool); w.url = "https://" + w.addr }
 
-// install copies the CA to a folder of the system where clients look for it (they have no setting for that) until the test ends.
-func install(t *testing.T, ca, folder string) {
+// install copies the CA to folders of the system, where clients look for it (they have no setting for that), until the test ends. The
+// folders are named after hosts that do not exist; runs beside this one wait.
+func install(t *testing.T, ca string, folders ...string) {
 	t.Helper()
-	if _, err := os.Stat(folder); err == nil {
-		t.Fatalf("%s exists: it belongs to an earlier run that was killed, or to somebody", folder)
-	}
 	pem, err := os.ReadFile(ca)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = os.RemoveAll(folder) })
-	writeFile(t, filepath.Join(folder, "ca.crt"), string(pem))
+	lock, err := os.OpenFile(filepath.Join(os.TempDir(), "weir-test-clients.lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { lock.Close() })
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	for _, folder := range folders {
+		t.Cleanup(func() { _ = os.RemoveAll(folder) })
+		writeFile(t, filepath.Join(folder, "ca.crt"), string(pem))
+	}
 }

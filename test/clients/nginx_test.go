@@ -4,6 +4,7 @@ package clients
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/http"
 	"os"
@@ -103,8 +104,11 @@ func TestNginx(t *testing.T) {
 
 	creds := "admin:" + adminPassword
 	env := append(n.env, "REGISTRY_AUTH_FILE="+filepath.Join(t.TempDir(), "auth.json"))
-	install(t, filepath.Join(dir, "ca.pem"), filepath.Join(dir, "certs"))
-	run(t, env, "skopeo", "copy", "--src-cert-dir", dir+"/certs", "--dest-cert-dir", dir+"/certs", "--src-creds", creds, "--dest-creds", creds, "docker://weir.acme.test/main/team/debian:1", "docker://weir.acme.test/main/team/copy:1")
+	certs := filepath.Join(dir, "certs")
+	if err := errors.Join(os.Mkdir(certs, 0o755), os.Link(filepath.Join(dir, "ca.pem"), filepath.Join(certs, "ca.crt"))); err != nil {
+		t.Fatal(err)
+	}
+	run(t, env, "skopeo", "copy", "--src-cert-dir", certs, "--dest-cert-dir", certs, "--src-creds", creds, "--dest-creds", creds, "docker://weir.acme.test/main/team/debian:1", "docker://weir.acme.test/main/team/copy:1")
 	verifyImage(t, w, "main/team/copy", "1", im.debian)
 	record(t, "nginx", "in front: TLS, HTTP/2, buffering off", "skopeo copy between two repositories; nginx keeps nothing in files")
 	if log, err := os.ReadFile(errorLog); err != nil || strings.Contains(string(log), "buffered to a temporary file") {

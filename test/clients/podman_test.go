@@ -3,7 +3,9 @@
 package clients
 
 import (
+	"encoding/json"
 	"fmt"
+	"net/url"
 	"os"
 	"path/filepath"
 	"testing"
@@ -12,6 +14,7 @@ import (
 // podman is the surroundings of podman and buildah: storage, logins and registries.conf of the test's own.
 type podman struct {
 	t   *testing.T
+	dir string
 	env []string
 }
 
@@ -28,7 +31,7 @@ func newPodman(t *testing.T, env []string) *podman {
 	})
 	storage := writeFile(t, dir+"/storage.conf", fmt.Sprintf("[storage]\ndriver = \"overlay\"\ngraphroot = \"%[1]s/root\"\nrunroot = \"%[1]s/run\"\n", dir))
 	registries := writeFile(t, dir+"/registries.conf", shown(t, "/etc/containers/registries.conf.d/weir.conf"))
-	return &podman{t: t, env: append(env, "CONTAINERS_STORAGE_CONF="+storage, "CONTAINERS_REGISTRIES_CONF="+registries,
+	return &podman{t: t, dir: dir, env: append(env, "CONTAINERS_STORAGE_CONF="+storage, "CONTAINERS_REGISTRIES_CONF="+registries,
 		"REGISTRY_AUTH_FILE="+writeFile(t, dir+"/auth.json", "{}"), "DOCKER_CONFIG="+dir, "HOME="+dir)}
 }
 
@@ -51,6 +54,7 @@ func TestPodman(t *testing.T) {
 	w, n, ca := startNamed(t, up)
 	p := newPodman(t, n.env)
 	p.login(w, ca)
+	p.loginOfDocker(w)
 	p.pull(im)
 	p.build()
 	if n.wasAsked("registry-1.docker.io") || n.wasAsked("ghcr.io") {
@@ -63,14 +67,14 @@ func TestPodman(t *testing.T) {
 		p.run("podman", "pull", "-q", image)
 	}
 	verifyImage(t, w, "acme/hub/library/debian", "1", im.debian)
-	record(t, "podman", "virtual registry, upstream stopped", "every image pulled before is pulled again, the same to the byte")
+	record(t, "podman", "virtual registry, upstream stopped", "every image pulled before is pulled again; one is compared byte by byte")
 }
 
 func (p *podman) login(w *weir, ca string) {
-	image := "weir.acme.test/acme/hub/ghcr.io/team/debian:1"
+	image := "weir.acme.test/acme/hub/ghcr.io/team/digestfirst:1"
 	p.refused("x509: certificate signed by unknown authority", "podman", "pull", "-q", image)
 	install(p.t, ca, "/etc/containers/certs.d/weir.acme.test")
-	p.refused("unauthorized: log in to pull acme/hub/ghcr.io/team/debian", "podman", "pull", "-q", image)
+	p.refused("unauthorized: log in to pull acme/hub/ghcr.io/team/digestfirst", "podman", "pull", "-q", image)
 	record(p.t, "podman", "private CA", "refused without the CA, trusted with it in certs.d")
 	token := w.cli("token", "create", "--name", "podman", "--expires", "1h")
 	for _, program := range []string{"podman", "buildah"} {
@@ -80,6 +84,34 @@ func (p *podman) login(w *weir, ca string) {
 		p.run(program, "login", "-u", "admin", "-p", adminPassword, "weir.acme.test")
 		record(p.t, program, "log in", "with a password and with a token; a wrong password is called wrong")
 	}
+}
+
+// loginOfDocker pulls with what docker login leaves behind.
+func (p *podman) loginOfDocker(w *weir) {
+	resp, err := w.http.PostForm(w.url+"/token", url.Values{"grant_type": {"password"}, "username": {"admin"}, "password": {adminPassword},
+		"service": {"weir.acme.test"}, "client_id": {"docker"}, "access_type": {"offline"}})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var token struct {
+		Refresh string `json:"refresh_token"`
+	}
+	if err := json.NewDecoder(resp.Body).Decode(&token); err != nil || token.Refresh == "" {
+		p.t.Fatalf("an identity token: %s, %v", resp.Status, err)
+	}
+	p.run("podman", "logout", "weir.acme.test")
+	config := writeFile(p.t, filepath.Join(p.dir, "config.json"), fmt.Sprintf(`{"auths": {"weir.acme.test": {"auth": "YWRtaW46", "identitytoken": %q}}}`, token.Refresh)) // admin:
+	for _, program := range []string{"podman", "buildah"} {
+		p.run(program, "pull", "-q", "weir.acme.test/acme/hub/ghcr.io/team/digestfirst:1")
+		p.refused("auth file contains an Identity token", program, "login", "-u", "admin", "-p", adminPassword, "weir.acme.test")
+		p.run(program, "rmi", "--all", "--force")
+		record(p.t, program, "log in", "what docker login left behind is enough to pull, and must go before a login of its own")
+	}
+	if err := os.Remove(config); err != nil {
+		p.t.Fatal(err)
+	}
+	p.run("podman", "login", "-u", "admin", "-p", adminPassword, "weir.acme.test")
 }
 
 func (p *podman) pull(im *images) {

@@ -126,44 +126,86 @@ func keepPage() error {
 	if err != nil {
 		return err
 	}
-	selected := flag.Lookup("test.run").Value.String() != "" || flag.Lookup("test.skip").Value.String() != "" || flag.Lookup("test.list").Value.String() != ""
-	ran := map[string]bool{}
-	for _, r := range table.rows {
-		ran[r.test] = true
+	whole := true
+	for _, name := range []string{"test.run", "test.skip", "test.list"} {
+		whole = whole && flag.Lookup(name).Value.String() == ""
 	}
-	rows := maps.Clone(table.rows)
-	var problems []error
-	untried := 0
-	for _, r := range old {
-		reason, skipped := table.skipped[r.test]
-		_, covered := rows[r.key()]
-		switch {
-		case covered:
-		case skipped:
-			untried++
+	rows, missing, extra := compare(old, table.rows, table.skipped, whole)
+	for _, r := range rows {
+		if reason, ok := table.skipped[r.test]; ok {
 			fmt.Printf("SKIPPED: %s: %s: %s (%s)\n", r.client, r.door, r.what, reason)
-			if *update {
-				r.result = "skipped: " + reason
-			}
-			rows[r.key()] = r
-		case selected && !ran[r.test]:
-			rows[r.key()] = r
-		default:
-			problems = append(problems, fmt.Errorf("docs/clients.md has a row that no test covers: %s", r.key()))
 		}
-	}
-	if untried > 0 {
-		fmt.Printf("SKIPPED: %d of %d rows of docs/clients.md were not tried here\n", untried, len(old))
 	}
 	if *update {
-		return os.WriteFile(page, []byte(format(slices.Collect(maps.Values(rows)))), 0o644)
+		return os.WriteFile(page, []byte(format(rows)), 0o644)
 	}
-	for key := range table.rows {
-		if !slices.ContainsFunc(old, func(r row) bool { return r.key() == key }) {
-			problems = append(problems, fmt.Errorf("docs/clients.md lacks a row (run this test with -update): %s", key))
-		}
+	var problems []error
+	for _, key := range extra {
+		problems = append(problems, fmt.Errorf("docs/clients.md has a row that no test covers: %s", key))
+	}
+	for _, key := range missing {
+		problems = append(problems, fmt.Errorf("docs/clients.md lacks a row (make clients-table): %s", key))
 	}
 	return errors.Join(problems...)
+}
+
+// compare says what the page must hold after a run, which rows it lacks, and which it has without cause. A row stays without being
+// seen when its test was skipped by name, or, unless the whole suite ran, when its test was not among those that ran.
+func compare(old []row, seen map[string]row, skipped map[string]string, whole bool) (rows []row, missing, extra []string) {
+	ran := map[string]bool{}
+	lacks := maps.Clone(seen)
+	for _, r := range seen {
+		rows = append(rows, r)
+		ran[r.test] = true
+	}
+	for _, r := range old {
+		reason, skip := skipped[r.test]
+		switch {
+		case seen[r.key()] != row{}:
+			delete(lacks, r.key())
+		case skip:
+			r.result = "skipped: " + reason
+			rows = append(rows, r)
+		case !whole && !ran[r.test]:
+			rows = append(rows, r)
+		default:
+			extra = append(extra, r.key())
+		}
+	}
+	return rows, slices.Sorted(maps.Keys(lacks)), extra
+}
+
+func TestCompare(t *testing.T) {
+	a, b, c := row{client: "docker", what: "a", test: "TestA"}, row{client: "docker", what: "b", test: "TestA"}, row{client: "helm", what: "c", test: "TestC"}
+	seen := func(rows ...row) map[string]row {
+		m := map[string]row{}
+		for _, r := range rows {
+			m[r.key()] = r
+		}
+		return m
+	}
+	for name, x := range map[string]struct {
+		old                  []row
+		seen                 map[string]row
+		skipped              map[string]string
+		whole                bool
+		rows, missing, extra int
+	}{
+		"all are seen":                      {[]row{a, b, c}, seen(a, b, c), nil, true, 3, 0, 0},
+		"one is new":                        {[]row{a, c}, seen(a, b, c), nil, true, 3, 1, 0},
+		"a test lost a row":                 {[]row{a, b, c}, seen(a, c), nil, true, 2, 0, 1},
+		"a test is gone":                    {[]row{a, b, c}, seen(a, b), nil, true, 2, 0, 1},
+		"a test is skipped":                 {[]row{a, b, c}, seen(a, b), map[string]string{"TestC": "no helm"}, true, 3, 0, 0},
+		"a test was not asked for":          {[]row{a, b, c}, seen(c), nil, false, 3, 0, 0},
+		"a test that was asked lost a row":  {[]row{a, b, c}, seen(b), nil, false, 2, 0, 1},
+		"no page yet":                       {nil, seen(a, b), nil, true, 2, 2, 0},
+		"nothing ran and nothing was asked": {[]row{a, b, c}, nil, nil, false, 3, 0, 0},
+	} {
+		rows, missing, extra := compare(x.old, x.seen, x.skipped, x.whole)
+		if len(rows) != x.rows || len(missing) != x.missing || len(extra) != x.extra {
+			t.Errorf("%s: %d rows, missing %q, without cause %q", name, len(rows), missing, extra)
+		}
+	}
 }
 
 // readPage returns the rows of the page; there are none before the page is first written.
