@@ -44,6 +44,7 @@ type TraceValues struct {
 	Member       string // upstream that answered
 	Cache        CacheStatus
 	Age          time.Duration // since the upstream last confirmed the content
+	Reason       string        // why it is stale
 	UpstreamTime time.Duration // spent waiting for upstreams
 	DecisionID   string
 	Decision     any // virtual.Decision, kept for misses, stale serves, denials and errors

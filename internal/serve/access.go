@@ -63,7 +63,7 @@ func attributes(a []slog.Attr, r *http.Request, w *responseWriter, info *Info, t
 		slog.Float64("duration_ms", milliseconds(took)))
 	for _, s := range [...]struct{ name, value string }{
 		{"client", info.Address}, {"principal", info.principal}, {"group", t.Group}, {"registry", t.Registry},
-		{"repository", t.Repository}, {"reference", info.reference}, {"member", t.Member}, {"cache", string(t.Cache)},
+		{"repository", t.Repository}, {"reference", info.reference}, {"member", t.Member}, {"cache", string(t.Cache)}, {"reason", t.Reason},
 		{"decision", t.DecisionID}, {"code", string(oci.ErrorCode(info.err))}, {"user_agent", r.UserAgent()},
 	} {
 		if s.value != "" {

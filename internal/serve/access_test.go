@@ -32,7 +32,7 @@ func TestAccessLineIsDocumented(t *testing.T) {
 	f.response(w, httptest.NewRecorder(), start)
 	w.status, w.sent, w.received, w.aborted = 403, 1, 2, true
 	f.line(r, w, "distribution", info, registry.TraceValues{
-		Group: "acme", Registry: "hub", Repository: "app", Member: "far", Cache: registry.CacheMiss, DecisionID: "d", UpstreamTime: 1500 * time.Microsecond,
+		Group: "acme", Registry: "hub", Repository: "app", Member: "far", Cache: registry.CacheMiss, DecisionID: "d", Reason: "r", UpstreamTime: 1500 * time.Microsecond,
 	}, start, start.Add(2*time.Millisecond+300*time.Nanosecond))
 	line := out.lines(t)[0]
 	if line["duration_ms"] != 2.0 || line["upstream_ms"] != 1.5 {

@@ -140,6 +140,15 @@ func (r *Registry) checkWait() time.Duration {
 	return r.RevalidateWait
 }
 
+// unanswered logs a question to the upstream that got no authoritative answer, with the reason: what is held is served all the
+// same, and a lower member may answer, so that nothing else would tell.
+func (r *Registry) unanswered(kind virtual.Kind, repository, reference string, o *registry.OutcomeError) {
+	if o != nil && o.Outcome == registry.Unknown {
+		r.Log.Info("the upstream gave no answer", "kind", kind.String(), "repository", repository, "reference", reference,
+			"status", o.Status, "reason", o.Reason, "limited", o.Limited)
+	}
+}
+
 // refusalKey names an answer that is remembered. The generation makes every change of configuration forget it.
 type refusalKey struct {
 	flightKey

@@ -189,6 +189,7 @@ func (r *Registry) listFlight(ctx context.Context, q virtual.Query, key flightKe
 		list, err := fetch(ctx, q)
 		if err != nil {
 			o := registry.AsOutcome(err)
+			r.unanswered(q.Kind, q.Repository, q.Reference.String(), o)
 			if !probe {
 				r.refuse(key, o)
 				r.Fills.failedCheck(key, o)

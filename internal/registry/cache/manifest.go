@@ -141,6 +141,7 @@ func (r *Registry) patience(q virtual.Query) time.Duration {
 // check asks the upstream whether the tag still names the manifest held, and fetches what it names now if it does not.
 func (r *Registry) check(ctx context.Context, repository string, h held, key flightKey) manifestResult {
 	res := r.checkTag(ctx, repository, h)
+	r.unanswered(virtual.KindManifest, repository, h.tag.Name, res.err)
 	result := "confirmed"
 	switch {
 	case res.err == nil:
@@ -229,6 +230,7 @@ func (r *Registry) pull(ctx context.Context, q virtual.Query, key flightKey) man
 	m, err := r.fetchManifest(ctx, q.Repository, q.Reference)
 	if err != nil {
 		o := registry.AsOutcome(err)
+		r.unanswered(q.Kind, q.Repository, q.Reference.String(), o)
 		r.refuse(key, o)
 		return manifestResult{err: o}
 	}
@@ -364,7 +366,9 @@ func (r *Registry) head(ctx context.Context, q virtual.Query, patience time.Dura
 		} else {
 			d, err = r.statManifest(ctx, q.Repository, q.Reference)
 		}
-		return headResult{registry.AsOutcome(err), d}
+		o := registry.AsOutcome(err)
+		r.unanswered(q.Kind, q.Repository, q.Reference.String(), o)
+		return headResult{o, d}
 	})
 	return fl.wait(ctx, patience)
 }

@@ -285,6 +285,21 @@ func nextHop(resp *http.Response) (*url.URL, error) {
 	return next, nil
 }
 
+// read asks a question and reads the whole answer, of up to limit bytes. When the connection breaks within it, the question is
+// asked once more: nobody has seen any of the answer.
+func (r *Registry) read(ctx context.Context, q question, limit int64) (*answer, []byte, error) {
+	for try := 0; ; try++ {
+		a, err := r.ask(ctx, q)
+		if err != nil {
+			return nil, nil, err
+		}
+		raw, err := readAll(a, limit)
+		if try > 0 || !broke(err) || ctx.Err() != nil {
+			return a, raw, err
+		}
+	}
+}
+
 // readAll reads a bounded body and closes the answer.
 func readAll(a *answer, limit int64) ([]byte, error) {
 	defer func() { _ = a.Close() }()

@@ -281,3 +281,27 @@ func TestConcurrency(t *testing.T) {
 	_ = b.Body.Close()
 	registrytest.ReadBlob(t, r, app, layer, registry.Range{})
 }
+
+// TestBrokenConnection: a connection that breaks costs one more request, not the answer; one that breaks again does.
+func TestBrokenConnection(t *testing.T) {
+	for _, fault := range []registrytest.Fault{{Reset: true}, {ResetAt: 20}, {CutAt: 20}} {
+		for _, times := range []int{1, 2} {
+			u, image := fake(t)
+			r := connect(t, u)
+			ask := map[registrytest.Kind]func() error{
+				registrytest.KindManifest: func() error { _, err := r.Manifest(t.Context(), app, v1()); return err },
+				registrytest.KindTags:     func() error { _, err := r.Tags(t.Context(), app, registry.Page{}); return err },
+				registrytest.KindReferrers: func() error {
+					_, err := r.Referrers(t.Context(), app, image.Manifest.Digest, "")
+					return err
+				},
+			}
+			for kind, ask := range ask {
+				u.Fail(registrytest.Rule{Kind: kind, Times: times, Fault: fault})
+				if err := ask(); (err == nil) != (times == 1) || u.Count("GET", kind) != 2 {
+					t.Errorf("%+v, %d times, %s: %v after %d requests", fault, times, kind, err, u.Count("GET", kind))
+				}
+			}
+		}
+	}
+}

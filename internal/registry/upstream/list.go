@@ -95,11 +95,7 @@ func (r *Registry) pages(ctx context.Context, q question, read func(raw []byte) 
 	}
 	size := 0
 	for range maxPages {
-		a, err := r.ask(ctx, q)
-		if err != nil {
-			return err
-		}
-		raw, err := readAll(a, min(maxListBytes-int64(size), maxListBytes))
+		a, raw, err := r.read(ctx, q, min(maxListBytes-int64(size), maxListBytes))
 		if err != nil {
 			return err
 		}

@@ -15,11 +15,7 @@ import (
 // Manifest implements registry.Reader. The payload is verified against the digest that was asked for, or that the upstream
 // named.
 func (r *Registry) Manifest(ctx context.Context, repository string, ref oci.Reference) (*registry.Manifest, error) {
-	a, err := r.ask(ctx, manifestQuestion(http.MethodGet, repository, ref))
-	if err != nil {
-		return nil, err
-	}
-	payload, err := readAll(a, oci.MaxManifestSize)
+	a, payload, err := r.read(ctx, manifestQuestion(http.MethodGet, repository, ref), oci.MaxManifestSize)
 	if err != nil {
 		return nil, err
 	}

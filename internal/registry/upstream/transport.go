@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/weir-registry/weir/internal/registry"
@@ -56,6 +57,10 @@ func (r *Registry) roundTrip(ctx context.Context, kind Kind, req *http.Request) 
 	timer := time.AfterFunc(r.o.Timeout, func() { cancel(errNoHeaders) })
 	start := time.Now()
 	resp, err := r.transport.RoundTrip(req.WithContext(limited))
+	if broke(err) && req.Body == nil && limited.Err() == nil { // it changes nothing, and nobody has seen any of an answer
+		r.o.Metrics.Request(kind, req.Method, 0, time.Since(start))
+		resp, err = r.transport.RoundTrip(req.WithContext(limited))
+	}
 	timer.Stop()
 	took := time.Since(start)
 	if err != nil {
@@ -73,6 +78,12 @@ func (r *Registry) roundTrip(ctx context.Context, kind Kind, req *http.Request) 
 	idle.Stop() // it runs only while someone reads: a slow client is not a slow upstream
 	resp.Body = &body{rc: resp.Body, parent: ctx, ctx: limited, cancel: cancel, idle: idle, wait: r.o.IdleTimeout, host: host}
 	return resp, nil
+}
+
+// broke reports an exchange whose connection ended in the middle, as it does when a load balancer is replaced: the next connection
+// most likely works. A host that refuses connections or lets them hang is another matter.
+func broke(err error) bool {
+	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 }
 
 // body is the body of an answer under an idle timeout. Its errors are outcomes.

@@ -132,7 +132,7 @@ func (w *walk) publish(ctx context.Context, result Result, err error) {
 		v.Group, v.Registry, v.Repository = w.r.opt.Group, w.r.opt.Name, w.q.Repository
 		v.DecisionID, v.Decision = w.decisionID(), decision
 		if a != nil {
-			v.Member, v.Cache, v.Age = w.r.members[w.served].Name, a.Cache, a.Age
+			v.Member, v.Cache, v.Age, v.Reason = w.r.members[w.served].Name, a.Cache, a.Age, a.Reason
 		}
 	})
 }
