@@ -48,7 +48,7 @@ func (s *Store) change(ctx context.Context, repository int64, fn func(context.Co
 func (s *Store) changeNamed(ctx context.Context, key RepositoryKey, fn func(context.Context, *change) error) error {
 	held := &holds[itemKey]{memory: s.content}
 	defer held.release()
-	return s.db.Write(ctx, func(ctx context.Context, tx *meta.Tx) error {
+	err := s.db.Write(ctx, func(ctx context.Context, tx *meta.Tx) error {
 		for {
 			id, created, err := s.ensureRepository(ctx, tx, key)
 			if err == nil {
@@ -64,6 +64,11 @@ func (s *Store) changeNamed(ctx context.Context, key RepositoryKey, fn func(cont
 			}
 		}
 	})
+	if err == nil { // another transaction may have made the repository, and its change be still on its way to those who read
+		key.Format = ""
+		forgetAbsent[int64](s.ids, key)
+	}
+	return err
 }
 
 // errNoRepository says that a repository's row is gone.

@@ -104,6 +104,18 @@ func (m *memory[K]) forget(key K) {
 	m.cache.Invalidate(key)
 }
 
+// forgetAbsent drops what is remembered of key if that is its absence, and spoils the tickets of those who may have read so.
+func forgetAbsent[T any, K comparable](m *memory[K], key K) {
+	st := m.stripe(key)
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.ticket++
+	v, _ := m.cache.GetIfPresent(key)
+	if value, ok := v.(*T); ok && value == nil {
+		m.cache.Invalidate(key)
+	}
+}
+
 func (m *memory[K]) forgetAll() {
 	for i := range m.stripes {
 		st := &m.stripes[i]

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -214,6 +215,39 @@ func TestConfirmations(t *testing.T) {
 		check(s, at.Add(time.Hour))
 		s.deferred.flush(ctx)
 		check(open(t, s.db, s.blobs, Options{}), at)
+	})
+}
+
+// TestNewRepositoryIsSeenByItsWriters: readers may learn a moment late of a repository that was just made, but nobody who has written
+// to it, and no upload that goes on.
+func TestNewRepositoryIsSeenByItsWriters(t *testing.T) {
+	run(t, Options{}, func(t *testing.T, s *Store) {
+		ctx := t.Context()
+		late := func() { // as between the commit of another writer and its delivery
+			t.Helper()
+			s.ids.forget(acme)
+			keep[int64](s.ids, acme, s.ids.begin(acme), nil)
+			_, err := s.RepositoryID(ctx, acme)
+			want(t, err, ErrNotFound)
+		}
+		late()
+		u, err := s.StartUpload(ctx, acme)
+		ok(t, err)
+		ok(t, u.Append(ctx, -1, strings.NewReader("one")))
+		ok(t, u.Close())
+		late()
+		u, err = s.ResumeUpload(ctx, acme, u.ID())
+		ok(t, err)
+		if u.Size() != 3 {
+			t.Errorf("%d bytes of the session are known, 3 were acknowledged", u.Size())
+		}
+		_, err = u.Commit(ctx, digestOf([]byte("one")))
+		ok(t, err)
+		late()
+		id := mustPush(t, s, acme, newImage("a"), "1")
+		if got, err := s.RepositoryID(ctx, acme); got != id || err != nil {
+			t.Errorf("after a push the repository is %d, %v, want %d", got, err, id)
+		}
 	})
 }
 

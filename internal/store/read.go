@@ -17,15 +17,27 @@ func (s *Store) RepositoryID(ctx context.Context, key RepositoryKey) (int64, err
 	key.Format = "" // no part of a repository's identity
 	id, ok := recall[int64](s.ids, key)
 	if !ok {
-		ticket := s.ids.begin(key)
-		found, err := s.db.Read().FindRepository(ctx, query.FindRepositoryParams{
-			GroupID: key.GroupID, UpstreamID: key.UpstreamID, Epoch: key.Epoch, Name: key.Name,
-		})
-		if id, err = present(&found, err); err != nil {
-			return 0, fmt.Errorf("find repository %s: %w", key.Name, err)
-		}
-		keep(s.ids, key, ticket, id)
+		return s.loadRepositoryID(ctx, key)
 	}
+	if id == nil {
+		return 0, ErrNotFound
+	}
+	return *id, nil
+}
+
+// loadRepositoryID asks the database. What is remembered of a repository that somebody has just made, here or at another replica, may
+// be a moment old; who must not take that for an answer asks here.
+func (s *Store) loadRepositoryID(ctx context.Context, key RepositoryKey) (int64, error) {
+	key.Format = ""
+	ticket := s.ids.begin(key)
+	found, err := s.db.Read().FindRepository(ctx, query.FindRepositoryParams{
+		GroupID: key.GroupID, UpstreamID: key.UpstreamID, Epoch: key.Epoch, Name: key.Name,
+	})
+	id, err := present(&found, err)
+	if err != nil {
+		return 0, fmt.Errorf("find repository %s: %w", key.Name, err)
+	}
+	keep(s.ids, key, ticket, id)
 	if id == nil {
 		return 0, ErrNotFound
 	}

@@ -203,6 +203,9 @@ func (s *Store) resumeUpload(ctx context.Context, key RepositoryKey, id string) 
 
 func (s *Store) uploadRow(ctx context.Context, key RepositoryKey, id string) (query.Upload, error) {
 	repository, err := s.RepositoryID(ctx, key)
+	if errors.Is(err, ErrNotFound) { // so it was a moment ago; what was acknowledged since must not be taken for an empty session
+		repository, err = s.loadRepositoryID(ctx, key)
+	}
 	if err != nil {
 		return query.Upload{}, err
 	}
