@@ -66,14 +66,20 @@ func prepare(t *testing.T) *prepared {
 		t.Fatal(err)
 	}
 	p.Took = time.Since(began)
+	p.save(t)
+	return p
+}
+
+// save notes what there is for a later run.
+func (p *prepared) save(t *testing.T) {
+	t.Helper()
 	text, err := json.Marshal(p)
 	if err == nil {
-		err = os.WriteFile(file, text, 0o600)
+		err = os.WriteFile(filepath.Join(p.Data, "made.json"), text, 0o600)
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	return p
 }
 
 func TestMeasure(t *testing.T) {

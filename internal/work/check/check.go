@@ -93,10 +93,17 @@ func New(rows Rows, blobs blob.Store, o Options) *Checker {
 	return &Checker{rows: rows, blobs: blobs, o: o}
 }
 
+// maxLogged bounds how many findings of one kind a job writes to the log: a disk that is gone would fill it.
+const maxLogged = 100
+
 // Handler is the check as a job: it writes what it finds to the log.
 func (c *Checker) Handler(every time.Duration) work.Handler {
 	return work.Handler{Kind: Kind, Every: every, Run: func(ctx context.Context, _ json.RawMessage) error {
+		logged := map[string]int{}
 		sum, err := c.Run(ctx, func(f Finding) {
+			if logged[f.Kind]++; logged[f.Kind] > maxLogged {
+				return
+			}
 			level := slog.LevelError
 			if f.Warning || f.Repaired {
 				level = slog.LevelWarn

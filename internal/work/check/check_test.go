@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"iter"
 	"log/slog"
 	"slices"
@@ -222,6 +223,26 @@ func orphan(t *testing.T, f *worktest.Fixture) (key, stageID string) {
 		worktest.Must(t, st.Close())
 	}
 	return key, stageID
+}
+
+// TestHandlerDoesNotFloodTheLog: the summary counts all that was lost, the log names some.
+func TestHandlerDoesNotFloodTheLog(t *testing.T) {
+	worktest.Run(t, store.Options{}, nil, func(t *testing.T, f *worktest.Fixture) {
+		for i := range 120 {
+			content := fmt.Append(nil, i)
+			worktest.Must(t, worktest.Commit(t.Context(), f.Store, worktest.Hosted, content))
+			worktest.Must(t, f.Blobs.Delete(t.Context(), keyOf(t, f, worktest.Hosted, content)))
+		}
+		var log bytes.Buffer
+		c := check.New(f.Store, f.Blobs, check.Options{Log: slog.New(slog.NewTextHandler(&log, nil)), Now: f.Clock.Now})
+		for range 2 { // a driver may show a deleted object once more
+			log.Reset()
+			worktest.Must(t, c.Handler(time.Hour).Run(t.Context(), nil))
+		}
+		if n := strings.Count(log.String(), "kind="+check.MissingBytes); n != 100 || !strings.Contains(log.String(), "problems=120") {
+			t.Errorf("%d lines of the log:\n%.1000s", n, log.String())
+		}
+	})
 }
 
 func TestHandlerLogsWhatItFinds(t *testing.T) {
