@@ -49,7 +49,6 @@ type memory struct {
 	mu       sync.Mutex
 	requests int64
 	bytes    int64
-	seen     []string // methods and paths
 }
 
 // nature is how an upstream behaves.
@@ -126,7 +125,7 @@ func (m *memory) behave(w http.ResponseWriter, r *http.Request, address string) 
 	}
 }
 
-// counters answers what was asked for since the last time: requests, bytes of bodies, then a line for each request. A client may have
+// counters answers what was asked for since the last time: requests, and bytes of bodies. A client may have
 // its last byte a moment before it is counted.
 func (m *memory) counters(w http.ResponseWriter, _ *http.Request) {
 	for late := time.Now().Add(time.Second); m.busy.Load() > 0 && time.Now().Before(late); {
@@ -135,10 +134,7 @@ func (m *memory) counters(w http.ResponseWriter, _ *http.Request) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	fmt.Fprintln(w, m.requests, m.bytes)
-	for _, line := range m.seen {
-		fmt.Fprintln(w, line)
-	}
-	m.requests, m.bytes, m.seen = 0, 0, nil
+	m.requests, m.bytes = 0, 0
 }
 
 func (m *memory) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -148,12 +144,12 @@ func (m *memory) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		defer m.busy.Add(-1)
 	}
 	if n != nil && !n.begin(w, r) {
-		m.count(r, 0)
+		m.count(0)
 		return
 	}
 	s := m.find(r.URL.Path)
 	if s == nil {
-		m.count(r, 0)
+		m.count(0)
 		w.WriteHeader(http.StatusNotFound)
 		return
 	}
@@ -175,19 +171,18 @@ func (m *memory) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if n == nil || n.limit == nil {
 		sent, _ := w.Write(body)
 		if n != nil {
-			m.count(r, int64(sent))
+			m.count(int64(sent))
 		}
 		return
 	}
-	m.count(r, n.limit.send(w, r, body))
+	m.count(n.limit.send(w, r, body))
 }
 
-func (m *memory) count(r *http.Request, sent int64) {
+func (m *memory) count(sent int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.requests++
 	m.bytes += sent
-	m.seen = append(m.seen, r.Method+" "+r.URL.Path)
 }
 
 // begin waits as the nature says; false if the answer is a fault.

@@ -232,7 +232,7 @@ func (c *connection) ask(r request) error {
 		}
 		return nil
 	}
-	var body io.Reader = io.LimitReader(c.reader, length)
+	body := io.LimitReader(c.reader, length)
 	if length < 0 {
 		body = httputil.NewChunkedReader(c.reader)
 	}
