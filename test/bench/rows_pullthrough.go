@@ -148,13 +148,13 @@ func cold(ctx context.Context, b *bench) (section, error) {
 	return s, nil
 }
 
-// writtenOnce is the limit of what is written for an image that is written once: its bytes, and a megabyte of rows. With little data
+// writtenOnce is the limit of what is written for an image that is written once: its bytes, and two megabytes of rows. With little data
 // that would be close; there it is enough to tell once from twice.
 func (b *bench) writtenOnce() float64 {
 	if b.short {
 		return 1.5
 	}
-	return 1 + 1<<20/float64(b.medium().images[0].size())
+	return 1 + 2<<20/float64(b.medium().images[0].size())
 }
 
 // herd measures 20 clients that ask for the same cold image at once.
