@@ -35,6 +35,13 @@ const (
 	sqliteReaders  = 8
 	sqliteBusy     = "busy_timeout(10000)"
 	sqliteCacheKiB = "cache_size(-4096)"
+
+	// A checkpoint for every 32 MiB of journal instead of every 4: the pages of indexes by digest are written many times in
+	// between, and a checkpoint writes each of them once, while a writer waits.
+	sqliteCheckpoint = "wal_autocheckpoint(8192)"
+
+	// Each turn is a savepoint, of which SQLite keeps the pages as they were: in memory, or else every page is written twice.
+	sqliteTemporary = "temp_store(MEMORY)"
 )
 
 func openSQLite(ctx context.Context, o Options, log *slog.Logger) (_ *sqliteEngine, err error) {
@@ -61,7 +68,7 @@ func openSQLite(ctx context.Context, o Options, log *slog.Logger) (_ *sqliteEngi
 	if err := migrateUp(ctx, e.telemetry, telemetryMigrations, log); err != nil {
 		return nil, fmt.Errorf("%s: %w", telemetryFile, err)
 	}
-	writer := openSQLiteFile(path, telemetry, 1, "synchronous(FULL)", "foreign_keys(1)", "journal_size_limit(67108864)")
+	writer := openSQLiteFile(path, telemetry, 1, "synchronous(FULL)", "foreign_keys(1)", "journal_size_limit(67108864)", sqliteCheckpoint, sqliteTemporary)
 	e.writer = &turn{db: writer}
 	if err := migrateUp(ctx, writer, SQLite, log); err != nil {
 		return nil, err
