@@ -186,7 +186,7 @@ func (t *turn) disconnect() {
 }
 
 func (t *turn) exec(statement string) error {
-	stmt, err := t.conn.prepare(context.Background(), statement)
+	stmt, err := t.conn.prepare(context.Background(), statement) //nolint:sqlclosecheck // closed with the connection
 	if err != nil {
 		return err
 	}
@@ -215,7 +215,7 @@ func (c *writingConn) prepare(ctx context.Context, statement string) (*sql.Stmt,
 
 // QueryRowContext is for statements whose text never changes.
 func (c *writingConn) QueryRowContext(ctx context.Context, statement string, args ...any) *sql.Row {
-	stmt, err := c.prepare(ctx, statement)
+	stmt, err := c.prepare(ctx, statement) //nolint:sqlclosecheck // closed with the connection
 	if err != nil {
 		return c.Conn.QueryRowContext(ctx, statement, args...) // which tells the error
 	}

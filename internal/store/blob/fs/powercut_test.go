@@ -99,7 +99,7 @@ func (d *device) saved(id string, state []byte, content string) {
 			t.Fatalf("a stage that was saved: %v", err)
 		}
 		defer st.Close()
-		got, err := io.ReadAll(io.NewSectionReader(st.(blob.ReadableStage), 0, st.Size())) //nolint:forcetypeassert // it is ours
+		got, err := io.ReadAll(io.NewSectionReader(st.(blob.ReadableStage), 0, st.Size()))
 		if err != nil || string(got) != content {
 			t.Fatalf("a stage of %d bytes has %d after a power cut (%v)", len(content), len(got), err)
 		}
