@@ -3,6 +3,7 @@ package meta
 import (
 	"database/sql/driver"
 	"errors"
+	"io"
 	"net"
 	"strings"
 
@@ -28,7 +29,8 @@ func Failure(err error) error {
 	}
 	_, connecting := errors.AsType[*pgconn.ConnectError](err)
 	_, network := errors.AsType[*net.OpError](err)
-	if connecting || network || errors.Is(err, driver.ErrBadConn) || errors.Is(err, errBroken) || pgconn.SafeToRetry(err) {
+	broken := errors.Is(err, io.ErrUnexpectedEOF) // what the driver says of a connection that ended within an answer
+	if connecting || network || broken || errors.Is(err, driver.ErrBadConn) || errors.Is(err, errBroken) || pgconn.SafeToRetry(err) {
 		return ErrUnavailable
 	}
 	return nil

@@ -5,6 +5,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"testing"
 
@@ -22,6 +23,7 @@ func TestFailure(t *testing.T) {
 		"caller left":       {context.Canceled, nil},
 		"refused":           {fmt.Errorf("read: %w", refused), ErrUnavailable},
 		"reset":             {&net.OpError{Op: "read", Err: errors.New("connection reset by peer")}, ErrUnavailable},
+		"cut":               {fmt.Errorf("read: %w", io.ErrUnexpectedEOF), ErrUnavailable},
 		"bad connection":    {driver.ErrBadConn, ErrUnavailable},
 		"shutdown":          {&pgconn.PgError{Code: "57P01"}, ErrUnavailable},
 		"too many clients":  {&pgconn.PgError{Code: "53300"}, ErrUnavailable},
