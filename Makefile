@@ -47,6 +47,10 @@ clients: build ## drive real clients through the real binary; skips those that a
 clients-table: build ## write docs/clients.md, the table of what was tried with which client
 	WEIR_BINARY=$(CURDIR)/$(BIN)/weir go test -count=1 -tags clients -timeout 15m ./test/clients -update
 
+.PHONY: faults
+faults: ## break what is around the server: upstreams, disks, databases, clients, itself (FAULT_TIME=15m for longer)
+	go test -count=1 -timeout 2h -v ./test/faults
+
 .PHONY: check
 check: lint generated test ## exactly what CI runs: lint, layering, generated code, tests
 

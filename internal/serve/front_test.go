@@ -411,7 +411,7 @@ func TestSlowDownload(t *testing.T) {
 		n += some
 		time.Sleep(progress / 6)
 	}
-	if err != io.EOF || n < size {
+	if !errors.Is(err, io.EOF) || n < size {
 		t.Errorf("%d bytes of %d: %v", n, size, err)
 	}
 }

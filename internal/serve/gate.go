@@ -1,6 +1,7 @@
 package serve
 
 import (
+	"errors"
 	"log/slog"
 	"net"
 	"net/http"
@@ -89,6 +90,6 @@ func (g *gate) state(_ net.Conn, s http.ConnState) {
 }
 
 func isTemporary(err error) bool {
-	e, ok := err.(net.Error)
+	e, ok := errors.AsType[net.Error](err)
 	return ok && e.Temporary() //nolint:staticcheck // what net/http itself goes by
 }
