@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
@@ -164,6 +165,33 @@ func (h *hits) cases() []struct {
 		{"cached-tag", http.MethodGet, "/v2/acme/hub/app/manifests/1.0", false},
 		{"cached-digest", http.MethodGet, "/v2/acme/hub/app/manifests/" + manifest, false},
 		{"cached-blob", http.MethodGet, "/v2/acme/hub/app/blobs/" + blob, false},
+	}
+}
+
+// TestHitAllocations: what a hit allocates is most of what it costs beyond the HTTP server. The bounds leave a little room, for pools
+// that the race detector empties at will.
+func TestHitAllocations(t *testing.T) {
+	const most = 55
+	h := newHits(t)
+	for _, c := range h.cases() {
+		t.Run(c.name, func(t *testing.T) {
+			r := h.request(c.method, c.path, nil)
+			if c.login {
+				r.Header.Set("Authorization", "Bearer "+h.token)
+			}
+			least := math.Inf(1) // of several measurements: the server's background work allocates too
+			for range 10 {
+				least = min(least, testing.AllocsPerRun(10, func() {
+					s := &sink{header: http.Header{}}
+					if h.handler.ServeHTTP(s, r); s.status != http.StatusOK {
+						t.Fatal(s.status)
+					}
+				}))
+			}
+			if least > most {
+				t.Errorf("%v allocations, want at most %d", least, most)
+			}
+		})
 	}
 }
 

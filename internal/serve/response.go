@@ -103,6 +103,8 @@ func (w *responseWriter) sendFile(rf io.ReaderFrom, src *io.LimitedReader) (tota
 	chunk := int64(sendChunk)
 	if w.tls {
 		chunk = minProgress // TLS cannot go on after a write that was cut short
+	} else {
+		_ = w.control.Flush() // or net/http reads the first bytes of the file to put them beside the headers
 	}
 	for src.N > 0 {
 		w.extend(time.Now())
