@@ -170,4 +170,8 @@ type RepositoryList struct {
 // ReferrerList is the content of the referrers index.
 type ReferrerList struct {
 	Manifests []oci.Descriptor // with artifactType and annotations
+
+	// Assumed says that a remote answered 404 to every way of asking: there are none, or it lacks the API, or what the list is
+	// about is gone. Manifests is empty then.
+	Assumed bool
 }

@@ -109,7 +109,23 @@ func (r *Registry) fetchReferrers(ctx context.Context, q virtual.Query) (any, er
 	if err != nil {
 		return nil, err
 	}
+	if l.Assumed && !r.RefuseDeleted && r.knowsReferrers(ctx, q) {
+		return nil, errNoReferrers
+	}
 	return append([]oci.Descriptor{}, l.Manifests...), nil // empty is an answer too, and kept as []
+}
+
+var errNoReferrers = &registry.OutcomeError{Outcome: registry.Absent, Status: 404, Reason: "the upstream knows nothing of referrers any more"}
+
+// knowsReferrers reports whether the list held is not empty. What an upstream has deleted is served on, and so must be the
+// signatures of it: without them a client that demands one could not pull what is cached.
+func (r *Registry) knowsReferrers(ctx context.Context, q virtual.Query) bool {
+	id, ok, err := r.repository(ctx, q.Repository)
+	if !ok || err != nil {
+		return false
+	}
+	h, ok, err := r.heldList(ctx, id, listReferrers, q.Reference.Digest)
+	return ok && err == nil && string(h.payload) != "[]"
 }
 
 type fetchList func(ctx context.Context, q virtual.Query) (any, error)

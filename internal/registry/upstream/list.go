@@ -134,6 +134,9 @@ func (r *Registry) Referrers(ctx context.Context, repository string, digest oci.
 	all, err := r.referrers(ctx, repository, digest, artifactType)
 	if noReferrersAPI(err) {
 		all, err = r.referrersByTag(ctx, repository, digest)
+		if err != nil && registry.AsOutcome(err).Outcome == registry.Absent {
+			return &registry.ReferrerList{Assumed: true}, nil
+		}
 	}
 	if err != nil {
 		return nil, err
@@ -185,9 +188,6 @@ func noReferrersAPI(err error) bool {
 func (r *Registry) referrersByTag(ctx context.Context, repository string, digest oci.Digest) ([]oci.Descriptor, error) {
 	m, err := r.Manifest(ctx, repository, oci.ByTag(oci.ReferrersTag(digest)))
 	if err != nil {
-		if registry.AsOutcome(err).Outcome == registry.Absent {
-			return nil, nil
-		}
 		return nil, err
 	}
 	if !oci.IsIndex(m.MediaType) {
@@ -208,7 +208,11 @@ func parseIndex(raw []byte) ([]oci.Descriptor, error) {
 		SchemaVersion int              `json:"schemaVersion"`
 		Manifests     []oci.Descriptor `json:"manifests"`
 	}
-	if err := json.Unmarshal(raw, &index); err != nil || index.SchemaVersion != 2 {
+	err := json.Unmarshal(raw, &index)
+	switch {
+	case err != nil && !json.Valid(raw):
+		return nil, err // spoilt on its way: no word on whether the API is there
+	case err != nil || index.SchemaVersion != 2:
 		return nil, errNotIndex
 	}
 	return index.Manifests, nil
