@@ -24,8 +24,9 @@ type jsonHandler struct {
 }
 
 type lines struct {
-	mu sync.Mutex
-	w  io.Writer
+	mu      sync.Mutex
+	w       io.Writer
+	buffers sync.Pool // of *[]byte
 }
 
 func newJSONHandler(w io.Writer, level slog.Level) *jsonHandler {
@@ -55,11 +56,12 @@ func (h *jsonHandler) WithGroup(name string) slog.Handler {
 // maxKept is the largest buffer that is kept for another line.
 const maxKept = 16 << 10
 
-var linePool = sync.Pool{New: func() any { b := make([]byte, 0, 1<<10); return &b }}
-
 // Handle implements slog.Handler.
 func (h *jsonHandler) Handle(_ context.Context, r slog.Record) error {
-	buf := linePool.Get().(*[]byte)
+	buf, ok := h.out.buffers.Get().(*[]byte)
+	if !ok {
+		buf = new([]byte)
+	}
 	b := append((*buf)[:0], '{')
 	if !r.Time.IsZero() {
 		b = appendTime(appendKey(b, slog.TimeKey), r.Time)
@@ -80,7 +82,7 @@ func (h *jsonHandler) Handle(_ context.Context, r slog.Record) error {
 	h.out.mu.Unlock()
 	if cap(b) <= maxKept {
 		*buf = b
-		linePool.Put(buf)
+		h.out.buffers.Put(buf)
 	}
 	return err
 }
