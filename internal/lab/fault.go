@@ -42,9 +42,9 @@ func Faults() []Entry {
 		{Name: "latency", Meaning: "every answer comes late", Options: []Option{{"by", "1s", "how late"}},
 			play: func(v *values, b *Behavior) { v.rule(b, Fault{Delay: v.duration("by")}) }},
 		{Name: "bandwidth", Meaning: "bodies come slowly", Options: []Option{{"rate", "100000", "bytes a second"}},
-			play: func(v *values, b *Behavior) { v.rule(b, Fault{BytesPerSecond: v.atLeast("rate", 1)}) }},
+			play: func(v *values, b *Behavior) { v.rule(b, Fault{BytesPerSecond: v.number("rate", 1)}) }},
 		{Name: "drip", Meaning: "bodies come so slowly that they never seem to end", Options: []Option{{"rate", "10", "bytes a second"}},
-			play: func(v *values, b *Behavior) { v.rule(b, Fault{BytesPerSecond: v.atLeast("rate", 1)}) }},
+			play: func(v *values, b *Behavior) { v.rule(b, Fault{BytesPerSecond: v.number("rate", 1)}) }},
 		{Name: "<status>", Meaning: "an HTTP error instead of an answer: 401, 403, 404, 429, 500, 503, any from 400 to 599", Options: []Option{{"retry-after", "none", "value of Retry-After: seconds, or an HTTP date"}},
 			play: func(v *values, b *Behavior) { v.rule(b, v.statusFault()) }},
 		{Name: "web-page", Meaning: "200 with a web page, as parked domains and login portals answer",
@@ -56,11 +56,11 @@ func Faults() []Entry {
 		{Name: "reset", Meaning: "the connection is reset", Options: []Option{at("bytes of the body before that; 0 = before the headers")},
 			play: func(v *values, b *Behavior) { n := v.bytes("at"); v.rule(b, Fault{Reset: n == 0, ResetAt: n}) }},
 		{Name: "truncate", Meaning: "the connection is closed before the body is complete", Options: []Option{{"at", "100", "bytes of the body before that"}},
-			play: func(v *values, b *Behavior) { v.rule(b, Fault{CutAt: v.atLeast("at", 1)}) }},
+			play: func(v *values, b *Behavior) { v.rule(b, Fault{CutAt: v.number("at", 1)}) }},
 		{Name: "extra", Meaning: "the body goes on behind its end, Content-Length included", Options: []Option{{"bytes", "1", "how far"}},
-			play: func(v *values, b *Behavior) { v.rule(b, Fault{Extra: v.atLeast("bytes", 1)}) }},
+			play: func(v *values, b *Behavior) { v.rule(b, Fault{Extra: v.number("bytes", 1)}) }},
 		{Name: "wrong-byte", Meaning: "one byte is not the right one", Options: []Option{{"at", "1", "which, counted from 1 within the content"}},
-			play: func(v *values, b *Behavior) { v.rule(b, Fault{FlipAt: v.atLeast("at", 1)}) }},
+			play: func(v *values, b *Behavior) { v.rule(b, Fault{FlipAt: v.number("at", 1)}) }},
 		{Name: "wrong-digest", Whole: true, Meaning: "Docker-Content-Digest names something else",
 			play: func(_ *values, b *Behavior) { b.WrongDigestHeader = true }},
 		{Name: "no-digest", Whole: true, Meaning: "Docker-Content-Digest is missing",
@@ -86,7 +86,7 @@ func Faults() []Entry {
 		{Name: "rate-limit", Whole: true, Meaning: "ratelimit-limit and ratelimit-remaining on manifests, and 429 when nothing remains", Options: []Option{
 			{"limit", "100", "requests in the window"}, {"remaining", "100", "of these left now"}, {"window", "6h", "length"}},
 			play: func(v *values, b *Behavior) {
-				b.RateLimit, b.RateRemaining, b.RateWindow = int(v.atLeast("limit", 1)), int(v.number("remaining", 0)), int(v.duration("window")/time.Second)
+				b.RateLimit, b.RateRemaining, b.RateWindow = int(v.number("limit", 1)), int(v.number("remaining", 0)), int(v.duration("window")/time.Second)
 			}},
 	}
 }
@@ -168,8 +168,7 @@ func (v *values) number(key string, least int64) int64 {
 	return n
 }
 
-func (v *values) atLeast(key string, least int64) int64 { return v.number(key, least) }
-func (v *values) bytes(key string) int64                { return v.number(key, 0) }
+func (v *values) bytes(key string) int64 { return v.number(key, 0) }
 
 func (v *values) duration(key string) time.Duration {
 	text, given := v.given[key]

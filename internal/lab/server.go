@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -32,7 +33,7 @@ type server struct {
 
 // listen starts a server.
 func (u *Upstream) listen(address string, handle http.HandlerFunc) (*server, error) {
-	l, err := net.Listen("tcp", address)
+	l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", address)
 	if err != nil {
 		return nil, fmt.Errorf("lab upstream: %w", err)
 	}
