@@ -75,7 +75,8 @@ func TestDocumentedCommandsExist(t *testing.T) {
 	}
 }
 
-// TestDocumentedYAMLIsRead reads every YAML block of the manual strictly: declarations as `weir apply` does, the rest as settings.
+// TestDocumentedYAMLIsRead reads every YAML block of the manual strictly: declarations as `weir apply` does, the rest as settings. Files of
+// other programs are fenced "yml".
 func TestDocumentedYAMLIsRead(t *testing.T) {
 	found := 0
 	for _, e := range examples(t) {

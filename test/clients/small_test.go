@@ -144,7 +144,7 @@ func equal(t *testing.T, what, got, want string) {
 // script returns the first shell block of a page in docs/how-to: what is tested is what is shown.
 func script(t *testing.T, page string) string { t.Helper(); return block(t, page, "sh") }
 
-func yamlBlock(t *testing.T, page string) string { t.Helper(); return block(t, page, "yaml") }
+func yamlBlock(t *testing.T, page string) string { t.Helper(); return block(t, page, "yml") }
 
 func block(t *testing.T, page, language string) string {
 	t.Helper()

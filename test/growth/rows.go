@@ -105,13 +105,13 @@ func compare(a, b []any) int {
 		c := 0
 		switch x := a[i].(type) {
 		case []byte:
-			c = bytes.Compare(x, b[i].([]byte)) //nolint:forcetypeassert // the same column
+			c = bytes.Compare(x, b[i].([]byte))
 		case string:
-			c = strings.Compare(x, b[i].(string)) //nolint:forcetypeassert // the same column
+			c = strings.Compare(x, b[i].(string))
 		case int64:
-			c = int(max(-1, min(1, x-b[i].(int64)))) //nolint:forcetypeassert // the same column
+			c = int(max(-1, min(1, x-b[i].(int64))))
 		case int:
-			c = x - b[i].(int) //nolint:forcetypeassert // the same column
+			c = x - b[i].(int)
 		}
 		if c != 0 {
 			return c
@@ -125,7 +125,7 @@ func (g *generator) writePulls(ctx context.Context, pulls [][]any) error {
 	return g.db.WriteTelemetry(ctx, func(ctx context.Context, q *query.Queries) error {
 		for _, p := range pulls {
 			err := q.AddPulls(ctx, query.AddPullsParams{
-				RepositoryID: p[0].(int64), Digest: p[1].([]byte), LastPulledAt: p[2].(int64), PullCount: int64(p[3].(int)), //nolint:forcetypeassert // as artifact makes them
+				RepositoryID: p[0].(int64), Digest: p[1].([]byte), LastPulledAt: p[2].(int64), PullCount: int64(p[3].(int)),
 			})
 			if err != nil {
 				return err

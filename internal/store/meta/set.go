@@ -44,7 +44,7 @@ func (tx *Tx) DeleteCandidates(ctx context.Context, kind string, repository int6
 }
 
 func (tx *Tx) blobs(ctx context.Context, statement string, args ...any) (blobs []query.Blob, err error) {
-	rows, err := tx.conn.QueryContext(ctx, statement, args...)
+	rows, err := tx.conn.QueryContext(ctx, statement, args...) //nolint:sqlclosecheck // closed below, with its error
 	if err != nil {
 		return nil, err
 	}
