@@ -30,7 +30,7 @@ type itemKey struct {
 //
 // A row read from the database may be out of date by the time it is put here. Each reader therefore takes a ticket before it
 // reads, and its value is dropped if anything under the same stripe was forgotten since. Between the commit of a change and
-// its delivery both the old row and the new one could come in, in any order; nothing is put here then (see holds).
+// its delivery both the old row and the new one could come in, in any order; nothing is remembered then (see holds).
 type memory[K comparable] struct {
 	cache   *otter.Cache[K, any]
 	trusted func() bool
@@ -127,7 +127,8 @@ func (m *memory[K]) forgetAll() {
 }
 
 // holds are the stripes of what a transaction is changing: from before its commit until readers have been told of it, nothing is
-// remembered there, so that no reader sees a new row and then an old one.
+// put there, and what it changes is forgotten already. Else a reader that had found nothing remembered could see the new row in the
+// database, and after that the old one, which another reader had just put here.
 type holds[K comparable] struct {
 	memory *memory[K]
 	held   []*stripe
@@ -138,6 +139,7 @@ func (h *holds[K]) add(key K) {
 	st.mu.Lock()
 	st.held++
 	st.ticket++
+	h.memory.cache.Invalidate(key)
 	st.mu.Unlock()
 	h.held = append(h.held, st)
 }
