@@ -28,7 +28,7 @@ type Sessions interface {
 type Options struct {
 	Log   *slog.Logger
 	Now   func() time.Time // time.Now when nil
-	Every time.Duration    // how often to sweep; default 10m
+	Every time.Duration    // how often to sweep; default 10m, or Age if that is shorter
 
 	// Age is for how long a session, or the bytes of a fill that was interrupted, may lie untouched; default 24h. It must
 	// exceed the longest pause of a live transfer, since what is older is dropped.
@@ -44,8 +44,8 @@ type Sweeper struct {
 
 // New returns a sweeper over the sessions and the bytes of one store.
 func New(s Sessions, blobs blob.Store, o Options) *Sweeper {
-	o.Every = cmp.Or(o.Every, 10*time.Minute)
 	o.Age = cmp.Or(o.Age, 24*time.Hour)
+	o.Every = cmp.Or(o.Every, min(10*time.Minute, o.Age))
 	if o.Now == nil {
 		o.Now = time.Now
 	}
