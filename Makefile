@@ -79,7 +79,7 @@ fmt: ## format
 	gofmt -w $$(git ls-files '*.go')
 
 .PHONY: fuzz
-fuzz: ## fuzz each parser for a minute (FUZZTIME=10m for longer)
+fuzz: ## fuzz each parser for a minute (FUZZTIME=10m for longer, KEEP=1 adds to the corpora)
 	test/fuzz.sh $${FUZZTIME:-1m}
 
 .PHONY: bench
