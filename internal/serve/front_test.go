@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -413,5 +414,32 @@ func TestSlowDownload(t *testing.T) {
 	}
 	if !errors.Is(err, io.EOF) || n < size {
 		t.Errorf("%d bytes of %d: %v", n, size, err)
+	}
+}
+
+// TestRefusedBody: a client whose connection ends with the request sees why it was refused, however much it still had to send.
+func TestRefusedBody(t *testing.T) {
+	f := NewFront(Options{})
+	srv := httptest.NewServer(f.Handle("test", func(http.ResponseWriter, *http.Request) error {
+		return oci.NewError(oci.CodeDenied, "no")
+	}))
+	defer srv.Close()
+	for _, size := range []int{1, 100_000, 3 << 20} {
+		for range 30 {
+			c, err := net.Dial("tcp", srv.Listener.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			// All of it is sent before the answer is read, as proxies do.
+			_, err = fmt.Fprintf(c, "POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s", size, strings.Repeat("x", size))
+			if err != nil {
+				t.Fatalf("%d bytes: %v", size, err)
+			}
+			answer, err := io.ReadAll(c)
+			if err != nil || !bytes.HasPrefix(answer, []byte("HTTP/1.1 403")) || !bytes.Contains(answer, []byte(`"no"`)) {
+				t.Fatalf("%d bytes: %q, %v", size, answer, err)
+			}
+			_ = c.Close()
+		}
 	}
 }

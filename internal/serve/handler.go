@@ -87,6 +87,9 @@ func (f *Front) Wrap(door string, h http.Handler) http.Handler {
 			end := time.Now()
 			rw.finish(end)
 			f.line(r, rw, door, info, x.trace.Values(), start, end)
+			if r.Close {
+				rw.linger()
+			}
 		}()
 		f.serve(rw, r, h, info)
 	})

@@ -169,6 +169,24 @@ func (w *responseWriter) finish(now time.Time) {
 	w.abandon()
 }
 
+// How much of a refused body is taken so that its client gets to read why.
+const (
+	lingerTime  = time.Second
+	lingerBytes = 8 << 20
+)
+
+// linger sends the response and goes on reading for a while, if the handler left a part of the body. On a connection that stays
+// net/http does so; one that ends ("Connection: close", which nginx sends unless it is told otherwise) it closes at once, and a
+// client that still sends sees a reset instead of the response.
+func (w *responseWriter) linger() {
+	if w.aborted || w.status == 0 || w.body == nil || w.body.done {
+		return
+	}
+	_ = w.control.Flush()
+	_ = w.control.SetReadDeadline(time.Now().Add(lingerTime))
+	_, _ = io.CopyN(io.Discard, w.body.ReadCloser, lingerBytes)
+}
+
 // abandon bounds net/http's draining of a body that the handler has not read to its end.
 func (w *responseWriter) abandon() {
 	if w.body != nil && !w.body.done {
