@@ -111,6 +111,9 @@ func abortBlob(t *testing.T, s *server) {
 	for n := range s.answer(t, request) {
 		request, digest := post(30_000 + n)
 		s.cutAnswer(t, request, n)
+		if n == 0 {
+			continue // who does not wait for the answer has no promise: the server may notice in time to give up
+		}
 		eventually(t, "a blob that was pushed in full", func() (string, bool) {
 			a := s.Do(t, "HEAD", "acme/app/blobs/"+string(digest))
 			return fmt.Sprint(a.Status), a.Status == 200
