@@ -16,7 +16,7 @@ import (
 func TestAbandonedUploads(t *testing.T) {
 	t.Parallel()
 	const most = 1500
-	s := start(t, fmt.Sprintf("WEIR_LIMITS_UPLOADS_PER_GROUP=%d", most), "WEIR_LIMITS_UPLOAD_TTL=1s", "WEIR_LOG_LEVEL=info")
+	s := start(t, fmt.Sprintf("WEIR_LIMITS_UPLOADS_PER_GROUP=%d", most), "WEIR_LOG_LEVEL=info")
 	s.Apply(t, `groups: [{name: acme, hosted: [{prefix: "", anonymous_pull: true}]}, {name: other, hosted: [{prefix: "", anonymous_pull: true}]}]`)
 	before := s.metrics(t)
 	b := registrytest.RandomBlob(1, 1000)
@@ -50,6 +50,7 @@ func TestAbandonedUploads(t *testing.T) {
 		t.Errorf("exit code %d", code)
 	}
 	jobsAreDue(t, meta.Options{Path: s.Data + "/weir.db"})
+	s.Env = append(s.Env, "WEIR_LIMITS_UPLOAD_TTL=5s") // their time has come
 	s.Start()
 	s.Token = token
 	eventually(t, "abandoned uploads are dropped", func() (string, bool) {

@@ -21,9 +21,9 @@ type Process struct {
 	Data string
 	Log  *Log
 	API  *client.Client
+	Env  []string // settings of the next Start, as NAME=value
 
 	t   *testing.T
-	env []string
 	cmd *exec.Cmd
 }
 
@@ -52,7 +52,7 @@ var binary = sync.OnceValues(func() (string, error) {
 // StartProcess starts the program with a new data folder and settings as NAME=value. It ends with the test.
 func StartProcess(t *testing.T, env ...string) *Process {
 	t.Helper()
-	p := &Process{t: t, Data: Folder(t), env: env}
+	p := &Process{t: t, Data: Folder(t), Env: env}
 	p.Start()
 	t.Cleanup(p.Kill)
 	return p
@@ -75,7 +75,7 @@ func (p *Process) start() error {
 	p.Log = newLog()
 	p.cmd = exec.Command(Binary(p.t), "serve", "--data", p.Data, "--listen", address)
 	p.cmd.Env = append(os.Environ(), "WEIR_OPS_LISTEN=", "WEIR_LOG_LEVEL=debug", "WEIR_UPSTREAM_ALLOW_PRIVATE_NETWORKS=true", "WEIR_ADMIN_PASSWORD="+adminPassword)
-	p.cmd.Env = append(p.cmd.Env, p.env...)
+	p.cmd.Env = append(p.cmd.Env, p.Env...)
 	p.cmd.Stdout, p.cmd.Stderr = p.Log, p.Log
 	if err := p.cmd.Start(); err != nil {
 		return err
