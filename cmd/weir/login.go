@@ -17,7 +17,7 @@ import (
 	"github.com/weir-registry/weir/internal/client"
 )
 
-// loginLife is how long the token of a login lives. It is renewed in its last third, whenever it is used.
+// loginLife is how long the token of a login lives. The credential helper renews it in its last third.
 const loginLife = 90 * 24 * time.Hour
 
 func newLoginCommand() *cobra.Command {
