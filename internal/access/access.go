@@ -79,6 +79,7 @@ type Action string
 const (
 	Pull       Action = "pull"
 	Catalog    Action = "catalog" // list names below the path
+	View       Action = "view"    // read definitions, without secrets
 	Push       Action = "push"
 	Delete     Action = "delete"
 	Configure  Action = "configure"  // registries, upstreams, rules, tags
@@ -118,7 +119,7 @@ func (r Role) rank() int {
 // needs is the least role that may act. ok is false for an action nobody has heard of, which nobody may do.
 func (a Action) needs() (least Role, ok bool) {
 	switch a {
-	case Pull, Catalog:
+	case Pull, Catalog, View:
 		return Reader, true
 	case Push:
 		return Developer, true

@@ -152,6 +152,8 @@ func describe(r Request) string {
 		return "delete in " + r.Path
 	case Catalog:
 		return strings.TrimSpace("list repositories " + r.Path)
+	case View:
+		return "see " + r.Path
 	case Configure:
 		return "configure " + r.Path
 	case Own:
