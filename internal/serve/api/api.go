@@ -7,6 +7,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/http"
 	"net/netip"
@@ -151,6 +152,7 @@ func (a *API) authenticate(ctx huma.Context, next func(huma.Context)) {
 		_ = huma.WriteErr(a.huma, ctx, p.GetStatus(), p.Error())
 		return
 	}
+	ctx = huma.WithValue(ctx, urlKey{}, r.URL)
 	next(huma.WithValue(ctx, callerKey{}, caller))
 }
 
@@ -159,23 +161,13 @@ func callerFrom(ctx context.Context) Caller {
 	return c
 }
 
-// may returns nil if the caller may act at path, else the error that says so.
-func (a *API) may(ctx context.Context, action access.Action, path string) error {
-	caller := callerFrom(ctx)
-	if caller.Local {
-		return nil
-	}
-	d, err := a.Directory.Check(ctx, caller.Principal, access.Request{Action: action, Path: path})
-	if err != nil {
-		return err
-	}
-	return d.Err()
-}
-
 // operation declares one operation whose errors become problems.
 func operation[I, O any](a *API, o huma.Operation, fn func(ctx context.Context, in *I) (*O, error)) {
 	huma.Register(a.huma, o, func(ctx context.Context, in *I) (*O, error) {
 		out, err := fn(ctx, in)
+		if _, ready := errors.AsType[huma.HeadersError](err); ready {
+			return nil, err
+		}
 		if err != nil {
 			return nil, a.problem(ctx, err)
 		}

@@ -48,11 +48,6 @@ type GroupDetail struct {
 	desired.Group
 }
 
-// List is a list of things in the form in which they would be declared.
-type List[T any] struct {
-	Items []T `json:"items"`
-}
-
 type body[T any] struct{ Body T }
 
 type groupInput struct {
