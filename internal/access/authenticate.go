@@ -248,7 +248,7 @@ func (d *Directory) tokenUser(ctx context.Context, t *heldToken) (Principal, err
 	if err != nil {
 		return Principal{}, err
 	}
-	u := s.users[t.UserID]
+	u := s.users[t.AccountID]
 	if u == nil || u.disabled {
 		return Principal{}, refused(fmt.Sprintf("the account of token %s is disabled", t.Name))
 	}

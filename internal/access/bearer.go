@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
@@ -55,13 +56,18 @@ type verified struct {
 	token  int64
 }
 
+// bearerCache remembers tokens by their text, which is compared in full: hashing it would take longer than all other checks.
 type bearerCache struct {
-	seen *otter.Cache[[32]byte, *verified]
+	seen *otter.Cache[string, *verified]
 }
 
+// bearerMemory is how many bytes of tokens are remembered: thousands, as most are below 1 KB.
+const bearerMemory = 8 << 20
+
 func newBearerCache() bearerCache {
-	return bearerCache{otter.Must(&otter.Options[[32]byte, *verified]{
-		MaximumSize: 10_000, ExpiryCalculator: otter.ExpiryWriting[[32]byte, *verified](5 * time.Minute),
+	return bearerCache{otter.Must(&otter.Options[string, *verified]{
+		MaximumWeight: bearerMemory, Weigher: func(text string, _ *verified) uint32 { return uint32(2*len(text) + 512) },
+		ExpiryCalculator: otter.ExpiryWriting[string, *verified](5 * time.Minute),
 	})}
 }
 
@@ -168,7 +174,7 @@ func (d *Directory) bearerUser(ctx context.Context, s *snapshot, v *verified, ce
 		return p, nil
 	}
 	row, err := d.tokenByID(ctx, v.token)
-	if errors.Is(err, ErrNotFound) || (err == nil && row.UserID != u.id) {
+	if errors.Is(err, ErrNotFound) || (err == nil && row.AccountID != u.id) {
 		return Principal{}, refused("the token behind the bearer token is gone; log in again")
 	}
 	if err != nil {
@@ -187,8 +193,7 @@ func (d *Directory) verify(s *snapshot, text string) (*verified, error) {
 	if len(text) > maxBearer {
 		return nil, ErrInvalidToken
 	}
-	sum := sha256.Sum256([]byte(text))
-	if v, ok := d.bearer.seen.GetIfPresent(sum); ok {
+	if v, ok := d.bearer.seen.GetIfPresent(text); ok {
 		return v, nil
 	}
 	parsed, err := jwt.ParseSigned(text, []jose.SignatureAlgorithm{jose.EdDSA})
@@ -213,7 +218,7 @@ func (d *Directory) verify(s *snapshot, text string) (*verified, error) {
 			return nil, ErrInvalidToken
 		}
 	}
-	d.bearer.seen.Set(sum, v)
+	d.bearer.seen.Set(strings.Clone(text), v) // the text is a part of a request's header
 	return v, nil
 }
 

@@ -47,7 +47,7 @@ func (d *Directory) Bootstrap(ctx context.Context, password string) (Bootstrappe
 			return err
 		}
 		out.Admin = id
-		return tx.PutGrant(ctx, query.PutGrantParams{ID: tx.ID(), UserID: id, Role: string(Admin)})
+		return tx.PutGrant(ctx, query.PutGrantParams{ID: tx.ID(), AccountID: id, Role: string(Admin)})
 	})
 	if err != nil {
 		return Bootstrapped{}, fmt.Errorf("make the administrator: %w", err)

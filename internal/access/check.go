@@ -74,7 +74,7 @@ func (s *snapshot) check(p Principal, r Request) Decision {
 	if everything {
 		return Decision{Allowed: true, Cause: Granted, Why: p.Name + " may list what grants show"}
 	}
-	return Decision{Allowed: true, Cause: Granted, Why: p.Name + " is " + string(g.role) + " of " + s.scopeName(g)}
+	return Decision{Allowed: true, Cause: Granted, Why: g.why}
 }
 
 // best is the strongest of the user's grants that cover path.

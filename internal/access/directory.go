@@ -160,6 +160,7 @@ type grant struct {
 	group int64 // 0 = the instance
 	path  string
 	role  Role
+	why   string // of a Decision that allows something by it
 }
 
 type signingKey struct {
@@ -237,8 +238,10 @@ func (s *snapshot) readUsers(ctx context.Context, q *query.Queries) error {
 		return err
 	}
 	for _, row := range grants {
-		if u := s.users[row.UserID]; u != nil {
-			u.grants = append(u.grants, grant{row.GroupID, row.Path, Role(row.Role)})
+		if u := s.users[row.AccountID]; u != nil {
+			g := grant{group: row.GroupID, path: row.Path, role: Role(row.Role)}
+			g.why = u.name + " is " + row.Role + " of " + s.scopeName(g)
+			u.grants = append(u.grants, g)
 		}
 	}
 	return nil

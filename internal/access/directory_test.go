@@ -105,7 +105,7 @@ func (w *world) grant(user int64, text string) {
 func (w *world) parseGrant(user int64, text string) Grant {
 	role, place, _ := cut(text, "@")
 	group, path, _ := cut(place, "/")
-	return Grant{UserID: user, GroupID: w.group[group], Path: path, Role: Role(role)}
+	return Grant{AccountID: user, GroupID: w.group[group], Path: path, Role: Role(role)}
 }
 
 func (w *world) may(p Principal, a Action, path string) bool {
@@ -179,8 +179,8 @@ func TestLastAdministratorStays(t *testing.T) {
 		for name, change := range map[string]func() error{
 			"delete":  func() error { return w.DeleteUser(ctx, Actor{}, b.Admin) },
 			"disable": func() error { return w.SetDisabled(ctx, Actor{}, b.Admin, true) },
-			"demote":  func() error { return w.PutGrant(ctx, Actor{}, Grant{UserID: b.Admin, Role: Reader}) },
-			"revoke":  func() error { return w.DeleteGrant(ctx, Actor{}, Grant{UserID: b.Admin}) },
+			"demote":  func() error { return w.PutGrant(ctx, Actor{}, Grant{AccountID: b.Admin, Role: Reader}) },
+			"revoke":  func() error { return w.DeleteGrant(ctx, Actor{}, Grant{AccountID: b.Admin}) },
 		} {
 			if err := change(); !errors.Is(err, ErrLastAdmin) {
 				t.Errorf("%s: %v", name, err)
@@ -249,13 +249,13 @@ func TestGrantsAreChecked(t *testing.T) {
 			g    Grant
 			want error
 		}{
-			"role":            {Grant{UserID: alice.ID, GroupID: w.group["acme"], Role: "boss"}, ErrRole},
-			"admin of group":  {Grant{UserID: alice.ID, GroupID: w.group["acme"], Role: Admin}, ErrRole},
-			"path":            {Grant{UserID: alice.ID, GroupID: w.group["acme"], Path: "../x", Role: Reader}, ErrPath},
-			"trailing slash":  {Grant{UserID: alice.ID, GroupID: w.group["acme"], Path: "x/", Role: Reader}, ErrPath},
-			"path everywhere": {Grant{UserID: alice.ID, Path: "x", Role: Reader}, ErrPath},
-			"user":            {Grant{UserID: 1, GroupID: w.group["acme"], Role: Reader}, ErrNotFound},
-			"group":           {Grant{UserID: alice.ID, GroupID: 1, Role: Reader}, ErrNotFound},
+			"role":            {Grant{AccountID: alice.ID, GroupID: w.group["acme"], Role: "boss"}, ErrRole},
+			"admin of group":  {Grant{AccountID: alice.ID, GroupID: w.group["acme"], Role: Admin}, ErrRole},
+			"path":            {Grant{AccountID: alice.ID, GroupID: w.group["acme"], Path: "../x", Role: Reader}, ErrPath},
+			"trailing slash":  {Grant{AccountID: alice.ID, GroupID: w.group["acme"], Path: "x/", Role: Reader}, ErrPath},
+			"path everywhere": {Grant{AccountID: alice.ID, Path: "x", Role: Reader}, ErrPath},
+			"user":            {Grant{AccountID: 1, GroupID: w.group["acme"], Role: Reader}, ErrNotFound},
+			"group":           {Grant{AccountID: alice.ID, GroupID: 1, Role: Reader}, ErrNotFound},
 		} {
 			if err := w.PutGrant(ctx, Actor{}, tc.g); !errors.Is(err, tc.want) {
 				t.Errorf("%s: %v", name, err)

@@ -15,7 +15,7 @@ import (
 
 // Grant is a role for a user at the instance, a group or a path below it.
 type Grant struct {
-	UserID  int64
+	AccountID  int64
 	User    string
 	GroupID int64  // 0 = the instance
 	Group   string // empty = the instance
@@ -46,7 +46,7 @@ func (d *Directory) Grants(ctx context.Context, group int64) ([]Grant, error) {
 	return out, nil
 }
 
-// PutGrant gives the user a role, instead of the one it had at exactly this place. Only UserID, GroupID, Path and Role are
+// PutGrant gives the user a role, instead of the one it had at exactly this place. Only AccountID, GroupID, Path and Role are
 // read. ErrRole, ErrPath, ErrNotFound (user or group), ErrLastAdmin.
 func (d *Directory) PutGrant(ctx context.Context, by Actor, g Grant) error {
 	if err := g.check(); err != nil {
@@ -60,7 +60,7 @@ func (d *Directory) PutGrant(ctx context.Context, by Actor, g Grant) error {
 		if err := targets(ctx, tx, g); err != nil {
 			return err
 		}
-		err = tx.PutGrant(ctx, query.PutGrantParams{ID: tx.ID(), UserID: g.UserID, GroupID: g.GroupID, Path: g.Path, Role: string(g.Role)})
+		err = tx.PutGrant(ctx, query.PutGrantParams{ID: tx.ID(), AccountID: g.AccountID, GroupID: g.GroupID, Path: g.Path, Role: string(g.Role)})
 		if err != nil {
 			return fmt.Errorf("put grant: %w", err)
 		}
@@ -75,7 +75,7 @@ func (d *Directory) DeleteGrant(ctx context.Context, by Actor, g Grant) error {
 		if err != nil {
 			return err
 		}
-		n, err := tx.DeleteGrant(ctx, query.DeleteGrantParams{UserID: g.UserID, GroupID: g.GroupID, Path: g.Path})
+		n, err := tx.DeleteGrant(ctx, query.DeleteGrantParams{AccountID: g.AccountID, GroupID: g.GroupID, Path: g.Path})
 		if err != nil {
 			return fmt.Errorf("delete grant: %w", err)
 		}
@@ -97,12 +97,12 @@ func (g Grant) check() error {
 }
 
 func targets(ctx context.Context, tx *meta.Tx, g Grant) error {
-	n, err := tx.CountUser(ctx, g.UserID)
+	n, err := tx.CountAccount(ctx, g.AccountID)
 	if err != nil {
-		return fmt.Errorf("user %d: %w", g.UserID, err)
+		return fmt.Errorf("user %d: %w", g.AccountID, err)
 	}
 	if n == 0 {
-		return fmt.Errorf("user %d: %w", g.UserID, ErrNotFound)
+		return fmt.Errorf("user %d: %w", g.AccountID, ErrNotFound)
 	}
 	if g.GroupID == 0 {
 		return nil
@@ -117,7 +117,7 @@ func targets(ctx context.Context, tx *meta.Tx, g Grant) error {
 
 func grantEvent(ctx context.Context, tx *meta.Tx, by Actor, kind string, g Grant) error {
 	return tx.Event(ctx, meta.Event{
-		GroupID: g.GroupID, Kind: kind, ActorID: by.ID, Subject: fmt.Sprintf("user %d", g.UserID), RequestID: by.RequestID,
+		GroupID: g.GroupID, Kind: kind, ActorID: by.ID, Subject: fmt.Sprintf("user %d", g.AccountID), RequestID: by.RequestID,
 		Detail: map[string]string{"path": g.Path, "role": string(g.Role)},
 	})
 }

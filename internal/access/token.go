@@ -55,7 +55,7 @@ func (d *Directory) CreateToken(ctx context.Context, by Actor, userID int64, nam
 	_, _ = rand.Read(secret[:])
 	text = tokenPrefix + hex.EncodeToString(secret[:])
 	hash := sha256.Sum256([]byte(text))
-	p := query.InsertTokenParams{UserID: userID, Name: name, Hash: hash[:], Scope: scope, CreatedAt: now.UnixMicro()}
+	p := query.InsertTokenParams{AccountID: userID, Name: name, Hash: hash[:], Scope: scope, CreatedAt: now.UnixMicro()}
 	if !expires.IsZero() {
 		p.ExpiresAt = expires.UnixMicro()
 	}
@@ -70,13 +70,13 @@ func (d *Directory) CreateToken(ctx context.Context, by Actor, userID int64, nam
 }
 
 func insertToken(ctx context.Context, tx *meta.Tx, by Actor, p query.InsertTokenParams) error {
-	if err := targets(ctx, tx, Grant{UserID: p.UserID}); err != nil {
+	if err := targets(ctx, tx, Grant{AccountID: p.AccountID}); err != nil {
 		return err
 	}
-	if err := tx.ReleaseTokenName(ctx, query.ReleaseTokenNameParams{UserID: p.UserID, Name: p.Name}); err != nil {
+	if err := tx.ReleaseTokenName(ctx, query.ReleaseTokenNameParams{AccountID: p.AccountID, Name: p.Name}); err != nil {
 		return err
 	}
-	n, err := tx.CountTokenName(ctx, query.CountTokenNameParams{UserID: p.UserID, Name: p.Name})
+	n, err := tx.CountTokenName(ctx, query.CountTokenNameParams{AccountID: p.AccountID, Name: p.Name})
 	if err != nil {
 		return err
 	}
@@ -87,14 +87,14 @@ func insertToken(ctx context.Context, tx *meta.Tx, by Actor, p query.InsertToken
 		return err
 	}
 	return tx.Event(ctx, meta.Event{
-		Kind: "token.created", ActorID: by.ID, Subject: fmt.Sprintf("user %d", p.UserID), RequestID: by.RequestID,
+		Kind: "token.created", ActorID: by.ID, Subject: fmt.Sprintf("user %d", p.AccountID), RequestID: by.RequestID,
 		Detail: map[string]any{"token": fmt.Sprint(p.ID), "name": p.Name, "expires_at": p.ExpiresAt},
 	})
 }
 
 // Tokens lists the tokens of a user, revoked and expired ones included, oldest first.
 func (d *Directory) Tokens(ctx context.Context, userID int64) ([]Token, error) {
-	rows, err := d.db.Read().UserTokens(ctx, userID)
+	rows, err := d.db.Read().AccountTokens(ctx, userID)
 	if err != nil {
 		return nil, fmt.Errorf("list tokens of user %d: %w", userID, err)
 	}
@@ -111,7 +111,7 @@ func (d *Directory) Tokens(ctx context.Context, userID int64) ([]Token, error) {
 // RevokeToken ends a token of a user, and the bearer tokens that it gave. ErrNotFound, also when it was revoked before.
 func (d *Directory) RevokeToken(ctx context.Context, by Actor, userID, tokenID int64) error {
 	return d.write(ctx, keyTokens, func(ctx context.Context, tx *meta.Tx) error {
-		n, err := tx.RevokeToken(ctx, query.RevokeTokenParams{RevokedAt: d.now().UnixMicro(), ID: tokenID, UserID: userID})
+		n, err := tx.RevokeToken(ctx, query.RevokeTokenParams{RevokedAt: d.now().UnixMicro(), ID: tokenID, AccountID: userID})
 		if err != nil {
 			return fmt.Errorf("revoke token %d: %w", tokenID, err)
 		}

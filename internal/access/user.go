@@ -93,14 +93,14 @@ func (d *Directory) CreateUser(ctx context.Context, by Actor, name, password str
 }
 
 func (d *Directory) insertUser(ctx context.Context, tx *meta.Tx, by Actor, id int64, name, hash string) error {
-	switch _, err := tx.AccessUserByName(ctx, name); {
+	switch _, err := tx.AccessAccountByName(ctx, query.AccessAccountByNameParams{Name: name}); {
 	case err == nil:
 		return ErrExists
 	case !errors.Is(err, sql.ErrNoRows):
 		return err
 	}
 	now := d.now().UnixMicro()
-	err := tx.InsertUser(ctx, query.InsertUserParams{ID: id, Name: name, PasswordHash: hash, CreatedAt: now, UpdatedAt: now})
+	err := tx.InsertAccount(ctx, query.InsertAccountParams{ID: id, Kind: string(User), Name: name, PasswordHash: hash, CreatedAt: now, UpdatedAt: now})
 	if err != nil {
 		return err
 	}
@@ -114,7 +114,7 @@ func (d *Directory) SetPassword(ctx context.Context, by Actor, userID int64, pas
 		return err
 	}
 	return d.write(ctx, keyDirectory, func(ctx context.Context, tx *meta.Tx) error {
-		n, err := tx.UpdateUserPassword(ctx, query.UpdateUserPasswordParams{PasswordHash: hash, UpdatedAt: d.now().UnixMicro(), ID: userID})
+		n, err := tx.UpdateAccountPassword(ctx, query.UpdateAccountPasswordParams{PasswordHash: hash, UpdatedAt: d.now().UnixMicro(), ID: userID})
 		return changedUser(ctx, tx, by, userID, "user.password", n, err)
 	})
 }
@@ -145,7 +145,7 @@ func (d *Directory) SetDisabled(ctx context.Context, by Actor, userID int64, dis
 		if err != nil {
 			return err
 		}
-		n, err := tx.UpdateUserDisabled(ctx, query.UpdateUserDisabledParams{Disabled: disabled, UpdatedAt: d.now().UnixMicro(), ID: userID})
+		n, err := tx.UpdateAccountDisabled(ctx, query.UpdateAccountDisabledParams{Disabled: disabled, UpdatedAt: d.now().UnixMicro(), ID: userID})
 		return errors.Join(changedUser(ctx, tx, by, userID, kind, n, err), keepAdmin(ctx, tx, admins))
 	})
 }
@@ -157,10 +157,10 @@ func (d *Directory) DeleteUser(ctx context.Context, by Actor, userID int64) erro
 		if err != nil {
 			return err
 		}
-		if err := errors.Join(tx.DeleteUserGrants(ctx, userID), tx.DeleteUserTokens(ctx, userID)); err != nil {
+		if err := errors.Join(tx.DeleteAccountGrants(ctx, userID), tx.DeleteAccountTokens(ctx, userID)); err != nil {
 			return err
 		}
-		n, err := tx.DeleteUser(ctx, userID)
+		n, err := tx.DeleteAccount(ctx, userID)
 		return errors.Join(changedUser(ctx, tx, by, userID, "user.deleted", n, err), keepAdmin(ctx, tx, admins))
 	})
 }

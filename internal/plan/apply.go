@@ -246,14 +246,14 @@ func (g *group) saveGrants(ctx context.Context) error {
 			continue
 		}
 		changed = true
-		err := g.tx.PutGrant(ctx, query.PutGrantParams{ID: g.tx.ID(), UserID: g.users[w.User], GroupID: g.now.ID, Path: w.Path, Role: w.Role})
+		err := g.tx.PutGrant(ctx, query.PutGrantParams{ID: g.tx.ID(), AccountID: g.users[w.User], GroupID: g.now.ID, Path: w.Path, Role: w.Role})
 		if err != nil {
 			return fmt.Errorf("grant for %s: %w", w.User, err)
 		}
 	}
 	for _, n := range gone(g.target.now.Grants, g.target.want.Grants, grantName) {
 		changed = true
-		if _, err := g.tx.DeleteGrant(ctx, query.DeleteGrantParams{UserID: g.users[n.User], GroupID: g.now.ID, Path: n.Path}); err != nil {
+		if _, err := g.tx.DeleteGrant(ctx, query.DeleteGrantParams{AccountID: g.users[n.User], GroupID: g.now.ID, Path: n.Path}); err != nil {
 			return fmt.Errorf("grant for %s: %w", n.User, err)
 		}
 	}

@@ -292,7 +292,7 @@ func TestGrants(t *testing.T) {
 	db := metatest.Open(t, meta.SQLite)
 	p, _ := newPlanner(t, db)
 	err := db.Write(t.Context(), func(ctx context.Context, tx *meta.Tx) error {
-		return tx.InsertUser(ctx, query.InsertUserParams{ID: tx.ID(), Name: "ann"})
+		return tx.InsertAccount(ctx, query.InsertAccountParams{Kind: "user", ID: tx.ID(), Name: "ann"})
 	})
 	if err != nil {
 		t.Fatal(err)

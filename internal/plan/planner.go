@@ -103,7 +103,11 @@ func (r *run) load(ctx context.Context) (err error) {
 	}
 	r.grants = map[int64][]desired.Grant{}
 	for _, g := range grants {
-		r.grants[g.GroupID] = append(r.grants[g.GroupID], desired.Grant{User: names[g.UserID], Path: g.Path, Role: g.Role})
+		user, ok := names[g.AccountID]
+		if !ok || g.Origin != "" { // robots and trust rules carry their own; what a sign-in maps is nobody's declaration
+			continue
+		}
+		r.grants[g.GroupID] = append(r.grants[g.GroupID], desired.Grant{User: user, Path: g.Path, Role: g.Role})
 	}
 	return nil
 }

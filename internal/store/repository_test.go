@@ -159,9 +159,9 @@ func TestHistoryIsTrimmed(t *testing.T) {
 		id := mustPush(t, s, acme, img, "1", "2")
 		ok(t, s.db.Write(ctx, func(ctx context.Context, tx *meta.Tx) error {
 			return errors.Join(
-				tx.InsertUser(ctx, query.InsertUserParams{ID: 1, Name: "ann"}),
-				tx.InsertToken(ctx, query.InsertTokenParams{ID: 1, UserID: 1, Name: "over", Hash: []byte("1"), ExpiresAt: micros(time.Now())}),
-				tx.InsertToken(ctx, query.InsertTokenParams{ID: 2, UserID: 1, Name: "for ever", Hash: []byte("2")}))
+				tx.InsertAccount(ctx, query.InsertAccountParams{Kind: "user", ID: 1, Name: "ann"}),
+				tx.InsertToken(ctx, query.InsertTokenParams{ID: 1, AccountID: 1, Name: "over", Hash: []byte("1"), ExpiresAt: micros(time.Now())}),
+				tx.InsertToken(ctx, query.InsertTokenParams{ID: 2, AccountID: 1, Name: "for ever", Hash: []byte("2")}))
 		}))
 		if n, err := s.TrimHistory(ctx, time.Now().Add(-time.Hour)); n != 0 || err != nil {
 			t.Fatalf("forgot %d that happened just now, %v", n, err)

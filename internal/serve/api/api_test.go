@@ -80,7 +80,7 @@ func (d *directory) SetDisabled(_ context.Context, _ access.Actor, user int64, _
 }
 
 func (d *directory) Grants(context.Context, int64) ([]access.Grant, error) {
-	return []access.Grant{{UserID: 2, User: "ann", Role: access.Maintainer}}, nil
+	return []access.Grant{{AccountID: 2, User: "ann", Role: access.Maintainer}}, nil
 }
 
 func (d *directory) CreateToken(_ context.Context, _ access.Actor, user int64, name string, expires time.Time, _ *access.Ceiling) (string, access.Token, error) {

@@ -21,8 +21,8 @@ func scanning() map[string]string {
 	out := map[string]string{}
 	for reason, names := range map[string]string{
 		"definitions are few, are held in memory, and are read when they change": `ListGroups ListCredentials ListUpstreams ListRegistries
-			ListMembers ListRules ListHostedPrefixes ListHostBindings CountUpstreamUse CountRegistryUse AccessUsers AccessGrants
-			AccessGroups AccessSigningKeys CountAdmins RetireSigningKeys DeleteSigningKeys ListReplicas DeleteGroupGrants`,
+			ListMembers ListRules ListHostedPrefixes ListHostBindings CountUpstreamUse CountRegistryUse AccessAccounts AccessUsers AccessGrants
+			AccessRoles AccessTrustRules AccessGroups AccessSigningKeys CountAdmins RetireSigningKeys DeleteSigningKeys ListReplicas DeleteGroupGrants`,
 		"sixteen rows": "SumCachedBytes",
 		"a check reads everything, in the background":     `CheckTags CheckLinks CheckReferences CheckDoomed CheckUnlinked CheckCachedBytes`,
 		"the page begins with the first row in the index": "ListColdManifests ListDoomedKeys",

@@ -43,7 +43,7 @@ func (tx *Tx) SaveGroup(ctx context.Context, g *Group) error {
 	return tx.touch(ctx, g.ID, "group")
 }
 
-// DeleteGroup deletes a group with its grants and empty repositories: ErrInUse while it has definitions, or repositories that hold
+// DeleteGroup deletes a group with its grants, roles, robots, trust rules and empty repositories: ErrInUse while it has definitions, or repositories that hold
 // anything. What its upstreams had cached is collected once they are gone.
 func (tx *Tx) DeleteGroup(ctx context.Context, id int64) error {
 	name, err := tx.groupName(ctx, id)
@@ -63,6 +63,7 @@ func (tx *Tx) DeleteGroup(ctx context.Context, id int64) error {
 	}
 	for _, remove := range []func(context.Context, int64) error{
 		tx.DeleteGroupCandidates, tx.DeleteGroupAdmissions, tx.DeleteGroupHistory, tx.DeleteGroupRepositories, tx.DeleteGroupGrants,
+		tx.DeleteGroupRoles, tx.DeleteGroupTrustRules, tx.DeleteGroupTokens, tx.DeleteGroupAccountGrants, tx.DeleteGroupAccounts,
 	} {
 		if err == nil {
 			err = remove(ctx, id)

@@ -9,8 +9,71 @@ import (
 	"context"
 )
 
+const accessAccountByName = `-- name: AccessAccountByName :one
+SELECT id, name, password_hash, disabled, created_at, updated_at, kind, group_id FROM accounts WHERE group_id = $1 AND name = $2
+`
+
+type AccessAccountByNameParams struct {
+	GroupID int64
+	Name    string
+}
+
+func (q *Queries) AccessAccountByName(ctx context.Context, arg AccessAccountByNameParams) (Account, error) {
+	row := q.queryRow(ctx, q.accessAccountByNameStmt, accessAccountByName, arg.GroupID, arg.Name)
+	var i Account
+	err := row.Scan(
+		&i.ID,
+		&i.Name,
+		&i.PasswordHash,
+		&i.Disabled,
+		&i.CreatedAt,
+		&i.UpdatedAt,
+		&i.Kind,
+		&i.GroupID,
+	)
+	return i, err
+}
+
+const accessAccounts = `-- name: AccessAccounts :many
+
+SELECT id, name, password_hash, disabled, created_at, updated_at, kind, group_id FROM accounts ORDER BY id
+`
+
+// Accounts, tokens, grants, roles, trust rules and signing keys. Package access reads all but the tokens as a whole into memory.
+func (q *Queries) AccessAccounts(ctx context.Context) ([]Account, error) {
+	rows, err := q.query(ctx, q.accessAccountsStmt, accessAccounts)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []Account{}
+	for rows.Next() {
+		var i Account
+		if err := rows.Scan(
+			&i.ID,
+			&i.Name,
+			&i.PasswordHash,
+			&i.Disabled,
+			&i.CreatedAt,
+			&i.UpdatedAt,
+			&i.Kind,
+			&i.GroupID,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const accessGrants = `-- name: AccessGrants :many
-SELECT id, user_id, group_id, path, role FROM grants ORDER BY user_id, group_id, path
+SELECT id, account_id, group_id, path, role, origin FROM grants ORDER BY account_id, group_id, path, origin
 `
 
 func (q *Queries) AccessGrants(ctx context.Context) ([]Grant, error) {
@@ -24,10 +87,11 @@ func (q *Queries) AccessGrants(ctx context.Context) ([]Grant, error) {
 		var i Grant
 		if err := rows.Scan(
 			&i.ID,
-			&i.UserID,
+			&i.AccountID,
 			&i.GroupID,
 			&i.Path,
 			&i.Role,
+			&i.Origin,
 		); err != nil {
 			return nil, err
 		}
@@ -61,6 +125,40 @@ func (q *Queries) AccessGroups(ctx context.Context) ([]AccessGroupsRow, error) {
 	for rows.Next() {
 		var i AccessGroupsRow
 		if err := rows.Scan(&i.ID, &i.Name); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const accessRoles = `-- name: AccessRoles :many
+SELECT id, group_id, name, actions, created_at, updated_at FROM roles ORDER BY group_id, name
+`
+
+func (q *Queries) AccessRoles(ctx context.Context) ([]Role, error) {
+	rows, err := q.query(ctx, q.accessRolesStmt, accessRoles)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []Role{}
+	for rows.Next() {
+		var i Role
+		if err := rows.Scan(
+			&i.ID,
+			&i.GroupID,
+			&i.Name,
+			&i.Actions,
+			&i.CreatedAt,
+			&i.UpdatedAt,
+		); err != nil {
 			return nil, err
 		}
 		items = append(items, i)
@@ -108,46 +206,27 @@ func (q *Queries) AccessSigningKeys(ctx context.Context) ([]SigningKey, error) {
 	return items, nil
 }
 
-const accessUserByName = `-- name: AccessUserByName :one
-SELECT id, name, password_hash, disabled, created_at, updated_at FROM users WHERE name = $1
+const accessTrustRules = `-- name: AccessTrustRules :many
+SELECT account_id, issuer, audience, conditions, keys, lifetime, single_use FROM trust_rules ORDER BY account_id
 `
 
-func (q *Queries) AccessUserByName(ctx context.Context, name string) (User, error) {
-	row := q.queryRow(ctx, q.accessUserByNameStmt, accessUserByName, name)
-	var i User
-	err := row.Scan(
-		&i.ID,
-		&i.Name,
-		&i.PasswordHash,
-		&i.Disabled,
-		&i.CreatedAt,
-		&i.UpdatedAt,
-	)
-	return i, err
-}
-
-const accessUsers = `-- name: AccessUsers :many
-
-SELECT id, name, password_hash, disabled, created_at, updated_at FROM users ORDER BY id
-`
-
-// Users, personal tokens, grants and signing keys. Package access reads users, grants and keys as a whole into memory.
-func (q *Queries) AccessUsers(ctx context.Context) ([]User, error) {
-	rows, err := q.query(ctx, q.accessUsersStmt, accessUsers)
+func (q *Queries) AccessTrustRules(ctx context.Context) ([]TrustRule, error) {
+	rows, err := q.query(ctx, q.accessTrustRulesStmt, accessTrustRules)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	items := []User{}
+	items := []TrustRule{}
 	for rows.Next() {
-		var i User
+		var i TrustRule
 		if err := rows.Scan(
-			&i.ID,
-			&i.Name,
-			&i.PasswordHash,
-			&i.Disabled,
-			&i.CreatedAt,
-			&i.UpdatedAt,
+			&i.AccountID,
+			&i.Issuer,
+			&i.Audience,
+			&i.Conditions,
+			&i.Keys,
+			&i.Lifetime,
+			&i.SingleUse,
 		); err != nil {
 			return nil, err
 		}
@@ -162,9 +241,135 @@ func (q *Queries) AccessUsers(ctx context.Context) ([]User, error) {
 	return items, nil
 }
 
+const accessUsers = `-- name: AccessUsers :many
+SELECT id, name, password_hash, disabled, created_at, updated_at, kind, group_id FROM accounts WHERE kind = 'user' ORDER BY id
+`
+
+func (q *Queries) AccessUsers(ctx context.Context) ([]Account, error) {
+	rows, err := q.query(ctx, q.accessUsersStmt, accessUsers)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []Account{}
+	for rows.Next() {
+		var i Account
+		if err := rows.Scan(
+			&i.ID,
+			&i.Name,
+			&i.PasswordHash,
+			&i.Disabled,
+			&i.CreatedAt,
+			&i.UpdatedAt,
+			&i.Kind,
+			&i.GroupID,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const accountSessions = `-- name: AccountSessions :many
+SELECT id, hash, account_id, data, address, user_agent, created_at, last_used_at, expires_at FROM sessions WHERE account_id = $1 AND expires_at > $2 ORDER BY id
+`
+
+type AccountSessionsParams struct {
+	AccountID int64
+	ExpiresAt int64
+}
+
+func (q *Queries) AccountSessions(ctx context.Context, arg AccountSessionsParams) ([]Session, error) {
+	rows, err := q.query(ctx, q.accountSessionsStmt, accountSessions, arg.AccountID, arg.ExpiresAt)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []Session{}
+	for rows.Next() {
+		var i Session
+		if err := rows.Scan(
+			&i.ID,
+			&i.Hash,
+			&i.AccountID,
+			&i.Data,
+			&i.Address,
+			&i.UserAgent,
+			&i.CreatedAt,
+			&i.LastUsedAt,
+			&i.ExpiresAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const accountTokens = `-- name: AccountTokens :many
+SELECT id, account_id, name, hash, scope, created_at, expires_at, last_used_at, revoked_at FROM tokens WHERE account_id = $1 ORDER BY id
+`
+
+func (q *Queries) AccountTokens(ctx context.Context, accountID int64) ([]Token, error) {
+	rows, err := q.query(ctx, q.accountTokensStmt, accountTokens, accountID)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []Token{}
+	for rows.Next() {
+		var i Token
+		if err := rows.Scan(
+			&i.ID,
+			&i.AccountID,
+			&i.Name,
+			&i.Hash,
+			&i.Scope,
+			&i.CreatedAt,
+			&i.ExpiresAt,
+			&i.LastUsedAt,
+			&i.RevokedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const countAccount = `-- name: CountAccount :one
+SELECT count(*) FROM accounts WHERE id = $1
+`
+
+func (q *Queries) CountAccount(ctx context.Context, id int64) (int64, error) {
+	row := q.queryRow(ctx, q.countAccountStmt, countAccount, id)
+	var count int64
+	err := row.Scan(&count)
+	return count, err
+}
+
 const countAdmins = `-- name: CountAdmins :one
-SELECT count(*) FROM grants JOIN users ON users.id = grants.user_id
-WHERE grants.group_id = 0 AND grants.role = 'admin' AND NOT users.disabled
+SELECT count(DISTINCT grants.account_id) FROM grants JOIN accounts ON accounts.id = grants.account_id
+WHERE grants.group_id = 0 AND grants.role = 'admin' AND NOT accounts.disabled AND accounts.kind = 'user'
 `
 
 func (q *Queries) CountAdmins(ctx context.Context) (int64, error) {
@@ -175,48 +380,109 @@ func (q *Queries) CountAdmins(ctx context.Context) (int64, error) {
 }
 
 const countTokenName = `-- name: CountTokenName :one
-SELECT count(*) FROM tokens WHERE user_id = $1 AND name = $2
+SELECT count(*) FROM tokens WHERE account_id = $1 AND name = $2
 `
 
 type CountTokenNameParams struct {
-	UserID int64
-	Name   string
+	AccountID int64
+	Name      string
 }
 
 func (q *Queries) CountTokenName(ctx context.Context, arg CountTokenNameParams) (int64, error) {
-	row := q.queryRow(ctx, q.countTokenNameStmt, countTokenName, arg.UserID, arg.Name)
+	row := q.queryRow(ctx, q.countTokenNameStmt, countTokenName, arg.AccountID, arg.Name)
 	var count int64
 	err := row.Scan(&count)
 	return count, err
 }
 
-const countUser = `-- name: CountUser :one
-SELECT count(*) FROM users WHERE id = $1
+const deleteAccount = `-- name: DeleteAccount :execrows
+DELETE FROM accounts WHERE id = $1
 `
 
-func (q *Queries) CountUser(ctx context.Context, id int64) (int64, error) {
-	row := q.queryRow(ctx, q.countUserStmt, countUser, id)
-	var count int64
-	err := row.Scan(&count)
-	return count, err
-}
-
-const deleteGrant = `-- name: DeleteGrant :execrows
-DELETE FROM grants WHERE user_id = $1 AND group_id = $2 AND path = $3
-`
-
-type DeleteGrantParams struct {
-	UserID  int64
-	GroupID int64
-	Path    string
-}
-
-func (q *Queries) DeleteGrant(ctx context.Context, arg DeleteGrantParams) (int64, error) {
-	result, err := q.exec(ctx, q.deleteGrantStmt, deleteGrant, arg.UserID, arg.GroupID, arg.Path)
+func (q *Queries) DeleteAccount(ctx context.Context, id int64) (int64, error) {
+	result, err := q.exec(ctx, q.deleteAccountStmt, deleteAccount, id)
 	if err != nil {
 		return 0, err
 	}
 	return result.RowsAffected()
+}
+
+const deleteAccountGrants = `-- name: DeleteAccountGrants :exec
+DELETE FROM grants WHERE account_id = $1
+`
+
+func (q *Queries) DeleteAccountGrants(ctx context.Context, accountID int64) error {
+	_, err := q.exec(ctx, q.deleteAccountGrantsStmt, deleteAccountGrants, accountID)
+	return err
+}
+
+const deleteAccountIdentities = `-- name: DeleteAccountIdentities :exec
+DELETE FROM identities WHERE account_id = $1
+`
+
+func (q *Queries) DeleteAccountIdentities(ctx context.Context, accountID int64) error {
+	_, err := q.exec(ctx, q.deleteAccountIdentitiesStmt, deleteAccountIdentities, accountID)
+	return err
+}
+
+const deleteAccountSessions = `-- name: DeleteAccountSessions :exec
+DELETE FROM sessions WHERE account_id = $1
+`
+
+func (q *Queries) DeleteAccountSessions(ctx context.Context, accountID int64) error {
+	_, err := q.exec(ctx, q.deleteAccountSessionsStmt, deleteAccountSessions, accountID)
+	return err
+}
+
+const deleteAccountTokens = `-- name: DeleteAccountTokens :exec
+DELETE FROM tokens WHERE account_id = $1
+`
+
+func (q *Queries) DeleteAccountTokens(ctx context.Context, accountID int64) error {
+	_, err := q.exec(ctx, q.deleteAccountTokensStmt, deleteAccountTokens, accountID)
+	return err
+}
+
+const deleteGrant = `-- name: DeleteGrant :execrows
+DELETE FROM grants WHERE account_id = $1 AND group_id = $2 AND path = $3 AND origin = $4
+`
+
+type DeleteGrantParams struct {
+	AccountID int64
+	GroupID   int64
+	Path      string
+	Origin    string
+}
+
+func (q *Queries) DeleteGrant(ctx context.Context, arg DeleteGrantParams) (int64, error) {
+	result, err := q.exec(ctx, q.deleteGrantStmt, deleteGrant,
+		arg.AccountID,
+		arg.GroupID,
+		arg.Path,
+		arg.Origin,
+	)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}
+
+const deleteGroupAccountGrants = `-- name: DeleteGroupAccountGrants :exec
+DELETE FROM grants WHERE account_id IN (SELECT id FROM accounts WHERE accounts.group_id = $1)
+`
+
+func (q *Queries) DeleteGroupAccountGrants(ctx context.Context, groupID int64) error {
+	_, err := q.exec(ctx, q.deleteGroupAccountGrantsStmt, deleteGroupAccountGrants, groupID)
+	return err
+}
+
+const deleteGroupAccounts = `-- name: DeleteGroupAccounts :exec
+DELETE FROM accounts WHERE group_id = $1
+`
+
+func (q *Queries) DeleteGroupAccounts(ctx context.Context, groupID int64) error {
+	_, err := q.exec(ctx, q.deleteGroupAccountsStmt, deleteGroupAccounts, groupID)
+	return err
 }
 
 const deleteGroupGrants = `-- name: DeleteGroupGrants :exec
@@ -225,6 +491,90 @@ DELETE FROM grants WHERE group_id = $1
 
 func (q *Queries) DeleteGroupGrants(ctx context.Context, groupID int64) error {
 	_, err := q.exec(ctx, q.deleteGroupGrantsStmt, deleteGroupGrants, groupID)
+	return err
+}
+
+const deleteGroupRoles = `-- name: DeleteGroupRoles :exec
+DELETE FROM roles WHERE group_id = $1
+`
+
+func (q *Queries) DeleteGroupRoles(ctx context.Context, groupID int64) error {
+	_, err := q.exec(ctx, q.deleteGroupRolesStmt, deleteGroupRoles, groupID)
+	return err
+}
+
+const deleteGroupTokens = `-- name: DeleteGroupTokens :exec
+DELETE FROM tokens WHERE account_id IN (SELECT id FROM accounts WHERE accounts.group_id = $1)
+`
+
+func (q *Queries) DeleteGroupTokens(ctx context.Context, groupID int64) error {
+	_, err := q.exec(ctx, q.deleteGroupTokensStmt, deleteGroupTokens, groupID)
+	return err
+}
+
+const deleteGroupTrustRules = `-- name: DeleteGroupTrustRules :exec
+DELETE FROM trust_rules WHERE account_id IN (SELECT id FROM accounts WHERE accounts.group_id = $1)
+`
+
+func (q *Queries) DeleteGroupTrustRules(ctx context.Context, groupID int64) error {
+	_, err := q.exec(ctx, q.deleteGroupTrustRulesStmt, deleteGroupTrustRules, groupID)
+	return err
+}
+
+const deleteMappedGrants = `-- name: DeleteMappedGrants :exec
+DELETE FROM grants WHERE account_id = $1 AND origin = $2
+`
+
+type DeleteMappedGrantsParams struct {
+	AccountID int64
+	Origin    string
+}
+
+func (q *Queries) DeleteMappedGrants(ctx context.Context, arg DeleteMappedGrantsParams) error {
+	_, err := q.exec(ctx, q.deleteMappedGrantsStmt, deleteMappedGrants, arg.AccountID, arg.Origin)
+	return err
+}
+
+const deleteRole = `-- name: DeleteRole :execrows
+DELETE FROM roles WHERE group_id = $1 AND name = $2
+`
+
+type DeleteRoleParams struct {
+	GroupID int64
+	Name    string
+}
+
+func (q *Queries) DeleteRole(ctx context.Context, arg DeleteRoleParams) (int64, error) {
+	result, err := q.exec(ctx, q.deleteRoleStmt, deleteRole, arg.GroupID, arg.Name)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}
+
+const deleteSession = `-- name: DeleteSession :execrows
+DELETE FROM sessions WHERE id = $1 AND account_id = $2
+`
+
+type DeleteSessionParams struct {
+	ID        int64
+	AccountID int64
+}
+
+func (q *Queries) DeleteSession(ctx context.Context, arg DeleteSessionParams) (int64, error) {
+	result, err := q.exec(ctx, q.deleteSessionStmt, deleteSession, arg.ID, arg.AccountID)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}
+
+const deleteSessionByHash = `-- name: DeleteSessionByHash :exec
+DELETE FROM sessions WHERE hash = $1
+`
+
+func (q *Queries) DeleteSessionByHash(ctx context.Context, hash []byte) error {
+	_, err := q.exec(ctx, q.deleteSessionByHashStmt, deleteSessionByHash, hash)
 	return err
 }
 
@@ -237,33 +587,93 @@ func (q *Queries) DeleteSigningKeys(ctx context.Context, retiredAt int64) error 
 	return err
 }
 
-const deleteUser = `-- name: DeleteUser :execrows
-DELETE FROM users WHERE id = $1
+const deleteTrustRule = `-- name: DeleteTrustRule :exec
+DELETE FROM trust_rules WHERE account_id = $1
 `
 
-func (q *Queries) DeleteUser(ctx context.Context, id int64) (int64, error) {
-	result, err := q.exec(ctx, q.deleteUserStmt, deleteUser, id)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected()
-}
-
-const deleteUserGrants = `-- name: DeleteUserGrants :exec
-DELETE FROM grants WHERE user_id = $1
-`
-
-func (q *Queries) DeleteUserGrants(ctx context.Context, userID int64) error {
-	_, err := q.exec(ctx, q.deleteUserGrantsStmt, deleteUserGrants, userID)
+func (q *Queries) DeleteTrustRule(ctx context.Context, accountID int64) error {
+	_, err := q.exec(ctx, q.deleteTrustRuleStmt, deleteTrustRule, accountID)
 	return err
 }
 
-const deleteUserTokens = `-- name: DeleteUserTokens :exec
-DELETE FROM tokens WHERE user_id = $1
+const getIdentity = `-- name: GetIdentity :one
+SELECT issuer, subject, account_id, created_at, last_used_at FROM identities WHERE issuer = $1 AND subject = $2
 `
 
-func (q *Queries) DeleteUserTokens(ctx context.Context, userID int64) error {
-	_, err := q.exec(ctx, q.deleteUserTokensStmt, deleteUserTokens, userID)
+type GetIdentityParams struct {
+	Issuer  string
+	Subject string
+}
+
+func (q *Queries) GetIdentity(ctx context.Context, arg GetIdentityParams) (Identity, error) {
+	row := q.queryRow(ctx, q.getIdentityStmt, getIdentity, arg.Issuer, arg.Subject)
+	var i Identity
+	err := row.Scan(
+		&i.Issuer,
+		&i.Subject,
+		&i.AccountID,
+		&i.CreatedAt,
+		&i.LastUsedAt,
+	)
+	return i, err
+}
+
+const insertAccount = `-- name: InsertAccount :exec
+INSERT INTO accounts (id, kind, group_id, name, password_hash, disabled, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+`
+
+type InsertAccountParams struct {
+	ID           int64
+	Kind         string
+	GroupID      int64
+	Name         string
+	PasswordHash string
+	Disabled     bool
+	CreatedAt    int64
+	UpdatedAt    int64
+}
+
+func (q *Queries) InsertAccount(ctx context.Context, arg InsertAccountParams) error {
+	_, err := q.exec(ctx, q.insertAccountStmt, insertAccount,
+		arg.ID,
+		arg.Kind,
+		arg.GroupID,
+		arg.Name,
+		arg.PasswordHash,
+		arg.Disabled,
+		arg.CreatedAt,
+		arg.UpdatedAt,
+	)
+	return err
+}
+
+const insertSession = `-- name: InsertSession :exec
+INSERT INTO sessions (id, hash, account_id, data, address, user_agent, created_at, last_used_at, expires_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $7, $8)
+`
+
+type InsertSessionParams struct {
+	ID        int64
+	Hash      []byte
+	AccountID int64
+	Data      []byte
+	Address   string
+	UserAgent string
+	CreatedAt int64
+	ExpiresAt int64
+}
+
+func (q *Queries) InsertSession(ctx context.Context, arg InsertSessionParams) error {
+	_, err := q.exec(ctx, q.insertSessionStmt, insertSession,
+		arg.ID,
+		arg.Hash,
+		arg.AccountID,
+		arg.Data,
+		arg.Address,
+		arg.UserAgent,
+		arg.CreatedAt,
+		arg.ExpiresAt,
+	)
 	return err
 }
 
@@ -291,13 +701,13 @@ func (q *Queries) InsertSigningKey(ctx context.Context, arg InsertSigningKeyPara
 }
 
 const insertToken = `-- name: InsertToken :exec
-INSERT INTO tokens (id, user_id, name, hash, scope, created_at, expires_at, last_used_at, revoked_at)
+INSERT INTO tokens (id, account_id, name, hash, scope, created_at, expires_at, last_used_at, revoked_at)
 VALUES ($1, $2, $3, $4, $5, $6, $7, 0, 0)
 `
 
 type InsertTokenParams struct {
 	ID        int64
-	UserID    int64
+	AccountID int64
 	Name      string
 	Hash      []byte
 	Scope     string
@@ -308,7 +718,7 @@ type InsertTokenParams struct {
 func (q *Queries) InsertToken(ctx context.Context, arg InsertTokenParams) error {
 	_, err := q.exec(ctx, q.insertTokenStmt, insertToken,
 		arg.ID,
-		arg.UserID,
+		arg.AccountID,
 		arg.Name,
 		arg.Hash,
 		arg.Scope,
@@ -318,66 +728,135 @@ func (q *Queries) InsertToken(ctx context.Context, arg InsertTokenParams) error 
 	return err
 }
 
-const insertUser = `-- name: InsertUser :exec
-INSERT INTO users (id, name, password_hash, disabled, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6)
+const insertUsedToken = `-- name: InsertUsedToken :execrows
+INSERT INTO used_tokens (hash, expires_at) VALUES ($1, $2) ON CONFLICT (hash) DO NOTHING
 `
 
-type InsertUserParams struct {
-	ID           int64
-	Name         string
-	PasswordHash string
-	Disabled     bool
-	CreatedAt    int64
-	UpdatedAt    int64
+type InsertUsedTokenParams struct {
+	Hash      []byte
+	ExpiresAt int64
 }
 
-func (q *Queries) InsertUser(ctx context.Context, arg InsertUserParams) error {
-	_, err := q.exec(ctx, q.insertUserStmt, insertUser,
-		arg.ID,
-		arg.Name,
-		arg.PasswordHash,
-		arg.Disabled,
-		arg.CreatedAt,
-		arg.UpdatedAt,
-	)
-	return err
+func (q *Queries) InsertUsedToken(ctx context.Context, arg InsertUsedTokenParams) (int64, error) {
+	result, err := q.exec(ctx, q.insertUsedTokenStmt, insertUsedToken, arg.Hash, arg.ExpiresAt)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
 }
 
 const putGrant = `-- name: PutGrant :exec
-INSERT INTO grants (id, user_id, group_id, path, role) VALUES ($1, $2, $3, $4, $5)
-ON CONFLICT (user_id, group_id, path) DO UPDATE SET role = excluded.role
+INSERT INTO grants (id, account_id, group_id, path, role, origin) VALUES ($1, $2, $3, $4, $5, $6)
+ON CONFLICT (account_id, group_id, path, origin) DO UPDATE SET role = excluded.role
 `
 
 type PutGrantParams struct {
-	ID      int64
-	UserID  int64
-	GroupID int64
-	Path    string
-	Role    string
+	ID        int64
+	AccountID int64
+	GroupID   int64
+	Path      string
+	Role      string
+	Origin    string
 }
 
 func (q *Queries) PutGrant(ctx context.Context, arg PutGrantParams) error {
 	_, err := q.exec(ctx, q.putGrantStmt, putGrant,
 		arg.ID,
-		arg.UserID,
+		arg.AccountID,
 		arg.GroupID,
 		arg.Path,
 		arg.Role,
+		arg.Origin,
+	)
+	return err
+}
+
+const putIdentity = `-- name: PutIdentity :exec
+INSERT INTO identities (issuer, subject, account_id, created_at, last_used_at) VALUES ($1, $2, $3, $4, $4)
+ON CONFLICT (issuer, subject) DO UPDATE SET last_used_at = excluded.last_used_at
+`
+
+type PutIdentityParams struct {
+	Issuer    string
+	Subject   string
+	AccountID int64
+	CreatedAt int64
+}
+
+func (q *Queries) PutIdentity(ctx context.Context, arg PutIdentityParams) error {
+	_, err := q.exec(ctx, q.putIdentityStmt, putIdentity,
+		arg.Issuer,
+		arg.Subject,
+		arg.AccountID,
+		arg.CreatedAt,
+	)
+	return err
+}
+
+const putRole = `-- name: PutRole :exec
+INSERT INTO roles (id, group_id, name, actions, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $5)
+ON CONFLICT (group_id, name) DO UPDATE SET actions = excluded.actions, updated_at = excluded.updated_at
+`
+
+type PutRoleParams struct {
+	ID        int64
+	GroupID   int64
+	Name      string
+	Actions   string
+	CreatedAt int64
+}
+
+func (q *Queries) PutRole(ctx context.Context, arg PutRoleParams) error {
+	_, err := q.exec(ctx, q.putRoleStmt, putRole,
+		arg.ID,
+		arg.GroupID,
+		arg.Name,
+		arg.Actions,
+		arg.CreatedAt,
+	)
+	return err
+}
+
+const putTrustRule = `-- name: PutTrustRule :exec
+INSERT INTO trust_rules (account_id, issuer, audience, conditions, keys, lifetime, single_use) VALUES ($1, $2, $3, $4, $5, $6, $7)
+ON CONFLICT (account_id) DO UPDATE SET issuer = excluded.issuer, audience = excluded.audience, conditions = excluded.conditions,
+    keys = excluded.keys, lifetime = excluded.lifetime, single_use = excluded.single_use
+`
+
+type PutTrustRuleParams struct {
+	AccountID  int64
+	Issuer     string
+	Audience   string
+	Conditions string
+	Keys       string
+	Lifetime   int64
+	SingleUse  bool
+}
+
+func (q *Queries) PutTrustRule(ctx context.Context, arg PutTrustRuleParams) error {
+	_, err := q.exec(ctx, q.putTrustRuleStmt, putTrustRule,
+		arg.AccountID,
+		arg.Issuer,
+		arg.Audience,
+		arg.Conditions,
+		arg.Keys,
+		arg.Lifetime,
+		arg.SingleUse,
 	)
 	return err
 }
 
 const releaseTokenName = `-- name: ReleaseTokenName :exec
-UPDATE tokens SET name = name || ' (' || id || ')' WHERE user_id = $1 AND name = $2 AND revoked_at <> 0
+UPDATE tokens SET name = name || ' (' || id || ')' WHERE account_id = $1 AND name = $2 AND revoked_at <> 0
 `
 
 type ReleaseTokenNameParams struct {
-	UserID int64
-	Name   string
+	AccountID int64
+	Name      string
 }
 
 func (q *Queries) ReleaseTokenName(ctx context.Context, arg ReleaseTokenNameParams) error {
-	_, err := q.exec(ctx, q.releaseTokenNameStmt, releaseTokenName, arg.UserID, arg.Name)
+	_, err := q.exec(ctx, q.releaseTokenNameStmt, releaseTokenName, arg.AccountID, arg.Name)
 	return err
 }
 
@@ -396,17 +875,62 @@ func (q *Queries) RetireSigningKeys(ctx context.Context, arg RetireSigningKeysPa
 }
 
 const revokeToken = `-- name: RevokeToken :execrows
-UPDATE tokens SET revoked_at = $1 WHERE id = $2 AND user_id = $3 AND revoked_at = 0
+UPDATE tokens SET revoked_at = $1 WHERE id = $2 AND account_id = $3 AND revoked_at = 0
 `
 
 type RevokeTokenParams struct {
 	RevokedAt int64
 	ID        int64
-	UserID    int64
+	AccountID int64
 }
 
 func (q *Queries) RevokeToken(ctx context.Context, arg RevokeTokenParams) (int64, error) {
-	result, err := q.exec(ctx, q.revokeTokenStmt, revokeToken, arg.RevokedAt, arg.ID, arg.UserID)
+	result, err := q.exec(ctx, q.revokeTokenStmt, revokeToken, arg.RevokedAt, arg.ID, arg.AccountID)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}
+
+const sessionByHash = `-- name: SessionByHash :one
+SELECT id, hash, account_id, data, address, user_agent, created_at, last_used_at, expires_at FROM sessions WHERE hash = $1
+`
+
+func (q *Queries) SessionByHash(ctx context.Context, hash []byte) (Session, error) {
+	row := q.queryRow(ctx, q.sessionByHashStmt, sessionByHash, hash)
+	var i Session
+	err := row.Scan(
+		&i.ID,
+		&i.Hash,
+		&i.AccountID,
+		&i.Data,
+		&i.Address,
+		&i.UserAgent,
+		&i.CreatedAt,
+		&i.LastUsedAt,
+		&i.ExpiresAt,
+	)
+	return i, err
+}
+
+const succeedToken = `-- name: SucceedToken :execrows
+UPDATE tokens SET name = name || ' (' || id || ')', expires_at = $1, revoked_at = $2 WHERE id = $3 AND account_id = $4 AND revoked_at = 0
+`
+
+type SucceedTokenParams struct {
+	ExpiresAt int64
+	RevokedAt int64
+	ID        int64
+	AccountID int64
+}
+
+func (q *Queries) SucceedToken(ctx context.Context, arg SucceedTokenParams) (int64, error) {
+	result, err := q.exec(ctx, q.succeedTokenStmt, succeedToken,
+		arg.ExpiresAt,
+		arg.RevokedAt,
+		arg.ID,
+		arg.AccountID,
+	)
 	if err != nil {
 		return 0, err
 	}
@@ -414,7 +938,7 @@ func (q *Queries) RevokeToken(ctx context.Context, arg RevokeTokenParams) (int64
 }
 
 const tokenByHash = `-- name: TokenByHash :one
-SELECT id, user_id, name, hash, scope, created_at, expires_at, last_used_at, revoked_at FROM tokens WHERE hash = $1
+SELECT id, account_id, name, hash, scope, created_at, expires_at, last_used_at, revoked_at FROM tokens WHERE hash = $1
 `
 
 func (q *Queries) TokenByHash(ctx context.Context, hash []byte) (Token, error) {
@@ -422,7 +946,7 @@ func (q *Queries) TokenByHash(ctx context.Context, hash []byte) (Token, error) {
 	var i Token
 	err := row.Scan(
 		&i.ID,
-		&i.UserID,
+		&i.AccountID,
 		&i.Name,
 		&i.Hash,
 		&i.Scope,
@@ -435,7 +959,7 @@ func (q *Queries) TokenByHash(ctx context.Context, hash []byte) (Token, error) {
 }
 
 const tokenByID = `-- name: TokenByID :one
-SELECT id, user_id, name, hash, scope, created_at, expires_at, last_used_at, revoked_at FROM tokens WHERE id = $1
+SELECT id, account_id, name, hash, scope, created_at, expires_at, last_used_at, revoked_at FROM tokens WHERE id = $1
 `
 
 func (q *Queries) TokenByID(ctx context.Context, id int64) (Token, error) {
@@ -443,7 +967,7 @@ func (q *Queries) TokenByID(ctx context.Context, id int64) (Token, error) {
 	var i Token
 	err := row.Scan(
 		&i.ID,
-		&i.UserID,
+		&i.AccountID,
 		&i.Name,
 		&i.Hash,
 		&i.Scope,
@@ -453,6 +977,42 @@ func (q *Queries) TokenByID(ctx context.Context, id int64) (Token, error) {
 		&i.RevokedAt,
 	)
 	return i, err
+}
+
+const touchSession = `-- name: TouchSession :execrows
+UPDATE sessions SET data = $1, last_used_at = $2, expires_at = $3 WHERE hash = $4
+`
+
+type TouchSessionParams struct {
+	Data       []byte
+	LastUsedAt int64
+	ExpiresAt  int64
+	Hash       []byte
+}
+
+func (q *Queries) TouchSession(ctx context.Context, arg TouchSessionParams) (int64, error) {
+	result, err := q.exec(ctx, q.touchSessionStmt, touchSession,
+		arg.Data,
+		arg.LastUsedAt,
+		arg.ExpiresAt,
+		arg.Hash,
+	)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}
+
+const trimSessions = `-- name: TrimSessions :execrows
+DELETE FROM sessions WHERE expires_at < $1
+`
+
+func (q *Queries) TrimSessions(ctx context.Context, expiresAt int64) (int64, error) {
+	result, err := q.exec(ctx, q.trimSessionsStmt, trimSessions, expiresAt)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
 }
 
 const trimTokens = `-- name: TrimTokens :execrows
@@ -467,36 +1027,48 @@ func (q *Queries) TrimTokens(ctx context.Context, revokedAt int64) (int64, error
 	return result.RowsAffected()
 }
 
-const updateUserDisabled = `-- name: UpdateUserDisabled :execrows
-UPDATE users SET disabled = $1, updated_at = $2 WHERE id = $3
+const trimUsedTokens = `-- name: TrimUsedTokens :execrows
+DELETE FROM used_tokens WHERE expires_at < $1
 `
 
-type UpdateUserDisabledParams struct {
-	Disabled  bool
-	UpdatedAt int64
-	ID        int64
-}
-
-func (q *Queries) UpdateUserDisabled(ctx context.Context, arg UpdateUserDisabledParams) (int64, error) {
-	result, err := q.exec(ctx, q.updateUserDisabledStmt, updateUserDisabled, arg.Disabled, arg.UpdatedAt, arg.ID)
+func (q *Queries) TrimUsedTokens(ctx context.Context, expiresAt int64) (int64, error) {
+	result, err := q.exec(ctx, q.trimUsedTokensStmt, trimUsedTokens, expiresAt)
 	if err != nil {
 		return 0, err
 	}
 	return result.RowsAffected()
 }
 
-const updateUserPassword = `-- name: UpdateUserPassword :execrows
-UPDATE users SET password_hash = $1, updated_at = $2 WHERE id = $3
+const updateAccountDisabled = `-- name: UpdateAccountDisabled :execrows
+UPDATE accounts SET disabled = $1, updated_at = $2 WHERE id = $3
 `
 
-type UpdateUserPasswordParams struct {
+type UpdateAccountDisabledParams struct {
+	Disabled  bool
+	UpdatedAt int64
+	ID        int64
+}
+
+func (q *Queries) UpdateAccountDisabled(ctx context.Context, arg UpdateAccountDisabledParams) (int64, error) {
+	result, err := q.exec(ctx, q.updateAccountDisabledStmt, updateAccountDisabled, arg.Disabled, arg.UpdatedAt, arg.ID)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}
+
+const updateAccountPassword = `-- name: UpdateAccountPassword :execrows
+UPDATE accounts SET password_hash = $1, updated_at = $2 WHERE id = $3 AND kind = 'user'
+`
+
+type UpdateAccountPasswordParams struct {
 	PasswordHash string
 	UpdatedAt    int64
 	ID           int64
 }
 
-func (q *Queries) UpdateUserPassword(ctx context.Context, arg UpdateUserPasswordParams) (int64, error) {
-	result, err := q.exec(ctx, q.updateUserPasswordStmt, updateUserPassword, arg.PasswordHash, arg.UpdatedAt, arg.ID)
+func (q *Queries) UpdateAccountPassword(ctx context.Context, arg UpdateAccountPasswordParams) (int64, error) {
+	result, err := q.exec(ctx, q.updateAccountPasswordStmt, updateAccountPassword, arg.PasswordHash, arg.UpdatedAt, arg.ID)
 	if err != nil {
 		return 0, err
 	}
@@ -515,41 +1087,4 @@ type UseTokenParams struct {
 func (q *Queries) UseToken(ctx context.Context, arg UseTokenParams) error {
 	_, err := q.exec(ctx, q.useTokenStmt, useToken, arg.LastUsedAt, arg.ID)
 	return err
-}
-
-const userTokens = `-- name: UserTokens :many
-SELECT id, user_id, name, hash, scope, created_at, expires_at, last_used_at, revoked_at FROM tokens WHERE user_id = $1 ORDER BY id
-`
-
-func (q *Queries) UserTokens(ctx context.Context, userID int64) ([]Token, error) {
-	rows, err := q.query(ctx, q.userTokensStmt, userTokens, userID)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	items := []Token{}
-	for rows.Next() {
-		var i Token
-		if err := rows.Scan(
-			&i.ID,
-			&i.UserID,
-			&i.Name,
-			&i.Hash,
-			&i.Scope,
-			&i.CreatedAt,
-			&i.ExpiresAt,
-			&i.LastUsedAt,
-			&i.RevokedAt,
-		); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Close(); err != nil {
-		return nil, err
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
 }

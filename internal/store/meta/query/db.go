@@ -24,20 +24,35 @@ func New(db DBTX) *Queries {
 func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	q := Queries{db: db}
 	var err error
+	if q.accessAccountByNameStmt, err = db.PrepareContext(ctx, accessAccountByName); err != nil {
+		return nil, fmt.Errorf("error preparing query AccessAccountByName: %w", err)
+	}
+	if q.accessAccountsStmt, err = db.PrepareContext(ctx, accessAccounts); err != nil {
+		return nil, fmt.Errorf("error preparing query AccessAccounts: %w", err)
+	}
 	if q.accessGrantsStmt, err = db.PrepareContext(ctx, accessGrants); err != nil {
 		return nil, fmt.Errorf("error preparing query AccessGrants: %w", err)
 	}
 	if q.accessGroupsStmt, err = db.PrepareContext(ctx, accessGroups); err != nil {
 		return nil, fmt.Errorf("error preparing query AccessGroups: %w", err)
 	}
+	if q.accessRolesStmt, err = db.PrepareContext(ctx, accessRoles); err != nil {
+		return nil, fmt.Errorf("error preparing query AccessRoles: %w", err)
+	}
 	if q.accessSigningKeysStmt, err = db.PrepareContext(ctx, accessSigningKeys); err != nil {
 		return nil, fmt.Errorf("error preparing query AccessSigningKeys: %w", err)
 	}
-	if q.accessUserByNameStmt, err = db.PrepareContext(ctx, accessUserByName); err != nil {
-		return nil, fmt.Errorf("error preparing query AccessUserByName: %w", err)
+	if q.accessTrustRulesStmt, err = db.PrepareContext(ctx, accessTrustRules); err != nil {
+		return nil, fmt.Errorf("error preparing query AccessTrustRules: %w", err)
 	}
 	if q.accessUsersStmt, err = db.PrepareContext(ctx, accessUsers); err != nil {
 		return nil, fmt.Errorf("error preparing query AccessUsers: %w", err)
+	}
+	if q.accountSessionsStmt, err = db.PrepareContext(ctx, accountSessions); err != nil {
+		return nil, fmt.Errorf("error preparing query AccountSessions: %w", err)
+	}
+	if q.accountTokensStmt, err = db.PrepareContext(ctx, accountTokens); err != nil {
+		return nil, fmt.Errorf("error preparing query AccountTokens: %w", err)
 	}
 	if q.addCachedBytesStmt, err = db.PrepareContext(ctx, addCachedBytes); err != nil {
 		return nil, fmt.Errorf("error preparing query AddCachedBytes: %w", err)
@@ -93,6 +108,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.confirmTagStmt, err = db.PrepareContext(ctx, confirmTag); err != nil {
 		return nil, fmt.Errorf("error preparing query ConfirmTag: %w", err)
 	}
+	if q.countAccountStmt, err = db.PrepareContext(ctx, countAccount); err != nil {
+		return nil, fmt.Errorf("error preparing query CountAccount: %w", err)
+	}
 	if q.countAdminsStmt, err = db.PrepareContext(ctx, countAdmins); err != nil {
 		return nil, fmt.Errorf("error preparing query CountAdmins: %w", err)
 	}
@@ -108,8 +126,20 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.countUpstreamUseStmt, err = db.PrepareContext(ctx, countUpstreamUse); err != nil {
 		return nil, fmt.Errorf("error preparing query CountUpstreamUse: %w", err)
 	}
-	if q.countUserStmt, err = db.PrepareContext(ctx, countUser); err != nil {
-		return nil, fmt.Errorf("error preparing query CountUser: %w", err)
+	if q.deleteAccountStmt, err = db.PrepareContext(ctx, deleteAccount); err != nil {
+		return nil, fmt.Errorf("error preparing query DeleteAccount: %w", err)
+	}
+	if q.deleteAccountGrantsStmt, err = db.PrepareContext(ctx, deleteAccountGrants); err != nil {
+		return nil, fmt.Errorf("error preparing query DeleteAccountGrants: %w", err)
+	}
+	if q.deleteAccountIdentitiesStmt, err = db.PrepareContext(ctx, deleteAccountIdentities); err != nil {
+		return nil, fmt.Errorf("error preparing query DeleteAccountIdentities: %w", err)
+	}
+	if q.deleteAccountSessionsStmt, err = db.PrepareContext(ctx, deleteAccountSessions); err != nil {
+		return nil, fmt.Errorf("error preparing query DeleteAccountSessions: %w", err)
+	}
+	if q.deleteAccountTokensStmt, err = db.PrepareContext(ctx, deleteAccountTokens); err != nil {
+		return nil, fmt.Errorf("error preparing query DeleteAccountTokens: %w", err)
 	}
 	if q.deleteBlobStmt, err = db.PrepareContext(ctx, deleteBlob); err != nil {
 		return nil, fmt.Errorf("error preparing query DeleteBlob: %w", err)
@@ -129,6 +159,12 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.deleteGroupStmt, err = db.PrepareContext(ctx, deleteGroup); err != nil {
 		return nil, fmt.Errorf("error preparing query DeleteGroup: %w", err)
 	}
+	if q.deleteGroupAccountGrantsStmt, err = db.PrepareContext(ctx, deleteGroupAccountGrants); err != nil {
+		return nil, fmt.Errorf("error preparing query DeleteGroupAccountGrants: %w", err)
+	}
+	if q.deleteGroupAccountsStmt, err = db.PrepareContext(ctx, deleteGroupAccounts); err != nil {
+		return nil, fmt.Errorf("error preparing query DeleteGroupAccounts: %w", err)
+	}
 	if q.deleteGroupAdmissionsStmt, err = db.PrepareContext(ctx, deleteGroupAdmissions); err != nil {
 		return nil, fmt.Errorf("error preparing query DeleteGroupAdmissions: %w", err)
 	}
@@ -143,6 +179,15 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	}
 	if q.deleteGroupRepositoriesStmt, err = db.PrepareContext(ctx, deleteGroupRepositories); err != nil {
 		return nil, fmt.Errorf("error preparing query DeleteGroupRepositories: %w", err)
+	}
+	if q.deleteGroupRolesStmt, err = db.PrepareContext(ctx, deleteGroupRoles); err != nil {
+		return nil, fmt.Errorf("error preparing query DeleteGroupRoles: %w", err)
+	}
+	if q.deleteGroupTokensStmt, err = db.PrepareContext(ctx, deleteGroupTokens); err != nil {
+		return nil, fmt.Errorf("error preparing query DeleteGroupTokens: %w", err)
+	}
+	if q.deleteGroupTrustRulesStmt, err = db.PrepareContext(ctx, deleteGroupTrustRules); err != nil {
+		return nil, fmt.Errorf("error preparing query DeleteGroupTrustRules: %w", err)
 	}
 	if q.deleteHostBindingStmt, err = db.PrepareContext(ctx, deleteHostBinding); err != nil {
 		return nil, fmt.Errorf("error preparing query DeleteHostBinding: %w", err)
@@ -161,6 +206,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	}
 	if q.deleteManifestStmt, err = db.PrepareContext(ctx, deleteManifest); err != nil {
 		return nil, fmt.Errorf("error preparing query DeleteManifest: %w", err)
+	}
+	if q.deleteMappedGrantsStmt, err = db.PrepareContext(ctx, deleteMappedGrants); err != nil {
+		return nil, fmt.Errorf("error preparing query DeleteMappedGrants: %w", err)
 	}
 	if q.deleteMembersStmt, err = db.PrepareContext(ctx, deleteMembers); err != nil {
 		return nil, fmt.Errorf("error preparing query DeleteMembers: %w", err)
@@ -192,6 +240,15 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.deleteRepositoryListsStmt, err = db.PrepareContext(ctx, deleteRepositoryLists); err != nil {
 		return nil, fmt.Errorf("error preparing query DeleteRepositoryLists: %w", err)
 	}
+	if q.deleteRoleStmt, err = db.PrepareContext(ctx, deleteRole); err != nil {
+		return nil, fmt.Errorf("error preparing query DeleteRole: %w", err)
+	}
+	if q.deleteSessionStmt, err = db.PrepareContext(ctx, deleteSession); err != nil {
+		return nil, fmt.Errorf("error preparing query DeleteSession: %w", err)
+	}
+	if q.deleteSessionByHashStmt, err = db.PrepareContext(ctx, deleteSessionByHash); err != nil {
+		return nil, fmt.Errorf("error preparing query DeleteSessionByHash: %w", err)
+	}
 	if q.deleteSigningKeysStmt, err = db.PrepareContext(ctx, deleteSigningKeys); err != nil {
 		return nil, fmt.Errorf("error preparing query DeleteSigningKeys: %w", err)
 	}
@@ -201,6 +258,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.deleteTagStmt, err = db.PrepareContext(ctx, deleteTag); err != nil {
 		return nil, fmt.Errorf("error preparing query DeleteTag: %w", err)
 	}
+	if q.deleteTrustRuleStmt, err = db.PrepareContext(ctx, deleteTrustRule); err != nil {
+		return nil, fmt.Errorf("error preparing query DeleteTrustRule: %w", err)
+	}
 	if q.deleteUploadStmt, err = db.PrepareContext(ctx, deleteUpload); err != nil {
 		return nil, fmt.Errorf("error preparing query DeleteUpload: %w", err)
 	}
@@ -209,15 +269,6 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	}
 	if q.deleteUpstreamRulesStmt, err = db.PrepareContext(ctx, deleteUpstreamRules); err != nil {
 		return nil, fmt.Errorf("error preparing query DeleteUpstreamRules: %w", err)
-	}
-	if q.deleteUserStmt, err = db.PrepareContext(ctx, deleteUser); err != nil {
-		return nil, fmt.Errorf("error preparing query DeleteUser: %w", err)
-	}
-	if q.deleteUserGrantsStmt, err = db.PrepareContext(ctx, deleteUserGrants); err != nil {
-		return nil, fmt.Errorf("error preparing query DeleteUserGrants: %w", err)
-	}
-	if q.deleteUserTokensStmt, err = db.PrepareContext(ctx, deleteUserTokens); err != nil {
-		return nil, fmt.Errorf("error preparing query DeleteUserTokens: %w", err)
 	}
 	if q.ensureJobStmt, err = db.PrepareContext(ctx, ensureJob); err != nil {
 		return nil, fmt.Errorf("error preparing query EnsureJob: %w", err)
@@ -251,6 +302,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	}
 	if q.getGroupByNameStmt, err = db.PrepareContext(ctx, getGroupByName); err != nil {
 		return nil, fmt.Errorf("error preparing query GetGroupByName: %w", err)
+	}
+	if q.getIdentityStmt, err = db.PrepareContext(ctx, getIdentity); err != nil {
+		return nil, fmt.Errorf("error preparing query GetIdentity: %w", err)
 	}
 	if q.getLinkStmt, err = db.PrepareContext(ctx, getLink); err != nil {
 		return nil, fmt.Errorf("error preparing query GetLink: %w", err)
@@ -290,6 +344,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	}
 	if q.hostedRepositoryBelowStmt, err = db.PrepareContext(ctx, hostedRepositoryBelow); err != nil {
 		return nil, fmt.Errorf("error preparing query HostedRepositoryBelow: %w", err)
+	}
+	if q.insertAccountStmt, err = db.PrepareContext(ctx, insertAccount); err != nil {
+		return nil, fmt.Errorf("error preparing query InsertAccount: %w", err)
 	}
 	if q.insertBlobStmt, err = db.PrepareContext(ctx, insertBlob); err != nil {
 		return nil, fmt.Errorf("error preparing query InsertBlob: %w", err)
@@ -333,6 +390,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.insertRuleStmt, err = db.PrepareContext(ctx, insertRule); err != nil {
 		return nil, fmt.Errorf("error preparing query InsertRule: %w", err)
 	}
+	if q.insertSessionStmt, err = db.PrepareContext(ctx, insertSession); err != nil {
+		return nil, fmt.Errorf("error preparing query InsertSession: %w", err)
+	}
 	if q.insertSettingStmt, err = db.PrepareContext(ctx, insertSetting); err != nil {
 		return nil, fmt.Errorf("error preparing query InsertSetting: %w", err)
 	}
@@ -351,8 +411,8 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.insertUpstreamStmt, err = db.PrepareContext(ctx, insertUpstream); err != nil {
 		return nil, fmt.Errorf("error preparing query InsertUpstream: %w", err)
 	}
-	if q.insertUserStmt, err = db.PrepareContext(ctx, insertUser); err != nil {
-		return nil, fmt.Errorf("error preparing query InsertUser: %w", err)
+	if q.insertUsedTokenStmt, err = db.PrepareContext(ctx, insertUsedToken); err != nil {
+		return nil, fmt.Errorf("error preparing query InsertUsedToken: %w", err)
 	}
 	if q.isAwaitedStmt, err = db.PrepareContext(ctx, isAwaited); err != nil {
 		return nil, fmt.Errorf("error preparing query IsAwaited: %w", err)
@@ -489,6 +549,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.putGrantStmt, err = db.PrepareContext(ctx, putGrant); err != nil {
 		return nil, fmt.Errorf("error preparing query PutGrant: %w", err)
 	}
+	if q.putIdentityStmt, err = db.PrepareContext(ctx, putIdentity); err != nil {
+		return nil, fmt.Errorf("error preparing query PutIdentity: %w", err)
+	}
 	if q.putJobStmt, err = db.PrepareContext(ctx, putJob); err != nil {
 		return nil, fmt.Errorf("error preparing query PutJob: %w", err)
 	}
@@ -498,8 +561,14 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.putOutdatedCandidatesStmt, err = db.PrepareContext(ctx, putOutdatedCandidates); err != nil {
 		return nil, fmt.Errorf("error preparing query PutOutdatedCandidates: %w", err)
 	}
+	if q.putRoleStmt, err = db.PrepareContext(ctx, putRole); err != nil {
+		return nil, fmt.Errorf("error preparing query PutRole: %w", err)
+	}
 	if q.putSettingStmt, err = db.PrepareContext(ctx, putSetting); err != nil {
 		return nil, fmt.Errorf("error preparing query PutSetting: %w", err)
+	}
+	if q.putTrustRuleStmt, err = db.PrepareContext(ctx, putTrustRule); err != nil {
+		return nil, fmt.Errorf("error preparing query PutTrustRule: %w", err)
 	}
 	if q.releaseJobStmt, err = db.PrepareContext(ctx, releaseJob); err != nil {
 		return nil, fmt.Errorf("error preparing query ReleaseJob: %w", err)
@@ -537,6 +606,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.searchTaggedStmt, err = db.PrepareContext(ctx, searchTagged); err != nil {
 		return nil, fmt.Errorf("error preparing query SearchTagged: %w", err)
 	}
+	if q.sessionByHashStmt, err = db.PrepareContext(ctx, sessionByHash); err != nil {
+		return nil, fmt.Errorf("error preparing query SessionByHash: %w", err)
+	}
 	if q.setFirstManifestStmt, err = db.PrepareContext(ctx, setFirstManifest); err != nil {
 		return nil, fmt.Errorf("error preparing query SetFirstManifest: %w", err)
 	}
@@ -551,6 +623,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	}
 	if q.statManifestStmt, err = db.PrepareContext(ctx, statManifest); err != nil {
 		return nil, fmt.Errorf("error preparing query StatManifest: %w", err)
+	}
+	if q.succeedTokenStmt, err = db.PrepareContext(ctx, succeedToken); err != nil {
+		return nil, fmt.Errorf("error preparing query SucceedToken: %w", err)
 	}
 	if q.sumCachedBytesStmt, err = db.PrepareContext(ctx, sumCachedBytes); err != nil {
 		return nil, fmt.Errorf("error preparing query SumCachedBytes: %w", err)
@@ -567,17 +642,32 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.touchCachedManifestStmt, err = db.PrepareContext(ctx, touchCachedManifest); err != nil {
 		return nil, fmt.Errorf("error preparing query TouchCachedManifest: %w", err)
 	}
+	if q.touchSessionStmt, err = db.PrepareContext(ctx, touchSession); err != nil {
+		return nil, fmt.Errorf("error preparing query TouchSession: %w", err)
+	}
 	if q.trimChangesStmt, err = db.PrepareContext(ctx, trimChanges); err != nil {
 		return nil, fmt.Errorf("error preparing query TrimChanges: %w", err)
 	}
 	if q.trimEventsStmt, err = db.PrepareContext(ctx, trimEvents); err != nil {
 		return nil, fmt.Errorf("error preparing query TrimEvents: %w", err)
 	}
+	if q.trimSessionsStmt, err = db.PrepareContext(ctx, trimSessions); err != nil {
+		return nil, fmt.Errorf("error preparing query TrimSessions: %w", err)
+	}
 	if q.trimTagHistoryStmt, err = db.PrepareContext(ctx, trimTagHistory); err != nil {
 		return nil, fmt.Errorf("error preparing query TrimTagHistory: %w", err)
 	}
 	if q.trimTokensStmt, err = db.PrepareContext(ctx, trimTokens); err != nil {
 		return nil, fmt.Errorf("error preparing query TrimTokens: %w", err)
+	}
+	if q.trimUsedTokensStmt, err = db.PrepareContext(ctx, trimUsedTokens); err != nil {
+		return nil, fmt.Errorf("error preparing query TrimUsedTokens: %w", err)
+	}
+	if q.updateAccountDisabledStmt, err = db.PrepareContext(ctx, updateAccountDisabled); err != nil {
+		return nil, fmt.Errorf("error preparing query UpdateAccountDisabled: %w", err)
+	}
+	if q.updateAccountPasswordStmt, err = db.PrepareContext(ctx, updateAccountPassword); err != nil {
+		return nil, fmt.Errorf("error preparing query UpdateAccountPassword: %w", err)
 	}
 	if q.updateCredentialStmt, err = db.PrepareContext(ctx, updateCredential); err != nil {
 		return nil, fmt.Errorf("error preparing query UpdateCredential: %w", err)
@@ -590,12 +680,6 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	}
 	if q.updateUpstreamStmt, err = db.PrepareContext(ctx, updateUpstream); err != nil {
 		return nil, fmt.Errorf("error preparing query UpdateUpstream: %w", err)
-	}
-	if q.updateUserDisabledStmt, err = db.PrepareContext(ctx, updateUserDisabled); err != nil {
-		return nil, fmt.Errorf("error preparing query UpdateUserDisabled: %w", err)
-	}
-	if q.updateUserPasswordStmt, err = db.PrepareContext(ctx, updateUserPassword); err != nil {
-		return nil, fmt.Errorf("error preparing query UpdateUserPassword: %w", err)
 	}
 	if q.upsertHostBindingStmt, err = db.PrepareContext(ctx, upsertHostBinding); err != nil {
 		return nil, fmt.Errorf("error preparing query UpsertHostBinding: %w", err)
@@ -612,14 +696,21 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.useTokenStmt, err = db.PrepareContext(ctx, useToken); err != nil {
 		return nil, fmt.Errorf("error preparing query UseToken: %w", err)
 	}
-	if q.userTokensStmt, err = db.PrepareContext(ctx, userTokens); err != nil {
-		return nil, fmt.Errorf("error preparing query UserTokens: %w", err)
-	}
 	return &q, nil
 }
 
 func (q *Queries) Close() error {
 	var err error
+	if q.accessAccountByNameStmt != nil {
+		if cerr := q.accessAccountByNameStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing accessAccountByNameStmt: %w", cerr)
+		}
+	}
+	if q.accessAccountsStmt != nil {
+		if cerr := q.accessAccountsStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing accessAccountsStmt: %w", cerr)
+		}
+	}
 	if q.accessGrantsStmt != nil {
 		if cerr := q.accessGrantsStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing accessGrantsStmt: %w", cerr)
@@ -630,19 +721,34 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing accessGroupsStmt: %w", cerr)
 		}
 	}
+	if q.accessRolesStmt != nil {
+		if cerr := q.accessRolesStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing accessRolesStmt: %w", cerr)
+		}
+	}
 	if q.accessSigningKeysStmt != nil {
 		if cerr := q.accessSigningKeysStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing accessSigningKeysStmt: %w", cerr)
 		}
 	}
-	if q.accessUserByNameStmt != nil {
-		if cerr := q.accessUserByNameStmt.Close(); cerr != nil {
-			err = fmt.Errorf("error closing accessUserByNameStmt: %w", cerr)
+	if q.accessTrustRulesStmt != nil {
+		if cerr := q.accessTrustRulesStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing accessTrustRulesStmt: %w", cerr)
 		}
 	}
 	if q.accessUsersStmt != nil {
 		if cerr := q.accessUsersStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing accessUsersStmt: %w", cerr)
+		}
+	}
+	if q.accountSessionsStmt != nil {
+		if cerr := q.accountSessionsStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing accountSessionsStmt: %w", cerr)
+		}
+	}
+	if q.accountTokensStmt != nil {
+		if cerr := q.accountTokensStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing accountTokensStmt: %w", cerr)
 		}
 	}
 	if q.addCachedBytesStmt != nil {
@@ -735,6 +841,11 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing confirmTagStmt: %w", cerr)
 		}
 	}
+	if q.countAccountStmt != nil {
+		if cerr := q.countAccountStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing countAccountStmt: %w", cerr)
+		}
+	}
 	if q.countAdminsStmt != nil {
 		if cerr := q.countAdminsStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing countAdminsStmt: %w", cerr)
@@ -760,9 +871,29 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing countUpstreamUseStmt: %w", cerr)
 		}
 	}
-	if q.countUserStmt != nil {
-		if cerr := q.countUserStmt.Close(); cerr != nil {
-			err = fmt.Errorf("error closing countUserStmt: %w", cerr)
+	if q.deleteAccountStmt != nil {
+		if cerr := q.deleteAccountStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing deleteAccountStmt: %w", cerr)
+		}
+	}
+	if q.deleteAccountGrantsStmt != nil {
+		if cerr := q.deleteAccountGrantsStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing deleteAccountGrantsStmt: %w", cerr)
+		}
+	}
+	if q.deleteAccountIdentitiesStmt != nil {
+		if cerr := q.deleteAccountIdentitiesStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing deleteAccountIdentitiesStmt: %w", cerr)
+		}
+	}
+	if q.deleteAccountSessionsStmt != nil {
+		if cerr := q.deleteAccountSessionsStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing deleteAccountSessionsStmt: %w", cerr)
+		}
+	}
+	if q.deleteAccountTokensStmt != nil {
+		if cerr := q.deleteAccountTokensStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing deleteAccountTokensStmt: %w", cerr)
 		}
 	}
 	if q.deleteBlobStmt != nil {
@@ -795,6 +926,16 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing deleteGroupStmt: %w", cerr)
 		}
 	}
+	if q.deleteGroupAccountGrantsStmt != nil {
+		if cerr := q.deleteGroupAccountGrantsStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing deleteGroupAccountGrantsStmt: %w", cerr)
+		}
+	}
+	if q.deleteGroupAccountsStmt != nil {
+		if cerr := q.deleteGroupAccountsStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing deleteGroupAccountsStmt: %w", cerr)
+		}
+	}
 	if q.deleteGroupAdmissionsStmt != nil {
 		if cerr := q.deleteGroupAdmissionsStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing deleteGroupAdmissionsStmt: %w", cerr)
@@ -818,6 +959,21 @@ func (q *Queries) Close() error {
 	if q.deleteGroupRepositoriesStmt != nil {
 		if cerr := q.deleteGroupRepositoriesStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing deleteGroupRepositoriesStmt: %w", cerr)
+		}
+	}
+	if q.deleteGroupRolesStmt != nil {
+		if cerr := q.deleteGroupRolesStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing deleteGroupRolesStmt: %w", cerr)
+		}
+	}
+	if q.deleteGroupTokensStmt != nil {
+		if cerr := q.deleteGroupTokensStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing deleteGroupTokensStmt: %w", cerr)
+		}
+	}
+	if q.deleteGroupTrustRulesStmt != nil {
+		if cerr := q.deleteGroupTrustRulesStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing deleteGroupTrustRulesStmt: %w", cerr)
 		}
 	}
 	if q.deleteHostBindingStmt != nil {
@@ -848,6 +1004,11 @@ func (q *Queries) Close() error {
 	if q.deleteManifestStmt != nil {
 		if cerr := q.deleteManifestStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing deleteManifestStmt: %w", cerr)
+		}
+	}
+	if q.deleteMappedGrantsStmt != nil {
+		if cerr := q.deleteMappedGrantsStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing deleteMappedGrantsStmt: %w", cerr)
 		}
 	}
 	if q.deleteMembersStmt != nil {
@@ -900,6 +1061,21 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing deleteRepositoryListsStmt: %w", cerr)
 		}
 	}
+	if q.deleteRoleStmt != nil {
+		if cerr := q.deleteRoleStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing deleteRoleStmt: %w", cerr)
+		}
+	}
+	if q.deleteSessionStmt != nil {
+		if cerr := q.deleteSessionStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing deleteSessionStmt: %w", cerr)
+		}
+	}
+	if q.deleteSessionByHashStmt != nil {
+		if cerr := q.deleteSessionByHashStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing deleteSessionByHashStmt: %w", cerr)
+		}
+	}
 	if q.deleteSigningKeysStmt != nil {
 		if cerr := q.deleteSigningKeysStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing deleteSigningKeysStmt: %w", cerr)
@@ -915,6 +1091,11 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing deleteTagStmt: %w", cerr)
 		}
 	}
+	if q.deleteTrustRuleStmt != nil {
+		if cerr := q.deleteTrustRuleStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing deleteTrustRuleStmt: %w", cerr)
+		}
+	}
 	if q.deleteUploadStmt != nil {
 		if cerr := q.deleteUploadStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing deleteUploadStmt: %w", cerr)
@@ -928,21 +1109,6 @@ func (q *Queries) Close() error {
 	if q.deleteUpstreamRulesStmt != nil {
 		if cerr := q.deleteUpstreamRulesStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing deleteUpstreamRulesStmt: %w", cerr)
-		}
-	}
-	if q.deleteUserStmt != nil {
-		if cerr := q.deleteUserStmt.Close(); cerr != nil {
-			err = fmt.Errorf("error closing deleteUserStmt: %w", cerr)
-		}
-	}
-	if q.deleteUserGrantsStmt != nil {
-		if cerr := q.deleteUserGrantsStmt.Close(); cerr != nil {
-			err = fmt.Errorf("error closing deleteUserGrantsStmt: %w", cerr)
-		}
-	}
-	if q.deleteUserTokensStmt != nil {
-		if cerr := q.deleteUserTokensStmt.Close(); cerr != nil {
-			err = fmt.Errorf("error closing deleteUserTokensStmt: %w", cerr)
 		}
 	}
 	if q.ensureJobStmt != nil {
@@ -998,6 +1164,11 @@ func (q *Queries) Close() error {
 	if q.getGroupByNameStmt != nil {
 		if cerr := q.getGroupByNameStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing getGroupByNameStmt: %w", cerr)
+		}
+	}
+	if q.getIdentityStmt != nil {
+		if cerr := q.getIdentityStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing getIdentityStmt: %w", cerr)
 		}
 	}
 	if q.getLinkStmt != nil {
@@ -1063,6 +1234,11 @@ func (q *Queries) Close() error {
 	if q.hostedRepositoryBelowStmt != nil {
 		if cerr := q.hostedRepositoryBelowStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing hostedRepositoryBelowStmt: %w", cerr)
+		}
+	}
+	if q.insertAccountStmt != nil {
+		if cerr := q.insertAccountStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing insertAccountStmt: %w", cerr)
 		}
 	}
 	if q.insertBlobStmt != nil {
@@ -1135,6 +1311,11 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing insertRuleStmt: %w", cerr)
 		}
 	}
+	if q.insertSessionStmt != nil {
+		if cerr := q.insertSessionStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing insertSessionStmt: %w", cerr)
+		}
+	}
 	if q.insertSettingStmt != nil {
 		if cerr := q.insertSettingStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing insertSettingStmt: %w", cerr)
@@ -1165,9 +1346,9 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing insertUpstreamStmt: %w", cerr)
 		}
 	}
-	if q.insertUserStmt != nil {
-		if cerr := q.insertUserStmt.Close(); cerr != nil {
-			err = fmt.Errorf("error closing insertUserStmt: %w", cerr)
+	if q.insertUsedTokenStmt != nil {
+		if cerr := q.insertUsedTokenStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing insertUsedTokenStmt: %w", cerr)
 		}
 	}
 	if q.isAwaitedStmt != nil {
@@ -1395,6 +1576,11 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing putGrantStmt: %w", cerr)
 		}
 	}
+	if q.putIdentityStmt != nil {
+		if cerr := q.putIdentityStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing putIdentityStmt: %w", cerr)
+		}
+	}
 	if q.putJobStmt != nil {
 		if cerr := q.putJobStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing putJobStmt: %w", cerr)
@@ -1410,9 +1596,19 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing putOutdatedCandidatesStmt: %w", cerr)
 		}
 	}
+	if q.putRoleStmt != nil {
+		if cerr := q.putRoleStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing putRoleStmt: %w", cerr)
+		}
+	}
 	if q.putSettingStmt != nil {
 		if cerr := q.putSettingStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing putSettingStmt: %w", cerr)
+		}
+	}
+	if q.putTrustRuleStmt != nil {
+		if cerr := q.putTrustRuleStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing putTrustRuleStmt: %w", cerr)
 		}
 	}
 	if q.releaseJobStmt != nil {
@@ -1475,6 +1671,11 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing searchTaggedStmt: %w", cerr)
 		}
 	}
+	if q.sessionByHashStmt != nil {
+		if cerr := q.sessionByHashStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing sessionByHashStmt: %w", cerr)
+		}
+	}
 	if q.setFirstManifestStmt != nil {
 		if cerr := q.setFirstManifestStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing setFirstManifestStmt: %w", cerr)
@@ -1498,6 +1699,11 @@ func (q *Queries) Close() error {
 	if q.statManifestStmt != nil {
 		if cerr := q.statManifestStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing statManifestStmt: %w", cerr)
+		}
+	}
+	if q.succeedTokenStmt != nil {
+		if cerr := q.succeedTokenStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing succeedTokenStmt: %w", cerr)
 		}
 	}
 	if q.sumCachedBytesStmt != nil {
@@ -1525,6 +1731,11 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing touchCachedManifestStmt: %w", cerr)
 		}
 	}
+	if q.touchSessionStmt != nil {
+		if cerr := q.touchSessionStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing touchSessionStmt: %w", cerr)
+		}
+	}
 	if q.trimChangesStmt != nil {
 		if cerr := q.trimChangesStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing trimChangesStmt: %w", cerr)
@@ -1535,6 +1746,11 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing trimEventsStmt: %w", cerr)
 		}
 	}
+	if q.trimSessionsStmt != nil {
+		if cerr := q.trimSessionsStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing trimSessionsStmt: %w", cerr)
+		}
+	}
 	if q.trimTagHistoryStmt != nil {
 		if cerr := q.trimTagHistoryStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing trimTagHistoryStmt: %w", cerr)
@@ -1543,6 +1759,21 @@ func (q *Queries) Close() error {
 	if q.trimTokensStmt != nil {
 		if cerr := q.trimTokensStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing trimTokensStmt: %w", cerr)
+		}
+	}
+	if q.trimUsedTokensStmt != nil {
+		if cerr := q.trimUsedTokensStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing trimUsedTokensStmt: %w", cerr)
+		}
+	}
+	if q.updateAccountDisabledStmt != nil {
+		if cerr := q.updateAccountDisabledStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing updateAccountDisabledStmt: %w", cerr)
+		}
+	}
+	if q.updateAccountPasswordStmt != nil {
+		if cerr := q.updateAccountPasswordStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing updateAccountPasswordStmt: %w", cerr)
 		}
 	}
 	if q.updateCredentialStmt != nil {
@@ -1563,16 +1794,6 @@ func (q *Queries) Close() error {
 	if q.updateUpstreamStmt != nil {
 		if cerr := q.updateUpstreamStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing updateUpstreamStmt: %w", cerr)
-		}
-	}
-	if q.updateUserDisabledStmt != nil {
-		if cerr := q.updateUserDisabledStmt.Close(); cerr != nil {
-			err = fmt.Errorf("error closing updateUserDisabledStmt: %w", cerr)
-		}
-	}
-	if q.updateUserPasswordStmt != nil {
-		if cerr := q.updateUserPasswordStmt.Close(); cerr != nil {
-			err = fmt.Errorf("error closing updateUserPasswordStmt: %w", cerr)
 		}
 	}
 	if q.upsertHostBindingStmt != nil {
@@ -1598,11 +1819,6 @@ func (q *Queries) Close() error {
 	if q.useTokenStmt != nil {
 		if cerr := q.useTokenStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing useTokenStmt: %w", cerr)
-		}
-	}
-	if q.userTokensStmt != nil {
-		if cerr := q.userTokensStmt.Close(); cerr != nil {
-			err = fmt.Errorf("error closing userTokensStmt: %w", cerr)
 		}
 	}
 	return err
@@ -1644,11 +1860,16 @@ func (q *Queries) queryRow(ctx context.Context, stmt *sql.Stmt, query string, ar
 type Queries struct {
 	db                             DBTX
 	tx                             *sql.Tx
+	accessAccountByNameStmt        *sql.Stmt
+	accessAccountsStmt             *sql.Stmt
 	accessGrantsStmt               *sql.Stmt
 	accessGroupsStmt               *sql.Stmt
+	accessRolesStmt                *sql.Stmt
 	accessSigningKeysStmt          *sql.Stmt
-	accessUserByNameStmt           *sql.Stmt
+	accessTrustRulesStmt           *sql.Stmt
 	accessUsersStmt                *sql.Stmt
+	accountSessionsStmt            *sql.Stmt
+	accountTokensStmt              *sql.Stmt
 	addCachedBytesStmt             *sql.Stmt
 	addPullsStmt                   *sql.Stmt
 	admitStmt                      *sql.Stmt
@@ -1667,29 +1888,40 @@ type Queries struct {
 	claimJobStmt                   *sql.Stmt
 	configIsNamedStmt              *sql.Stmt
 	confirmTagStmt                 *sql.Stmt
+	countAccountStmt               *sql.Stmt
 	countAdminsStmt                *sql.Stmt
 	countCredentialUseStmt         *sql.Stmt
 	countRegistryUseStmt           *sql.Stmt
 	countTokenNameStmt             *sql.Stmt
 	countUpstreamUseStmt           *sql.Stmt
-	countUserStmt                  *sql.Stmt
+	deleteAccountStmt              *sql.Stmt
+	deleteAccountGrantsStmt        *sql.Stmt
+	deleteAccountIdentitiesStmt    *sql.Stmt
+	deleteAccountSessionsStmt      *sql.Stmt
+	deleteAccountTokensStmt        *sql.Stmt
 	deleteBlobStmt                 *sql.Stmt
 	deleteCandidateStmt            *sql.Stmt
 	deleteCredentialStmt           *sql.Stmt
 	deleteDoomedKeyStmt            *sql.Stmt
 	deleteGrantStmt                *sql.Stmt
 	deleteGroupStmt                *sql.Stmt
+	deleteGroupAccountGrantsStmt   *sql.Stmt
+	deleteGroupAccountsStmt        *sql.Stmt
 	deleteGroupAdmissionsStmt      *sql.Stmt
 	deleteGroupCandidatesStmt      *sql.Stmt
 	deleteGroupGrantsStmt          *sql.Stmt
 	deleteGroupHistoryStmt         *sql.Stmt
 	deleteGroupRepositoriesStmt    *sql.Stmt
+	deleteGroupRolesStmt           *sql.Stmt
+	deleteGroupTokensStmt          *sql.Stmt
+	deleteGroupTrustRulesStmt      *sql.Stmt
 	deleteHostBindingStmt          *sql.Stmt
 	deleteHostedPrefixStmt         *sql.Stmt
 	deleteLinkStmt                 *sql.Stmt
 	deleteLinkCandidatesStmt       *sql.Stmt
 	deleteListStmt                 *sql.Stmt
 	deleteManifestStmt             *sql.Stmt
+	deleteMappedGrantsStmt         *sql.Stmt
 	deleteMembersStmt              *sql.Stmt
 	deletePullsStmt                *sql.Stmt
 	deletePullsOfNothingStmt       *sql.Stmt
@@ -1700,15 +1932,16 @@ type Queries struct {
 	deleteRepositoryCandidatesStmt *sql.Stmt
 	deleteRepositoryHistoryStmt    *sql.Stmt
 	deleteRepositoryListsStmt      *sql.Stmt
+	deleteRoleStmt                 *sql.Stmt
+	deleteSessionStmt              *sql.Stmt
+	deleteSessionByHashStmt        *sql.Stmt
 	deleteSigningKeysStmt          *sql.Stmt
 	deleteStaleUploadStmt          *sql.Stmt
 	deleteTagStmt                  *sql.Stmt
+	deleteTrustRuleStmt            *sql.Stmt
 	deleteUploadStmt               *sql.Stmt
 	deleteUpstreamStmt             *sql.Stmt
 	deleteUpstreamRulesStmt        *sql.Stmt
-	deleteUserStmt                 *sql.Stmt
-	deleteUserGrantsStmt           *sql.Stmt
-	deleteUserTokensStmt           *sql.Stmt
 	ensureJobStmt                  *sql.Stmt
 	failJobStmt                    *sql.Stmt
 	findCachedBlobStmt             *sql.Stmt
@@ -1720,6 +1953,7 @@ type Queries struct {
 	getBlobStmt                    *sql.Stmt
 	getGroupStmt                   *sql.Stmt
 	getGroupByNameStmt             *sql.Stmt
+	getIdentityStmt                *sql.Stmt
 	getLinkStmt                    *sql.Stmt
 	getLinkedBlobStmt              *sql.Stmt
 	getListStmt                    *sql.Stmt
@@ -1733,6 +1967,7 @@ type Queries struct {
 	groupHasContentStmt            *sql.Stmt
 	hasContentStmt                 *sql.Stmt
 	hostedRepositoryBelowStmt      *sql.Stmt
+	insertAccountStmt              *sql.Stmt
 	insertBlobStmt                 *sql.Stmt
 	insertCachedManifestStmt       *sql.Stmt
 	insertChangeStmt               *sql.Stmt
@@ -1747,13 +1982,14 @@ type Queries struct {
 	insertReplicaStmt              *sql.Stmt
 	insertRepositoryStmt           *sql.Stmt
 	insertRuleStmt                 *sql.Stmt
+	insertSessionStmt              *sql.Stmt
 	insertSettingStmt              *sql.Stmt
 	insertSigningKeyStmt           *sql.Stmt
 	insertTagHistoryStmt           *sql.Stmt
 	insertTokenStmt                *sql.Stmt
 	insertUploadStmt               *sql.Stmt
 	insertUpstreamStmt             *sql.Stmt
-	insertUserStmt                 *sql.Stmt
+	insertUsedTokenStmt            *sql.Stmt
 	isAwaitedStmt                  *sql.Stmt
 	isCachedStmt                   *sql.Stmt
 	isReferencedStmt               *sql.Stmt
@@ -1799,10 +2035,13 @@ type Queries struct {
 	postponeCandidateStmt          *sql.Stmt
 	putCandidateStmt               *sql.Stmt
 	putGrantStmt                   *sql.Stmt
+	putIdentityStmt                *sql.Stmt
 	putJobStmt                     *sql.Stmt
 	putListStmt                    *sql.Stmt
 	putOutdatedCandidatesStmt      *sql.Stmt
+	putRoleStmt                    *sql.Stmt
 	putSettingStmt                 *sql.Stmt
+	putTrustRuleStmt               *sql.Stmt
 	releaseJobStmt                 *sql.Stmt
 	releaseReplicaStmt             *sql.Stmt
 	releaseTokenNameStmt           *sql.Stmt
@@ -1815,43 +2054,52 @@ type Queries struct {
 	searchManifestsStmt            *sql.Stmt
 	searchRepositoriesStmt         *sql.Stmt
 	searchTaggedStmt               *sql.Stmt
+	sessionByHashStmt              *sql.Stmt
 	setFirstManifestStmt           *sql.Stmt
 	setImageInfoStmt               *sql.Stmt
 	setStaleBeforeStmt             *sql.Stmt
 	stageIsOwnedStmt               *sql.Stmt
 	statManifestStmt               *sql.Stmt
+	succeedTokenStmt               *sql.Stmt
 	sumCachedBytesStmt             *sql.Stmt
 	takeReplicaStmt                *sql.Stmt
 	tokenByHashStmt                *sql.Stmt
 	tokenByIDStmt                  *sql.Stmt
 	touchCachedManifestStmt        *sql.Stmt
+	touchSessionStmt               *sql.Stmt
 	trimChangesStmt                *sql.Stmt
 	trimEventsStmt                 *sql.Stmt
+	trimSessionsStmt               *sql.Stmt
 	trimTagHistoryStmt             *sql.Stmt
 	trimTokensStmt                 *sql.Stmt
+	trimUsedTokensStmt             *sql.Stmt
+	updateAccountDisabledStmt      *sql.Stmt
+	updateAccountPasswordStmt      *sql.Stmt
 	updateCredentialStmt           *sql.Stmt
 	updateGroupStmt                *sql.Stmt
 	updateRegistryStmt             *sql.Stmt
 	updateUpstreamStmt             *sql.Stmt
-	updateUserDisabledStmt         *sql.Stmt
-	updateUserPasswordStmt         *sql.Stmt
 	upsertHostBindingStmt          *sql.Stmt
 	upsertHostedPrefixStmt         *sql.Stmt
 	upsertTagStmt                  *sql.Stmt
 	upstreamIsCurrentStmt          *sql.Stmt
 	useTokenStmt                   *sql.Stmt
-	userTokensStmt                 *sql.Stmt
 }
 
 func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 	return &Queries{
 		db:                             tx,
 		tx:                             tx,
+		accessAccountByNameStmt:        q.accessAccountByNameStmt,
+		accessAccountsStmt:             q.accessAccountsStmt,
 		accessGrantsStmt:               q.accessGrantsStmt,
 		accessGroupsStmt:               q.accessGroupsStmt,
+		accessRolesStmt:                q.accessRolesStmt,
 		accessSigningKeysStmt:          q.accessSigningKeysStmt,
-		accessUserByNameStmt:           q.accessUserByNameStmt,
+		accessTrustRulesStmt:           q.accessTrustRulesStmt,
 		accessUsersStmt:                q.accessUsersStmt,
+		accountSessionsStmt:            q.accountSessionsStmt,
+		accountTokensStmt:              q.accountTokensStmt,
 		addCachedBytesStmt:             q.addCachedBytesStmt,
 		addPullsStmt:                   q.addPullsStmt,
 		admitStmt:                      q.admitStmt,
@@ -1870,29 +2118,40 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		claimJobStmt:                   q.claimJobStmt,
 		configIsNamedStmt:              q.configIsNamedStmt,
 		confirmTagStmt:                 q.confirmTagStmt,
+		countAccountStmt:               q.countAccountStmt,
 		countAdminsStmt:                q.countAdminsStmt,
 		countCredentialUseStmt:         q.countCredentialUseStmt,
 		countRegistryUseStmt:           q.countRegistryUseStmt,
 		countTokenNameStmt:             q.countTokenNameStmt,
 		countUpstreamUseStmt:           q.countUpstreamUseStmt,
-		countUserStmt:                  q.countUserStmt,
+		deleteAccountStmt:              q.deleteAccountStmt,
+		deleteAccountGrantsStmt:        q.deleteAccountGrantsStmt,
+		deleteAccountIdentitiesStmt:    q.deleteAccountIdentitiesStmt,
+		deleteAccountSessionsStmt:      q.deleteAccountSessionsStmt,
+		deleteAccountTokensStmt:        q.deleteAccountTokensStmt,
 		deleteBlobStmt:                 q.deleteBlobStmt,
 		deleteCandidateStmt:            q.deleteCandidateStmt,
 		deleteCredentialStmt:           q.deleteCredentialStmt,
 		deleteDoomedKeyStmt:            q.deleteDoomedKeyStmt,
 		deleteGrantStmt:                q.deleteGrantStmt,
 		deleteGroupStmt:                q.deleteGroupStmt,
+		deleteGroupAccountGrantsStmt:   q.deleteGroupAccountGrantsStmt,
+		deleteGroupAccountsStmt:        q.deleteGroupAccountsStmt,
 		deleteGroupAdmissionsStmt:      q.deleteGroupAdmissionsStmt,
 		deleteGroupCandidatesStmt:      q.deleteGroupCandidatesStmt,
 		deleteGroupGrantsStmt:          q.deleteGroupGrantsStmt,
 		deleteGroupHistoryStmt:         q.deleteGroupHistoryStmt,
 		deleteGroupRepositoriesStmt:    q.deleteGroupRepositoriesStmt,
+		deleteGroupRolesStmt:           q.deleteGroupRolesStmt,
+		deleteGroupTokensStmt:          q.deleteGroupTokensStmt,
+		deleteGroupTrustRulesStmt:      q.deleteGroupTrustRulesStmt,
 		deleteHostBindingStmt:          q.deleteHostBindingStmt,
 		deleteHostedPrefixStmt:         q.deleteHostedPrefixStmt,
 		deleteLinkStmt:                 q.deleteLinkStmt,
 		deleteLinkCandidatesStmt:       q.deleteLinkCandidatesStmt,
 		deleteListStmt:                 q.deleteListStmt,
 		deleteManifestStmt:             q.deleteManifestStmt,
+		deleteMappedGrantsStmt:         q.deleteMappedGrantsStmt,
 		deleteMembersStmt:              q.deleteMembersStmt,
 		deletePullsStmt:                q.deletePullsStmt,
 		deletePullsOfNothingStmt:       q.deletePullsOfNothingStmt,
@@ -1903,15 +2162,16 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		deleteRepositoryCandidatesStmt: q.deleteRepositoryCandidatesStmt,
 		deleteRepositoryHistoryStmt:    q.deleteRepositoryHistoryStmt,
 		deleteRepositoryListsStmt:      q.deleteRepositoryListsStmt,
+		deleteRoleStmt:                 q.deleteRoleStmt,
+		deleteSessionStmt:              q.deleteSessionStmt,
+		deleteSessionByHashStmt:        q.deleteSessionByHashStmt,
 		deleteSigningKeysStmt:          q.deleteSigningKeysStmt,
 		deleteStaleUploadStmt:          q.deleteStaleUploadStmt,
 		deleteTagStmt:                  q.deleteTagStmt,
+		deleteTrustRuleStmt:            q.deleteTrustRuleStmt,
 		deleteUploadStmt:               q.deleteUploadStmt,
 		deleteUpstreamStmt:             q.deleteUpstreamStmt,
 		deleteUpstreamRulesStmt:        q.deleteUpstreamRulesStmt,
-		deleteUserStmt:                 q.deleteUserStmt,
-		deleteUserGrantsStmt:           q.deleteUserGrantsStmt,
-		deleteUserTokensStmt:           q.deleteUserTokensStmt,
 		ensureJobStmt:                  q.ensureJobStmt,
 		failJobStmt:                    q.failJobStmt,
 		findCachedBlobStmt:             q.findCachedBlobStmt,
@@ -1923,6 +2183,7 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		getBlobStmt:                    q.getBlobStmt,
 		getGroupStmt:                   q.getGroupStmt,
 		getGroupByNameStmt:             q.getGroupByNameStmt,
+		getIdentityStmt:                q.getIdentityStmt,
 		getLinkStmt:                    q.getLinkStmt,
 		getLinkedBlobStmt:              q.getLinkedBlobStmt,
 		getListStmt:                    q.getListStmt,
@@ -1936,6 +2197,7 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		groupHasContentStmt:            q.groupHasContentStmt,
 		hasContentStmt:                 q.hasContentStmt,
 		hostedRepositoryBelowStmt:      q.hostedRepositoryBelowStmt,
+		insertAccountStmt:              q.insertAccountStmt,
 		insertBlobStmt:                 q.insertBlobStmt,
 		insertCachedManifestStmt:       q.insertCachedManifestStmt,
 		insertChangeStmt:               q.insertChangeStmt,
@@ -1950,13 +2212,14 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		insertReplicaStmt:              q.insertReplicaStmt,
 		insertRepositoryStmt:           q.insertRepositoryStmt,
 		insertRuleStmt:                 q.insertRuleStmt,
+		insertSessionStmt:              q.insertSessionStmt,
 		insertSettingStmt:              q.insertSettingStmt,
 		insertSigningKeyStmt:           q.insertSigningKeyStmt,
 		insertTagHistoryStmt:           q.insertTagHistoryStmt,
 		insertTokenStmt:                q.insertTokenStmt,
 		insertUploadStmt:               q.insertUploadStmt,
 		insertUpstreamStmt:             q.insertUpstreamStmt,
-		insertUserStmt:                 q.insertUserStmt,
+		insertUsedTokenStmt:            q.insertUsedTokenStmt,
 		isAwaitedStmt:                  q.isAwaitedStmt,
 		isCachedStmt:                   q.isCachedStmt,
 		isReferencedStmt:               q.isReferencedStmt,
@@ -2002,10 +2265,13 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		postponeCandidateStmt:          q.postponeCandidateStmt,
 		putCandidateStmt:               q.putCandidateStmt,
 		putGrantStmt:                   q.putGrantStmt,
+		putIdentityStmt:                q.putIdentityStmt,
 		putJobStmt:                     q.putJobStmt,
 		putListStmt:                    q.putListStmt,
 		putOutdatedCandidatesStmt:      q.putOutdatedCandidatesStmt,
+		putRoleStmt:                    q.putRoleStmt,
 		putSettingStmt:                 q.putSettingStmt,
+		putTrustRuleStmt:               q.putTrustRuleStmt,
 		releaseJobStmt:                 q.releaseJobStmt,
 		releaseReplicaStmt:             q.releaseReplicaStmt,
 		releaseTokenNameStmt:           q.releaseTokenNameStmt,
@@ -2018,31 +2284,35 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		searchManifestsStmt:            q.searchManifestsStmt,
 		searchRepositoriesStmt:         q.searchRepositoriesStmt,
 		searchTaggedStmt:               q.searchTaggedStmt,
+		sessionByHashStmt:              q.sessionByHashStmt,
 		setFirstManifestStmt:           q.setFirstManifestStmt,
 		setImageInfoStmt:               q.setImageInfoStmt,
 		setStaleBeforeStmt:             q.setStaleBeforeStmt,
 		stageIsOwnedStmt:               q.stageIsOwnedStmt,
 		statManifestStmt:               q.statManifestStmt,
+		succeedTokenStmt:               q.succeedTokenStmt,
 		sumCachedBytesStmt:             q.sumCachedBytesStmt,
 		takeReplicaStmt:                q.takeReplicaStmt,
 		tokenByHashStmt:                q.tokenByHashStmt,
 		tokenByIDStmt:                  q.tokenByIDStmt,
 		touchCachedManifestStmt:        q.touchCachedManifestStmt,
+		touchSessionStmt:               q.touchSessionStmt,
 		trimChangesStmt:                q.trimChangesStmt,
 		trimEventsStmt:                 q.trimEventsStmt,
+		trimSessionsStmt:               q.trimSessionsStmt,
 		trimTagHistoryStmt:             q.trimTagHistoryStmt,
 		trimTokensStmt:                 q.trimTokensStmt,
+		trimUsedTokensStmt:             q.trimUsedTokensStmt,
+		updateAccountDisabledStmt:      q.updateAccountDisabledStmt,
+		updateAccountPasswordStmt:      q.updateAccountPasswordStmt,
 		updateCredentialStmt:           q.updateCredentialStmt,
 		updateGroupStmt:                q.updateGroupStmt,
 		updateRegistryStmt:             q.updateRegistryStmt,
 		updateUpstreamStmt:             q.updateUpstreamStmt,
-		updateUserDisabledStmt:         q.updateUserDisabledStmt,
-		updateUserPasswordStmt:         q.updateUserPasswordStmt,
 		upsertHostBindingStmt:          q.upsertHostBindingStmt,
 		upsertHostedPrefixStmt:         q.upsertHostedPrefixStmt,
 		upsertTagStmt:                  q.upsertTagStmt,
 		upstreamIsCurrentStmt:          q.upstreamIsCurrentStmt,
 		useTokenStmt:                   q.useTokenStmt,
-		userTokensStmt:                 q.userTokensStmt,
 	}
 }

@@ -4,6 +4,17 @@
 
 package query
 
+type Account struct {
+	ID           int64
+	Name         string
+	PasswordHash string
+	Disabled     bool
+	CreatedAt    int64
+	UpdatedAt    int64
+	Kind         string
+	GroupID      int64
+}
+
 type Admission struct {
 	RepositoryID int64
 	Digest       []byte
@@ -99,11 +110,12 @@ type GcCandidate struct {
 }
 
 type Grant struct {
-	ID      int64
-	UserID  int64
-	GroupID int64
-	Path    string
-	Role    string
+	ID        int64
+	AccountID int64
+	GroupID   int64
+	Path      string
+	Role      string
+	Origin    string
 }
 
 type Group struct {
@@ -129,6 +141,14 @@ type HostedPrefix struct {
 	Prefix           string
 	AnonymousPull    bool
 	AllowSparseIndex bool
+}
+
+type Identity struct {
+	Issuer     string
+	Subject    string
+	AccountID  int64
+	CreatedAt  int64
+	LastUsedAt int64
 }
 
 type Job struct {
@@ -219,6 +239,15 @@ type Repository struct {
 	FirstManifestAt int64
 }
 
+type Role struct {
+	ID        int64
+	GroupID   int64
+	Name      string
+	Actions   string
+	CreatedAt int64
+	UpdatedAt int64
+}
+
 type Rule struct {
 	ID             int64
 	GroupID        int64
@@ -228,6 +257,18 @@ type Rule struct {
 	Position       int32
 	Action         string
 	Pattern        string
+}
+
+type Session struct {
+	ID         int64
+	Hash       []byte
+	AccountID  int64
+	Data       []byte
+	Address    string
+	UserAgent  string
+	CreatedAt  int64
+	LastUsedAt int64
+	ExpiresAt  int64
 }
 
 type Setting struct {
@@ -264,7 +305,7 @@ type TagHistory struct {
 
 type Token struct {
 	ID         int64
-	UserID     int64
+	AccountID  int64
 	Name       string
 	Hash       []byte
 	Scope      string
@@ -272,6 +313,16 @@ type Token struct {
 	ExpiresAt  int64
 	LastUsedAt int64
 	RevokedAt  int64
+}
+
+type TrustRule struct {
+	AccountID  int64
+	Issuer     string
+	Audience   string
+	Conditions string
+	Keys       string
+	Lifetime   int64
+	SingleUse  bool
 }
 
 type Upload struct {
@@ -303,11 +354,7 @@ type Upstream struct {
 	UpdatedAt        int64
 }
 
-type User struct {
-	ID           int64
-	Name         string
-	PasswordHash string
-	Disabled     bool
-	CreatedAt    int64
-	UpdatedAt    int64
+type UsedToken struct {
+	Hash      []byte
+	ExpiresAt int64
 }
