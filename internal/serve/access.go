@@ -50,11 +50,19 @@ func (f *Front) line(r *http.Request, w *responseWriter, door string, info *Info
 		return
 	}
 	// Past the Logger, which would look up who calls it on every line.
-	var room [24]slog.Attr
+	room, ok := f.fields.Get().(*fields)
+	if !ok {
+		room = new(fields)
+	}
+	defer f.fields.Put(room)
 	record := slog.NewRecord(end, level, "request", 0)
-	record.AddAttrs(attributes(room[:0], r, w, info, t, route, status, took)...)
+	// A group without a name, whose fields stand in the line itself: the record would copy them.
+	record.AddAttrs(slog.Attr{Value: slog.GroupValue(attributes(room[:0], r, w, info, t, route, status, took)...)})
 	_ = handler.Handle(r.Context(), record) // as the Logger: a log that cannot be written must not stop requests
 }
+
+// fields is room for those of one line.
+type fields [24]slog.Attr
 
 // attributes appends the fields of the line to a. docs/reference/log.md describes each.
 func attributes(a []slog.Attr, r *http.Request, w *responseWriter, info *Info, t registry.TraceValues, route string, status int, took time.Duration) []slog.Attr {

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/netip"
 	"runtime/debug"
+	"sync"
 	"time"
 
 	"github.com/weir-registry/weir/internal/registry"
@@ -37,6 +38,7 @@ type Front struct {
 	progress time.Duration
 	observer Observer
 	buffers  bufferPool
+	fields   sync.Pool // of *fields
 }
 
 // NewFront returns a Front.
@@ -77,11 +79,11 @@ func (f *Front) Wrap(door string, h http.Handler) http.Handler {
 		x := &exchange{}
 		info, rw := &x.info, &x.writer
 		f.identify(info, r)
-		f.response(rw, w, start)
+		f.response(rw, w, r, start)
 		rw.tls = r.TLS != nil
 		r = r.WithContext(registry.WithTrace(context.WithValue(r.Context(), infoKey{}, info), &x.trace))
 		r.Body = f.body(r.Body, rw)
-		rw.Header().Set("X-Request-Id", info.ID)
+		SetHeader(rw, "X-Request-Id", info.ID)
 		f.observer.InFlight(1)
 		defer func() {
 			end := time.Now()

@@ -1,8 +1,10 @@
 package serve
 
 import (
+	"context"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"sync"
@@ -17,6 +19,9 @@ const minProgress = 16 << 10
 const sendChunk = 1 << 20
 
 const copyBuffer = 32 << 10
+
+// gathered is how much of a body net/http keeps for the end of the request; nothing is sent before.
+const gathered = 2 << 10
 
 // bufferPool keeps copy buffers.
 type bufferPool struct{ pool sync.Pool }
@@ -35,24 +40,61 @@ func (p *bufferPool) put(b *[]byte) { p.pool.Put(b) }
 // to the connection, so that blobs leave by sendfile.
 type responseWriter struct {
 	http.ResponseWriter
-	control  *http.ResponseController
 	progress time.Duration
 	buffers  *bufferPool
 	tls      bool
 	body     *bodyReader // nil when the request has none
 
-	extended time.Time // when the write deadline was last moved
+	extended *time.Time // when the write deadline was last moved
+	begun    time.Time  // what extended points to, unless the connection has its own
 	status   int
 	sent     int64
 	received int64
 	aborted  bool
+
+	values [maxValues]string // of headers, each the backing array of its own slice
+	used   int
+}
+
+// maxValues is how many headers a response has room for before each takes an allocation.
+const maxValues = 12
+
+// SetHeader sets a header of the response as http.Header.Set does, without an allocation behind a Front. name must be in canonical form.
+func SetHeader(w http.ResponseWriter, name, value string) {
+	rw, ok := w.(*responseWriter)
+	if !ok || rw.used == maxValues {
+		w.Header()[name] = []string{value}
+		return
+	}
+	slot := rw.values[rw.used : rw.used+1 : rw.used+1]
+	slot[0] = value
+	rw.used++
+	rw.Header()[name] = slot
 }
 
 // response prepares rw. The deadline starts now: the one of the connection's last request must not end what net/http writes by
 // itself, such as "100 Continue".
-func (f *Front) response(rw *responseWriter, w http.ResponseWriter, now time.Time) {
-	rw.ResponseWriter, rw.control, rw.progress, rw.buffers = w, http.NewResponseController(w), f.progress, &f.buffers
+func (f *Front) response(rw *responseWriter, w http.ResponseWriter, r *http.Request, now time.Time) {
+	rw.ResponseWriter, rw.progress, rw.buffers, rw.extended = w, f.progress, &f.buffers, &rw.begun
+	if c, ok := r.Context().Value(connectionKey{}).(*connection); ok && r.ProtoMajor == 1 {
+		rw.extended = &c.extended
+	}
 	rw.extend(now)
+}
+
+// connection is what the requests of one connection share. Those of HTTP/1 come one after the other; HTTP/2 has a deadline for each.
+type connection struct{ extended time.Time }
+
+type connectionKey struct{}
+
+// withConnection is http.Server.ConnContext.
+func withConnection(ctx context.Context, _ net.Conn) context.Context {
+	return context.WithValue(ctx, connectionKey{}, &connection{})
+}
+
+// control is for what is not done for every request.
+func (w *responseWriter) control() *http.ResponseController {
+	return http.NewResponseController(w.ResponseWriter)
 }
 
 // Unwrap serves http.ResponseController.
@@ -66,13 +108,18 @@ func (w *responseWriter) WriteHeader(status int) {
 	if status >= http.StatusBadRequest {
 		w.abandon()
 	}
-	w.extend(time.Now())
+	if status < 200 {
+		w.extend(time.Now()) // it is sent at once; others wait for the first bytes, or for the end
+	}
 	w.ResponseWriter.WriteHeader(status)
 }
 
 // Write implements io.Writer.
 func (w *responseWriter) Write(p []byte) (int, error) {
 	w.begin()
+	if w.sent+int64(len(p)) > gathered {
+		w.extend(time.Now())
+	}
 	n, err := w.ResponseWriter.Write(p)
 	w.sent += int64(n)
 	return n, err
@@ -81,13 +128,15 @@ func (w *responseWriter) Write(p []byte) (int, error) {
 // Flush implements http.Flusher.
 func (w *responseWriter) Flush() {
 	w.begin()
-	_ = w.control.Flush() // a writer that cannot flush sends when it likes
+	w.extend(time.Now())
+	_ = w.control().Flush() // a writer that cannot flush sends when it likes
 }
 
 // ReadFrom implements io.ReaderFrom. Files, bare or in one io.LimitedReader, go to the connection in chunks, each with its own
 // deadline. Other readers may wait for their own source, so the deadline starts at each write.
 func (w *responseWriter) ReadFrom(src io.Reader) (int64, error) {
 	w.begin()
+	w.extend(time.Now())
 	limited, ok := src.(*io.LimitedReader)
 	if !ok {
 		limited = &io.LimitedReader{R: src, N: 1<<63 - 1}
@@ -104,7 +153,7 @@ func (w *responseWriter) sendFile(rf io.ReaderFrom, src *io.LimitedReader) (tota
 	if w.tls {
 		chunk = minProgress // TLS cannot go on after a write that was cut short
 	} else {
-		_ = w.control.Flush() // or net/http reads the first bytes of the file to put them beside the headers
+		_ = w.control().Flush() // or net/http reads the first bytes of the file to put them beside the headers
 	}
 	for src.N > 0 {
 		w.extend(time.Now())
@@ -150,17 +199,21 @@ func (w *responseWriter) begin() {
 	if w.status == 0 {
 		w.status = http.StatusOK
 	}
-	w.extend(time.Now())
 }
 
 // extend gives the client another period to take what is written. Moving the deadline costs more than most writes, so one that has
 // hardly been used stays. Writers without deadlines, in tests, have none to move.
 func (w *responseWriter) extend(now time.Time) {
-	if now.Sub(w.extended) < w.progress/16 {
+	if now.Sub(*w.extended) < w.progress/16 {
 		return
 	}
-	w.extended = now
-	_ = w.control.SetWriteDeadline(now.Add(w.progress))
+	*w.extended = now
+	by := now.Add(w.progress)
+	if d, ok := w.ResponseWriter.(interface{ SetWriteDeadline(time.Time) error }); ok {
+		_ = d.SetWriteDeadline(by)
+	} else {
+		_ = w.control().SetWriteDeadline(by)
+	}
 }
 
 // finish bounds what the server still does for the request: flushing the response and draining an unread body.
@@ -182,15 +235,15 @@ func (w *responseWriter) linger() {
 	if w.aborted || w.status == 0 || w.body == nil || w.body.done {
 		return
 	}
-	_ = w.control.Flush()
-	_ = w.control.SetReadDeadline(time.Now().Add(lingerTime))
+	_ = w.control().Flush()
+	_ = w.control().SetReadDeadline(time.Now().Add(lingerTime))
 	_, _ = io.CopyN(io.Discard, w.body.ReadCloser, lingerBytes)
 }
 
 // abandon bounds net/http's draining of a body that the handler has not read to its end.
 func (w *responseWriter) abandon() {
 	if w.body != nil && !w.body.done {
-		_ = w.control.SetReadDeadline(time.Now().Add(w.progress))
+		_ = w.control().SetReadDeadline(time.Now().Add(w.progress))
 	}
 }
 
@@ -221,7 +274,7 @@ func (b *bodyReader) Read(p []byte) (int, error) {
 		return b.ReadCloser.Read(p)
 	}
 	began := time.Now()
-	_ = b.w.control.SetReadDeadline(began.Add(b.w.progress - b.waited))
+	_ = b.w.control().SetReadDeadline(began.Add(b.w.progress - b.waited))
 	n, err := b.ReadCloser.Read(p)
 	b.w.received += int64(n)
 	b.waited, b.came = b.waited+time.Since(began), b.came+n
@@ -231,7 +284,7 @@ func (b *bodyReader) Read(p []byte) (int, error) {
 	if err != nil {
 		b.done = true
 		if err == io.EOF {
-			_ = b.w.control.SetReadDeadline(time.Time{})
+			_ = b.w.control().SetReadDeadline(time.Time{})
 		}
 	}
 	return n, err

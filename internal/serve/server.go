@@ -74,6 +74,7 @@ func (s *Server) Add(name string, l net.Listener, h http.Handler, certificate *C
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(s.log.With("listener", name).Handler(), slog.LevelDebug),
 		BaseContext:       func(net.Listener) context.Context { return s.base },
+		ConnContext:       withConnection,
 	}
 	if certificate != nil {
 		srv.TLSConfig = certificate.Config()

@@ -9,6 +9,7 @@ import (
 
 	"github.com/weir-registry/weir/internal/oci"
 	"github.com/weir-registry/weir/internal/registry"
+	"github.com/weir-registry/weir/internal/serve"
 )
 
 func (c *call) blob() error {
@@ -53,7 +54,7 @@ func (c *call) getBlob() error {
 		return err
 	}
 	if b.Location != "" {
-		traceHeaders(c.w.Header(), registry.TraceFrom(c.ctx()).Values())
+		traceHeaders(c.w, registry.TraceFrom(c.ctx()).Values())
 		c.w.Header().Set("Location", b.Location)
 		c.w.Header().Set("Docker-Content-Digest", string(c.digest))
 		return empty(c.w, http.StatusTemporaryRedirect)
@@ -110,12 +111,12 @@ func (c *call) copyBlob(b *registry.Blob) (int64, error) {
 }
 
 func (c *call) blobHeaders(size int64) {
-	h := c.w.Header()
-	traceHeaders(h, registry.TraceFrom(c.ctx()).Values())
-	contentHeaders(h, oci.MediaTypeOctets, c.digest, size)
-	h.Set("Accept-Ranges", "bytes")
+	traceHeaders(c.w, registry.TraceFrom(c.ctx()).Values())
+	contentHeaders(c.w, oci.MediaTypeOctets, c.digest, size)
+	serve.SetHeader(c.w, "X-Content-Type-Options", "nosniff") // its bytes are whatever was pushed
+	serve.SetHeader(c.w, "Accept-Ranges", "bytes")
 	// The bytes of a digest never change; private, because who may have them is decided per caller.
-	h.Set("Cache-Control", "private, max-age=31536000, immutable")
+	serve.SetHeader(c.w, "Cache-Control", "private, max-age=31536000, immutable")
 }
 
 func contentRange(b *registry.Blob) string {

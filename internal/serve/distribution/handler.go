@@ -97,9 +97,22 @@ type call struct {
 	context context.Context // of r, with the caller
 }
 
-// Serve is a serve.Handler.
+// Serve is a serve.Handler. Errors and the answer of /v2/ tell the version of the protocol; nobody looks for it beside content.
 func (h *Handler) Serve(w http.ResponseWriter, r *http.Request) error {
-	w.Header().Set("Docker-Distribution-Api-Version", "registry/2.0")
+	err := h.serve(w, r)
+	if err != nil {
+		serve.SetHeader(w, versionHeader, version)
+	}
+	return err
+}
+
+// What clients of Docker's first registries tell this protocol by.
+const (
+	versionHeader = "Docker-Distribution-Api-Version"
+	version       = "registry/2.0"
+)
+
+func (h *Handler) serve(w http.ResponseWriter, r *http.Request) error {
 	req, err := parse(r.Method, r.URL)
 	info := serve.FromContext(r.Context())
 	info.SetOperation(req.kind.String())
@@ -149,7 +162,7 @@ func (c *call) dispatch(info *serve.Info) error {
 	if err == nil {
 		return nil
 	}
-	traceHeaders(c.w.Header(), registry.TraceFrom(c.ctx()).Values())
+	traceHeaders(c.w, registry.TraceFrom(c.ctx()).Values())
 	return c.refuse(translate(c.request, err))
 }
 
@@ -249,7 +262,8 @@ func (c *call) base() error {
 	if !registry.CallerFrom(c.ctx()).Accepted {
 		return c.refuse(oci.NewError(oci.CodeUnauthorized, "log in, or ask for an anonymous token"))
 	}
-	c.w.Header().Set("Content-Type", "application/json")
+	serve.SetHeader(c.w, versionHeader, version)
+	serve.SetHeader(c.w, "Content-Type", "application/json")
 	_, err := c.w.Write([]byte("{}"))
 	return err
 }

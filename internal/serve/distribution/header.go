@@ -8,25 +8,26 @@ import (
 
 	"github.com/weir-registry/weir/internal/oci"
 	"github.com/weir-registry/weir/internal/registry"
+	"github.com/weir-registry/weir/internal/serve"
 )
 
 // traceHeaders tells the client how the answer came about: the decision's id, and for cached content Age (RFC 9111),
 // Cache-Status (RFC 9211), and a Warning in the form of the distribution specification 1.1 when it is stale.
-func traceHeaders(h http.Header, t registry.TraceValues) {
+func traceHeaders(w http.ResponseWriter, t registry.TraceValues) {
 	if t.DecisionID != "" {
-		h.Set("Weir-Decision", t.DecisionID)
+		serve.SetHeader(w, "Weir-Decision", t.DecisionID)
 	}
 	status := cacheStatus(t.Cache)
 	if status == "" {
 		return
 	}
-	h.Set("Cache-Status", status)
+	serve.SetHeader(w, "Cache-Status", status)
 	switch t.Cache {
 	case registry.CacheHit, registry.CacheStale, registry.CacheRevalidated:
-		h.Set("Age", strconv.FormatInt(int64(max(0, t.Age)/time.Second), 10))
+		serve.SetHeader(w, "Age", strconv.FormatInt(int64(max(0, t.Age)/time.Second), 10))
 	}
 	if t.Cache == registry.CacheStale {
-		h.Set("Warning", `299 - "served from the cache: the upstream could not confirm that this is current"`)
+		serve.SetHeader(w, "Warning", `299 - "served from the cache: the upstream could not confirm that this is current"`)
 	}
 }
 
@@ -49,13 +50,12 @@ func cacheStatus(s registry.CacheStatus) string {
 }
 
 // contentHeaders describes content; HEAD and GET must both come through here.
-func contentHeaders(h http.Header, mediaType string, digest oci.Digest, size int64) {
-	h.Set("Content-Type", mediaType)
-	h.Set("Docker-Content-Digest", string(digest))
-	h.Set("Etag", etag(digest))
-	h.Set("X-Content-Type-Options", "nosniff")
+func contentHeaders(w http.ResponseWriter, mediaType string, digest oci.Digest, size int64) {
+	serve.SetHeader(w, "Content-Type", mediaType)
+	serve.SetHeader(w, "Docker-Content-Digest", string(digest))
+	serve.SetHeader(w, "Etag", etag(digest))
 	if size >= 0 {
-		h.Set("Content-Length", strconv.FormatInt(size, 10))
+		serve.SetHeader(w, "Content-Length", strconv.FormatInt(size, 10))
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/weir-registry/weir/internal/oci"
 	"github.com/weir-registry/weir/internal/registry"
+	"github.com/weir-registry/weir/internal/serve"
 )
 
 func (c *call) manifest() error {
@@ -36,10 +37,12 @@ func (c *call) getManifest() error {
 	if err != nil {
 		return err
 	}
-	h := c.w.Header()
-	traceHeaders(h, registry.TraceFrom(c.ctx()).Values())
-	contentHeaders(h, m.MediaType, m.Digest, m.Size)
-	h.Set("Content-Security-Policy", "sandbox; default-src 'none'") // its type is whatever was pushed, text/html too
+	traceHeaders(c.w, registry.TraceFrom(c.ctx()).Values())
+	contentHeaders(c.w, m.MediaType, m.Digest, m.Size)
+	if !strings.HasSuffix(m.MediaType, "+json") { // it is whatever was pushed, text/html too; JSON is nothing that a browser runs
+		serve.SetHeader(c.w, "Content-Security-Policy", "sandbox; default-src 'none'")
+		serve.SetHeader(c.w, "X-Content-Type-Options", "nosniff")
+	}
 	if notModified(c.r, m.Digest) {
 		return writeNotModified(c.w)
 	}

@@ -23,7 +23,7 @@ func (c *call) referrers() error {
 	if index.Manifests == nil {
 		index.Manifests = []oci.Descriptor{}
 	}
-	traceHeaders(c.w.Header(), registry.TraceFrom(c.ctx()).Values())
+	traceHeaders(c.w, registry.TraceFrom(c.ctx()).Values())
 	if c.artifactType != "" {
 		c.w.Header().Set("OCI-Filters-Applied", "artifactType")
 	}

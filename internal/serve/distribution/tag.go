@@ -29,7 +29,7 @@ func (c *call) listTags() error {
 	if body.Tags == nil {
 		body.Tags = []string{} // "tags": null trips clients
 	}
-	traceHeaders(c.w.Header(), registry.TraceFrom(c.ctx()).Values())
+	traceHeaders(c.w, registry.TraceFrom(c.ctx()).Values())
 	return writeJSON(c.w, "application/json", body)
 }
 
