@@ -19,7 +19,10 @@ type HTTP struct {
 }
 
 // answer is the labels of a request; series is what it counts in.
-type answer struct{ route, method, status string }
+type answer struct {
+	route, method string
+	status        int
+}
 
 type series struct {
 	requests prometheus.Counter
@@ -39,20 +42,22 @@ func newHTTP(m *Metrics) *HTTP {
 
 // Request counts one finished request. route is the name of the handler, never the path.
 func (h *HTTP) Request(route, method string, status int, took time.Duration, bytes int64) {
-	route, method = h.routes.of(route), knownMethod(method)
-	code := other
-	if http.StatusText(status) != "" || status == 499 {
-		code = strconv.Itoa(status)
+	if http.StatusText(status) == "" && status != 499 {
+		status = 0
 	}
-	counted := h.series.of(answer{route, method, code}, h.labelled)
+	counted := h.series.of(answer{h.routes.of(route), knownMethod(method), status}, h.labelled)
 	counted.requests.Inc()
 	counted.duration.Observe(took.Seconds())
 	counted.bytes.Add(float64(max(0, bytes)))
 }
 
 func (h *HTTP) labelled(a answer) series {
+	status := other
+	if a.status != 0 {
+		status = strconv.Itoa(a.status)
+	}
 	return series{
-		requests: h.requests.WithLabelValues(a.route, a.method, a.status),
+		requests: h.requests.WithLabelValues(a.route, a.method, status),
 		duration: h.duration.WithLabelValues(a.route, a.method),
 		bytes:    h.bytes.WithLabelValues(a.route),
 	}

@@ -58,7 +58,7 @@ func (s *Snapshot) Lookup(req Request) (Target, error) {
 		}
 		path, bound, mirror = b.Prefix+"/"+req.Name, b.Prefix, b.Mirror
 	}
-	if !oci.ValidRepository(req.Name) || !oci.ValidRepository(path) {
+	if !oci.ValidRepository(req.Name) || bound != "" && !oci.ValidRepository(path) {
 		return Target{}, oci.NewError(oci.CodeNameInvalid,
 			"not a repository name: want lower-case letters, digits and separators in parts joined by \"/\", at most 255 bytes in all")
 	}
