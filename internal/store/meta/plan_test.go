@@ -26,13 +26,14 @@ func scanning() map[string]string {
 		"sixteen rows": "SumCachedBytes",
 		"a check reads everything, in the background":     `CheckTags CheckLinks CheckReferences CheckDoomed CheckUnlinked CheckCachedBytes`,
 		"the page begins with the first row in the index": "ListColdManifests ListDoomedKeys",
-		"a page, or the question whether there is anything": `HasContent IsAwaited GroupHasContent ListHostedRepositories ListManifestDigests ListLinkDigests
+		"a page, or the question whether there is anything": `HasContent IsAwaited GroupHasContent BrowseRepositories CountManifests CountTags ListHostedRepositories ListManifestDigests ListLinkDigests
 			DeleteRepositoryAdmissions DeleteRepositoryHistory`,
 		"all of an empty repository": `DeleteRepositoryLists DeleteRepositoryCandidates DeleteGroupAdmissions DeleteGroupCandidates
 			DeleteGroupHistory DeleteGroupRepositories`,
-		"once in hours, in the background":           "TrimTokens",
-		"one row for each kind of job":               "ListDueJobs ListJobs",
-		"sorts what one manifest, tag or digest has": "ListAdmissions SampleAdmissions",
+		"once in hours, in the background":                  "TrimTokens DeletePullsOfNoRepository",
+		"the repositories of one group, by their last pull": "BrowseColdRepositories BrowseHotRepositories",
+		"one row for each kind of job":                      "ListDueJobs ListJobs",
+		"sorts what one manifest, tag or digest has":        "ListAdmissions SampleAdmissions",
 	} {
 		for name := range strings.FieldsSeq(names) {
 			out[name] = reason

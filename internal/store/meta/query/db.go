@@ -60,6 +60,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.addPullsStmt, err = db.PrepareContext(ctx, addPulls); err != nil {
 		return nil, fmt.Errorf("error preparing query AddPulls: %w", err)
 	}
+	if q.addRepositoryPullsStmt, err = db.PrepareContext(ctx, addRepositoryPulls); err != nil {
+		return nil, fmt.Errorf("error preparing query AddRepositoryPulls: %w", err)
+	}
 	if q.admitStmt, err = db.PrepareContext(ctx, admit); err != nil {
 		return nil, fmt.Errorf("error preparing query Admit: %w", err)
 	}
@@ -71,6 +74,27 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	}
 	if q.blobIsLinkedStmt, err = db.PrepareContext(ctx, blobIsLinked); err != nil {
 		return nil, fmt.Errorf("error preparing query BlobIsLinked: %w", err)
+	}
+	if q.browseColdRepositoriesStmt, err = db.PrepareContext(ctx, browseColdRepositories); err != nil {
+		return nil, fmt.Errorf("error preparing query BrowseColdRepositories: %w", err)
+	}
+	if q.browseHotRepositoriesStmt, err = db.PrepareContext(ctx, browseHotRepositories); err != nil {
+		return nil, fmt.Errorf("error preparing query BrowseHotRepositories: %w", err)
+	}
+	if q.browseLinksStmt, err = db.PrepareContext(ctx, browseLinks); err != nil {
+		return nil, fmt.Errorf("error preparing query BrowseLinks: %w", err)
+	}
+	if q.browseNewTagsStmt, err = db.PrepareContext(ctx, browseNewTags); err != nil {
+		return nil, fmt.Errorf("error preparing query BrowseNewTags: %w", err)
+	}
+	if q.browseRepositoriesStmt, err = db.PrepareContext(ctx, browseRepositories); err != nil {
+		return nil, fmt.Errorf("error preparing query BrowseRepositories: %w", err)
+	}
+	if q.browseRepositoryStmt, err = db.PrepareContext(ctx, browseRepository); err != nil {
+		return nil, fmt.Errorf("error preparing query BrowseRepository: %w", err)
+	}
+	if q.browseTagsStmt, err = db.PrepareContext(ctx, browseTags); err != nil {
+		return nil, fmt.Errorf("error preparing query BrowseTags: %w", err)
 	}
 	if q.bumpGenerationStmt, err = db.PrepareContext(ctx, bumpGeneration); err != nil {
 		return nil, fmt.Errorf("error preparing query BumpGeneration: %w", err)
@@ -117,8 +141,14 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.countCredentialUseStmt, err = db.PrepareContext(ctx, countCredentialUse); err != nil {
 		return nil, fmt.Errorf("error preparing query CountCredentialUse: %w", err)
 	}
+	if q.countManifestsStmt, err = db.PrepareContext(ctx, countManifests); err != nil {
+		return nil, fmt.Errorf("error preparing query CountManifests: %w", err)
+	}
 	if q.countRegistryUseStmt, err = db.PrepareContext(ctx, countRegistryUse); err != nil {
 		return nil, fmt.Errorf("error preparing query CountRegistryUse: %w", err)
+	}
+	if q.countTagsStmt, err = db.PrepareContext(ctx, countTags); err != nil {
+		return nil, fmt.Errorf("error preparing query CountTags: %w", err)
 	}
 	if q.countTokenNameStmt, err = db.PrepareContext(ctx, countTokenName); err != nil {
 		return nil, fmt.Errorf("error preparing query CountTokenName: %w", err)
@@ -216,6 +246,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.deletePullsStmt, err = db.PrepareContext(ctx, deletePulls); err != nil {
 		return nil, fmt.Errorf("error preparing query DeletePulls: %w", err)
 	}
+	if q.deletePullsOfNoRepositoryStmt, err = db.PrepareContext(ctx, deletePullsOfNoRepository); err != nil {
+		return nil, fmt.Errorf("error preparing query DeletePullsOfNoRepository: %w", err)
+	}
 	if q.deletePullsOfNothingStmt, err = db.PrepareContext(ctx, deletePullsOfNothing); err != nil {
 		return nil, fmt.Errorf("error preparing query DeletePullsOfNothing: %w", err)
 	}
@@ -287,6 +320,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	}
 	if q.forgetAdmissionsStmt, err = db.PrepareContext(ctx, forgetAdmissions); err != nil {
 		return nil, fmt.Errorf("error preparing query ForgetAdmissions: %w", err)
+	}
+	if q.forgetAdmittedViaStmt, err = db.PrepareContext(ctx, forgetAdmittedVia); err != nil {
+		return nil, fmt.Errorf("error preparing query ForgetAdmittedVia: %w", err)
 	}
 	if q.forgetListedStmt, err = db.PrepareContext(ctx, forgetListed); err != nil {
 		return nil, fmt.Errorf("error preparing query ForgetListed: %w", err)
@@ -462,6 +498,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.listEventsStmt, err = db.PrepareContext(ctx, listEvents); err != nil {
 		return nil, fmt.Errorf("error preparing query ListEvents: %w", err)
 	}
+	if q.listGroupLinksStmt, err = db.PrepareContext(ctx, listGroupLinks); err != nil {
+		return nil, fmt.Errorf("error preparing query ListGroupLinks: %w", err)
+	}
 	if q.listGroupsStmt, err = db.PrepareContext(ctx, listGroups); err != nil {
 		return nil, fmt.Errorf("error preparing query ListGroups: %w", err)
 	}
@@ -495,6 +534,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.listMissingManifestsStmt, err = db.PrepareContext(ctx, listMissingManifests); err != nil {
 		return nil, fmt.Errorf("error preparing query ListMissingManifests: %w", err)
 	}
+	if q.listParentsStmt, err = db.PrepareContext(ctx, listParents); err != nil {
+		return nil, fmt.Errorf("error preparing query ListParents: %w", err)
+	}
 	if q.listPullPageStmt, err = db.PrepareContext(ctx, listPullPage); err != nil {
 		return nil, fmt.Errorf("error preparing query ListPullPage: %w", err)
 	}
@@ -513,8 +555,14 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.listReplicasStmt, err = db.PrepareContext(ctx, listReplicas); err != nil {
 		return nil, fmt.Errorf("error preparing query ListReplicas: %w", err)
 	}
+	if q.listRepositoriesOfStmt, err = db.PrepareContext(ctx, listRepositoriesOf); err != nil {
+		return nil, fmt.Errorf("error preparing query ListRepositoriesOf: %w", err)
+	}
 	if q.listRulesStmt, err = db.PrepareContext(ctx, listRules); err != nil {
 		return nil, fmt.Errorf("error preparing query ListRules: %w", err)
+	}
+	if q.listSizedReferencesStmt, err = db.PrepareContext(ctx, listSizedReferences); err != nil {
+		return nil, fmt.Errorf("error preparing query ListSizedReferences: %w", err)
 	}
 	if q.listSomeTagsOfStmt, err = db.PrepareContext(ctx, listSomeTagsOf); err != nil {
 		return nil, fmt.Errorf("error preparing query ListSomeTagsOf: %w", err)
@@ -761,6 +809,11 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing addPullsStmt: %w", cerr)
 		}
 	}
+	if q.addRepositoryPullsStmt != nil {
+		if cerr := q.addRepositoryPullsStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing addRepositoryPullsStmt: %w", cerr)
+		}
+	}
 	if q.admitStmt != nil {
 		if cerr := q.admitStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing admitStmt: %w", cerr)
@@ -779,6 +832,41 @@ func (q *Queries) Close() error {
 	if q.blobIsLinkedStmt != nil {
 		if cerr := q.blobIsLinkedStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing blobIsLinkedStmt: %w", cerr)
+		}
+	}
+	if q.browseColdRepositoriesStmt != nil {
+		if cerr := q.browseColdRepositoriesStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing browseColdRepositoriesStmt: %w", cerr)
+		}
+	}
+	if q.browseHotRepositoriesStmt != nil {
+		if cerr := q.browseHotRepositoriesStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing browseHotRepositoriesStmt: %w", cerr)
+		}
+	}
+	if q.browseLinksStmt != nil {
+		if cerr := q.browseLinksStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing browseLinksStmt: %w", cerr)
+		}
+	}
+	if q.browseNewTagsStmt != nil {
+		if cerr := q.browseNewTagsStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing browseNewTagsStmt: %w", cerr)
+		}
+	}
+	if q.browseRepositoriesStmt != nil {
+		if cerr := q.browseRepositoriesStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing browseRepositoriesStmt: %w", cerr)
+		}
+	}
+	if q.browseRepositoryStmt != nil {
+		if cerr := q.browseRepositoryStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing browseRepositoryStmt: %w", cerr)
+		}
+	}
+	if q.browseTagsStmt != nil {
+		if cerr := q.browseTagsStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing browseTagsStmt: %w", cerr)
 		}
 	}
 	if q.bumpGenerationStmt != nil {
@@ -856,9 +944,19 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing countCredentialUseStmt: %w", cerr)
 		}
 	}
+	if q.countManifestsStmt != nil {
+		if cerr := q.countManifestsStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing countManifestsStmt: %w", cerr)
+		}
+	}
 	if q.countRegistryUseStmt != nil {
 		if cerr := q.countRegistryUseStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing countRegistryUseStmt: %w", cerr)
+		}
+	}
+	if q.countTagsStmt != nil {
+		if cerr := q.countTagsStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing countTagsStmt: %w", cerr)
 		}
 	}
 	if q.countTokenNameStmt != nil {
@@ -1021,6 +1119,11 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing deletePullsStmt: %w", cerr)
 		}
 	}
+	if q.deletePullsOfNoRepositoryStmt != nil {
+		if cerr := q.deletePullsOfNoRepositoryStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing deletePullsOfNoRepositoryStmt: %w", cerr)
+		}
+	}
 	if q.deletePullsOfNothingStmt != nil {
 		if cerr := q.deletePullsOfNothingStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing deletePullsOfNothingStmt: %w", cerr)
@@ -1139,6 +1242,11 @@ func (q *Queries) Close() error {
 	if q.forgetAdmissionsStmt != nil {
 		if cerr := q.forgetAdmissionsStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing forgetAdmissionsStmt: %w", cerr)
+		}
+	}
+	if q.forgetAdmittedViaStmt != nil {
+		if cerr := q.forgetAdmittedViaStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing forgetAdmittedViaStmt: %w", cerr)
 		}
 	}
 	if q.forgetListedStmt != nil {
@@ -1431,6 +1539,11 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing listEventsStmt: %w", cerr)
 		}
 	}
+	if q.listGroupLinksStmt != nil {
+		if cerr := q.listGroupLinksStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing listGroupLinksStmt: %w", cerr)
+		}
+	}
 	if q.listGroupsStmt != nil {
 		if cerr := q.listGroupsStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing listGroupsStmt: %w", cerr)
@@ -1486,6 +1599,11 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing listMissingManifestsStmt: %w", cerr)
 		}
 	}
+	if q.listParentsStmt != nil {
+		if cerr := q.listParentsStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing listParentsStmt: %w", cerr)
+		}
+	}
 	if q.listPullPageStmt != nil {
 		if cerr := q.listPullPageStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing listPullPageStmt: %w", cerr)
@@ -1516,9 +1634,19 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing listReplicasStmt: %w", cerr)
 		}
 	}
+	if q.listRepositoriesOfStmt != nil {
+		if cerr := q.listRepositoriesOfStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing listRepositoriesOfStmt: %w", cerr)
+		}
+	}
 	if q.listRulesStmt != nil {
 		if cerr := q.listRulesStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing listRulesStmt: %w", cerr)
+		}
+	}
+	if q.listSizedReferencesStmt != nil {
+		if cerr := q.listSizedReferencesStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing listSizedReferencesStmt: %w", cerr)
 		}
 	}
 	if q.listSomeTagsOfStmt != nil {
@@ -1872,10 +2000,18 @@ type Queries struct {
 	accountTokensStmt              *sql.Stmt
 	addCachedBytesStmt             *sql.Stmt
 	addPullsStmt                   *sql.Stmt
+	addRepositoryPullsStmt         *sql.Stmt
 	admitStmt                      *sql.Stmt
 	admittedViaStmt                *sql.Stmt
 	beatReplicaStmt                *sql.Stmt
 	blobIsLinkedStmt               *sql.Stmt
+	browseColdRepositoriesStmt     *sql.Stmt
+	browseHotRepositoriesStmt      *sql.Stmt
+	browseLinksStmt                *sql.Stmt
+	browseNewTagsStmt              *sql.Stmt
+	browseRepositoriesStmt         *sql.Stmt
+	browseRepositoryStmt           *sql.Stmt
+	browseTagsStmt                 *sql.Stmt
 	bumpGenerationStmt             *sql.Stmt
 	checkCachedBytesStmt           *sql.Stmt
 	checkDoomedStmt                *sql.Stmt
@@ -1891,7 +2027,9 @@ type Queries struct {
 	countAccountStmt               *sql.Stmt
 	countAdminsStmt                *sql.Stmt
 	countCredentialUseStmt         *sql.Stmt
+	countManifestsStmt             *sql.Stmt
 	countRegistryUseStmt           *sql.Stmt
+	countTagsStmt                  *sql.Stmt
 	countTokenNameStmt             *sql.Stmt
 	countUpstreamUseStmt           *sql.Stmt
 	deleteAccountStmt              *sql.Stmt
@@ -1924,6 +2062,7 @@ type Queries struct {
 	deleteMappedGrantsStmt         *sql.Stmt
 	deleteMembersStmt              *sql.Stmt
 	deletePullsStmt                *sql.Stmt
+	deletePullsOfNoRepositoryStmt  *sql.Stmt
 	deletePullsOfNothingStmt       *sql.Stmt
 	deleteRegistryStmt             *sql.Stmt
 	deleteRegistryRulesStmt        *sql.Stmt
@@ -1948,6 +2087,7 @@ type Queries struct {
 	findRepositoryStmt             *sql.Stmt
 	finishJobStmt                  *sql.Stmt
 	forgetAdmissionsStmt           *sql.Stmt
+	forgetAdmittedViaStmt          *sql.Stmt
 	forgetListedStmt               *sql.Stmt
 	getAdmissionStmt               *sql.Stmt
 	getBlobStmt                    *sql.Stmt
@@ -2006,6 +2146,7 @@ type Queries struct {
 	listDueCandidatesStmt          *sql.Stmt
 	listDueJobsStmt                *sql.Stmt
 	listEventsStmt                 *sql.Stmt
+	listGroupLinksStmt             *sql.Stmt
 	listGroupsStmt                 *sql.Stmt
 	listHostBindingsStmt           *sql.Stmt
 	listHostedPrefixesStmt         *sql.Stmt
@@ -2017,13 +2158,16 @@ type Queries struct {
 	listMembersStmt                *sql.Stmt
 	listMissingBlobsStmt           *sql.Stmt
 	listMissingManifestsStmt       *sql.Stmt
+	listParentsStmt                *sql.Stmt
 	listPullPageStmt               *sql.Stmt
 	listReferrerDigestsStmt        *sql.Stmt
 	listReferrersStmt              *sql.Stmt
 	listReferrersOfTypeStmt        *sql.Stmt
 	listRegistriesStmt             *sql.Stmt
 	listReplicasStmt               *sql.Stmt
+	listRepositoriesOfStmt         *sql.Stmt
 	listRulesStmt                  *sql.Stmt
+	listSizedReferencesStmt        *sql.Stmt
 	listSomeTagsOfStmt             *sql.Stmt
 	listStaleUploadsStmt           *sql.Stmt
 	listTagHistoryStmt             *sql.Stmt
@@ -2102,10 +2246,18 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		accountTokensStmt:              q.accountTokensStmt,
 		addCachedBytesStmt:             q.addCachedBytesStmt,
 		addPullsStmt:                   q.addPullsStmt,
+		addRepositoryPullsStmt:         q.addRepositoryPullsStmt,
 		admitStmt:                      q.admitStmt,
 		admittedViaStmt:                q.admittedViaStmt,
 		beatReplicaStmt:                q.beatReplicaStmt,
 		blobIsLinkedStmt:               q.blobIsLinkedStmt,
+		browseColdRepositoriesStmt:     q.browseColdRepositoriesStmt,
+		browseHotRepositoriesStmt:      q.browseHotRepositoriesStmt,
+		browseLinksStmt:                q.browseLinksStmt,
+		browseNewTagsStmt:              q.browseNewTagsStmt,
+		browseRepositoriesStmt:         q.browseRepositoriesStmt,
+		browseRepositoryStmt:           q.browseRepositoryStmt,
+		browseTagsStmt:                 q.browseTagsStmt,
 		bumpGenerationStmt:             q.bumpGenerationStmt,
 		checkCachedBytesStmt:           q.checkCachedBytesStmt,
 		checkDoomedStmt:                q.checkDoomedStmt,
@@ -2121,7 +2273,9 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		countAccountStmt:               q.countAccountStmt,
 		countAdminsStmt:                q.countAdminsStmt,
 		countCredentialUseStmt:         q.countCredentialUseStmt,
+		countManifestsStmt:             q.countManifestsStmt,
 		countRegistryUseStmt:           q.countRegistryUseStmt,
+		countTagsStmt:                  q.countTagsStmt,
 		countTokenNameStmt:             q.countTokenNameStmt,
 		countUpstreamUseStmt:           q.countUpstreamUseStmt,
 		deleteAccountStmt:              q.deleteAccountStmt,
@@ -2154,6 +2308,7 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		deleteMappedGrantsStmt:         q.deleteMappedGrantsStmt,
 		deleteMembersStmt:              q.deleteMembersStmt,
 		deletePullsStmt:                q.deletePullsStmt,
+		deletePullsOfNoRepositoryStmt:  q.deletePullsOfNoRepositoryStmt,
 		deletePullsOfNothingStmt:       q.deletePullsOfNothingStmt,
 		deleteRegistryStmt:             q.deleteRegistryStmt,
 		deleteRegistryRulesStmt:        q.deleteRegistryRulesStmt,
@@ -2178,6 +2333,7 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		findRepositoryStmt:             q.findRepositoryStmt,
 		finishJobStmt:                  q.finishJobStmt,
 		forgetAdmissionsStmt:           q.forgetAdmissionsStmt,
+		forgetAdmittedViaStmt:          q.forgetAdmittedViaStmt,
 		forgetListedStmt:               q.forgetListedStmt,
 		getAdmissionStmt:               q.getAdmissionStmt,
 		getBlobStmt:                    q.getBlobStmt,
@@ -2236,6 +2392,7 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		listDueCandidatesStmt:          q.listDueCandidatesStmt,
 		listDueJobsStmt:                q.listDueJobsStmt,
 		listEventsStmt:                 q.listEventsStmt,
+		listGroupLinksStmt:             q.listGroupLinksStmt,
 		listGroupsStmt:                 q.listGroupsStmt,
 		listHostBindingsStmt:           q.listHostBindingsStmt,
 		listHostedPrefixesStmt:         q.listHostedPrefixesStmt,
@@ -2247,13 +2404,16 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		listMembersStmt:                q.listMembersStmt,
 		listMissingBlobsStmt:           q.listMissingBlobsStmt,
 		listMissingManifestsStmt:       q.listMissingManifestsStmt,
+		listParentsStmt:                q.listParentsStmt,
 		listPullPageStmt:               q.listPullPageStmt,
 		listReferrerDigestsStmt:        q.listReferrerDigestsStmt,
 		listReferrersStmt:              q.listReferrersStmt,
 		listReferrersOfTypeStmt:        q.listReferrersOfTypeStmt,
 		listRegistriesStmt:             q.listRegistriesStmt,
 		listReplicasStmt:               q.listReplicasStmt,
+		listRepositoriesOfStmt:         q.listRepositoriesOfStmt,
 		listRulesStmt:                  q.listRulesStmt,
+		listSizedReferencesStmt:        q.listSizedReferencesStmt,
 		listSomeTagsOfStmt:             q.listSomeTagsOfStmt,
 		listStaleUploadsStmt:           q.listStaleUploadsStmt,
 		listTagHistoryStmt:             q.listTagHistoryStmt,

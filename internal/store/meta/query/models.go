@@ -239,6 +239,12 @@ type Repository struct {
 	FirstManifestAt int64
 }
 
+type RepositoryPull struct {
+	RepositoryID int64
+	LastPulledAt int64
+	PullCount    int64
+}
+
 type Role struct {
 	ID        int64
 	GroupID   int64
