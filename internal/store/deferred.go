@@ -69,12 +69,13 @@ func (s *Store) Wanted(repository int64, digest oci.Digest) {
 }
 
 // ConfirmTag restarts a cached tag's freshness: the upstream still names digest. Readers of this replica see it at once; the
-// row follows within seconds, and a crash before that only costs another question to the upstream.
+// row follows within seconds, and a crash before that only costs another question to the upstream. An earlier confirmation that lies in
+// the future is that of a clock which has been set right since, and counts for nothing.
 func (s *Store) ConfirmTag(_ context.Context, repository int64, name string, digest oci.Digest, at time.Time) error {
 	key := itemKey{ChangeTag, repository, name}
 	s.deferred.addConfirm(key, confirm{digest, at})
 	amend(s.content, key, func(t *Tag) *Tag {
-		if t == nil || t.Digest != digest || !at.After(t.CheckedAt) {
+		if t == nil || t.Digest != digest || !at.After(t.CheckedAt) && !t.CheckedAt.After(s.now()) {
 			return t
 		}
 		confirmed := *t
@@ -216,7 +217,8 @@ func (d *deferred) writeConfirms(ctx context.Context, keys []itemKey, confirms m
 		for _, key := range keys {
 			c := confirms[key]
 			n, err := tx.ConfirmTag(ctx, query.ConfirmTagParams{
-				CheckedAt: micros(c.at), RepositoryID: key.repository, Name: key.name, Digest: oci.DigestBytes(c.digest),
+				CheckedAt: micros(c.at), Latest: micros(d.now()),
+				RepositoryID: key.repository, Name: key.name, Digest: oci.DigestBytes(c.digest),
 			})
 			if err != nil {
 				return err

@@ -218,6 +218,42 @@ func TestConfirmations(t *testing.T) {
 	})
 }
 
+// TestConfirmationsFromTheFuture: a clock stood ahead, a tag was confirmed, the clock was set right. The next confirmation must count.
+func TestConfirmationsFromTheFuture(t *testing.T) {
+	now := time.UnixMicro(1_700_000_000_000_000).UTC()
+	run(t, Options{Now: func() time.Time { return now }}, func(t *testing.T, s *Store) {
+		ctx, img := t.Context(), newImage("a")
+		p := img.put(cached, "1")
+		p.CheckedAt = now.AddDate(10, 0, 0)
+		id, err := s.PutManifest(ctx, p)
+		ok(t, err)
+		confirmed := func(want time.Time) {
+			t.Helper()
+			for range 2 { // as remembered, then as written
+				tag, err := s.Tag(ctx, id, "1")
+				ok(t, err)
+				if !tag.CheckedAt.Equal(want) {
+					t.Errorf("checked at %v, want %v", tag.CheckedAt, want)
+				}
+				s.deferred.flush(ctx)
+				s.content.forgetAll()
+			}
+		}
+		confirmed(p.CheckedAt)
+		_, err = s.Tag(ctx, id, "1")
+		ok(t, err)
+		ok(t, s.ConfirmTag(ctx, id, "1", img.digest, now.Add(-time.Second)))
+		confirmed(now.Add(-time.Second))
+		p.CheckedAt = now.AddDate(10, 0, 0)
+		_, err = s.PutManifest(ctx, p)
+		ok(t, err)
+		p.CheckedAt = now
+		_, err = s.PutManifest(ctx, p) // as a pull that found the manifest anew
+		ok(t, err)
+		confirmed(now)
+	})
+}
+
 // TestNewRepositoryIsSeenByItsWriters: readers may learn a moment late of a repository that was just made, but nobody who has written
 // to it, and no upload that goes on.
 func TestNewRepositoryIsSeenByItsWriters(t *testing.T) {

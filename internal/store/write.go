@@ -242,7 +242,7 @@ func (s *Store) moveTag(ctx context.Context, c *change, name string, digest []by
 	switch {
 	case string(old.Digest) == string(digest):
 		n, err := c.ConfirmTag(ctx, query.ConfirmTagParams{
-			CheckedAt: micros(checkedAt), RepositoryID: c.repository.ID, Name: name, Digest: digest,
+			CheckedAt: micros(checkedAt), Latest: micros(c.now), RepositoryID: c.repository.ID, Name: name, Digest: digest,
 		})
 		if err != nil || n == 0 {
 			return err

@@ -22,6 +22,10 @@ const DefaultFreshness = 24 * time.Hour
 
 const forever time.Duration = math.MaxInt64
 
+// maxSkew is how far the clocks of replicas may differ. What was confirmed later than that in the future was confirmed by a clock that
+// has been set right since: nobody knows when, so it is stale.
+const maxSkew = time.Minute
+
 // Freshness says how long a cached reference of an upstream may be served without asking again. The zero value asks on
 // every request; build one with ParseFreshness.
 type Freshness struct {
@@ -81,8 +85,8 @@ func parseFreshFor(s string) (time.Duration, error) {
 // Fresh reports whether a tag that was last confirmed at checked is served at now without asking the upstream. What was
 // confirmed before staleBefore never is.
 func (f Freshness) Fresh(repository, tag string, checked, staleBefore, now time.Time) bool {
-	fresh := f.tag(repository, tag)
-	return !checked.Before(staleBefore) && (fresh == forever || now.Sub(checked) < fresh)
+	_, _, fresh := age(now.Sub(checked), checked.Before(staleBefore), f.tag(repository, tag))
+	return fresh
 }
 
 // tag is the freshness of a tag: of the first class that matches, else the default.
@@ -111,14 +115,20 @@ func (r *Registry) listFresh(kind, repository string, subject oci.Digest, payloa
 
 // age returns how old a reference confirmed at checked is, and how much longer it is fresh: not above zero when it is
 // stale, except that -1 together with fresh = true means for ever.
-func (r *Registry) age(checked time.Time, freshFor time.Duration) (age, left time.Duration, fresh bool) {
-	age = max(0, r.Now().Sub(checked))
+func (r *Registry) age(checked time.Time, freshFor time.Duration) (old, left time.Duration, fresh bool) {
+	return age(r.Now().Sub(checked), checked.Before(r.StaleBefore), freshFor)
+}
+
+func age(since time.Duration, revoked bool, freshFor time.Duration) (old, left time.Duration, fresh bool) {
+	old = max(0, since)
 	switch {
-	case checked.Before(r.StaleBefore):
-		return age, 0, false
+	case revoked:
+		return old, 0, false
 	case freshFor == forever:
-		return age, -1, true
+		return old, -1, true
+	case since < -maxSkew:
+		return old, 0, false
 	}
-	left = freshFor - age
-	return age, left, left > 0
+	left = freshFor - old
+	return old, left, left > 0
 }

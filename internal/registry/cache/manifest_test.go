@@ -57,6 +57,29 @@ func TestStaleTagIsConfirmed(t *testing.T) {
 	w.wantQuiet()
 }
 
+// TestConfirmedInTheFuture: what a clock confirmed that stood ahead is asked again when the clock is right, once, instead of being
+// fresh until that time comes.
+func TestConfirmedInTheFuture(t *testing.T) {
+	w := newWorld(t)
+	image := w.push(alpine, 1, "latest", "forever")
+	w.pass(10 * 365 * 24 * time.Hour)
+	w.ask(virtual.ModeGet, alpine, latest)
+	w.ask(virtual.ModeGet, alpine, oci.ByTag("forever"))
+	w.pass(-10 * 365 * 24 * time.Hour)
+	w.remote.total()
+	q := virtual.Query{Kind: virtual.KindManifest, Repository: alpine, Reference: latest}
+	if p := w.peek(q); p.State != virtual.Stale || p.Age != 0 {
+		t.Errorf("held: %+v", p)
+	}
+	w.want(w.ask(virtual.ModeGet, alpine, latest), image.Manifest.Digest, registry.CacheRevalidated)
+	w.wantCalls("HEAD manifest", 1)
+	w.want(w.ask(virtual.ModeGet, alpine, latest), image.Manifest.Digest, registry.CacheHit)
+	w.want(w.ask(virtual.ModeGet, alpine, oci.ByTag("forever")), image.Manifest.Digest, registry.CacheHit)
+	w.wantQuiet()
+	w.pass(-30 * time.Second) // replicas may differ by that much
+	w.want(w.ask(virtual.ModeGet, alpine, latest), image.Manifest.Digest, registry.CacheHit)
+}
+
 func TestStaleTagMoves(t *testing.T) {
 	w := newWorld(t)
 	old := w.push(alpine, 1, "latest")

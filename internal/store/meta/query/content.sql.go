@@ -388,7 +388,7 @@ func (q *Queries) ConfigIsNamed(ctx context.Context, arg ConfigIsNamedParams) (b
 
 const confirmTag = `-- name: ConfirmTag :execrows
 UPDATE tags SET checked_at = $1
-WHERE repository_id = $2 AND name = $3 AND digest = $4 AND checked_at < $1
+WHERE repository_id = $2 AND name = $3 AND digest = $4 AND (checked_at < $1 OR checked_at > $5)
 `
 
 type ConfirmTagParams struct {
@@ -396,14 +396,17 @@ type ConfirmTagParams struct {
 	RepositoryID int64
 	Name         string
 	Digest       []byte
+	Latest       int64
 }
 
+// A confirmation after @latest is one from the future: the clock that made it was wrong.
 func (q *Queries) ConfirmTag(ctx context.Context, arg ConfirmTagParams) (int64, error) {
 	result, err := q.exec(ctx, q.confirmTagStmt, confirmTag,
 		arg.CheckedAt,
 		arg.RepositoryID,
 		arg.Name,
 		arg.Digest,
+		arg.Latest,
 	)
 	if err != nil {
 		return 0, err

@@ -147,8 +147,9 @@ ON CONFLICT (repository_id, name) DO UPDATE
 SET digest = excluded.digest, checked_at = excluded.checked_at, updated_at = excluded.updated_at;
 
 -- name: ConfirmTag :execrows
+-- A confirmation after @latest is one from the future: the clock that made it was wrong.
 UPDATE tags SET checked_at = @checked_at
-WHERE repository_id = @repository_id AND name = @name AND digest = @digest AND checked_at < @checked_at;
+WHERE repository_id = @repository_id AND name = @name AND digest = @digest AND (checked_at < @checked_at OR checked_at > @latest);
 
 -- name: DeleteTag :execrows
 DELETE FROM tags WHERE repository_id = @repository_id AND name = @name;
