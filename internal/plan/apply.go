@@ -25,7 +25,7 @@ func (r *run) apply(ctx context.Context, p *Plan) error {
 	for _, g := range groups {
 		for _, step := range []func(context.Context) error{
 			g.save, g.saveCredentials, g.saveUpstreams, g.saveRegistries, g.saveHosted, g.saveBindings, g.saveGrants,
-			g.removeRegistries, g.removeHosted, g.removeUpstreams, g.removeCredentials,
+			g.removeRegistries, g.removeHosted, g.removeUpstreams, g.removeCredentials, g.remove,
 		} {
 			if err := step(ctx); err != nil {
 				return err
@@ -320,4 +320,12 @@ func (g *group) removeCredentials(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// remove removes the group itself, of which nothing is defined any more.
+func (g *group) remove(ctx context.Context) error {
+	if !g.target.remove {
+		return nil
+	}
+	return g.tx.DeleteGroup(ctx, g.now.ID)
 }

@@ -17,6 +17,8 @@ func difference(t *target, exists bool, changedSecrets map[string]bool) []Change
 	now, want := t.now, t.want
 	var out []Change
 	switch {
+	case t.remove:
+		out = append(out, Change{Action: Remove, Group: want.Name, Kind: KindGroup, Name: want.Name})
 	case !exists:
 		out = append(out, Change{Action: Add, Group: want.Name, Kind: KindGroup, Name: want.Name, Fields: fields(nil, ownFields(want))})
 	case *now.Enabled != *want.Enabled:

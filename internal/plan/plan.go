@@ -75,6 +75,7 @@ type Field struct {
 // Plan is a checked difference between what is and what is declared.
 type Plan struct {
 	Changes []Change
+	After   []State // the groups of the plan as they are now, or would be after a dry run
 	targets []*target
 }
 
@@ -83,6 +84,7 @@ type target struct {
 	now      desired.Group // empty for a new group
 	want     desired.Group
 	declared desired.Group
+	remove   bool // the group itself goes
 }
 
 // Empty reports that nothing is to be done.

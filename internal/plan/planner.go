@@ -30,11 +30,16 @@ func CredentialPlace(group, credential, version int64) seal.Place {
 // DefaultMaxMembers is the number of members of a registry where the server sets no other limit.
 const DefaultMaxMembers = 20
 
+// DefaultMaxRegistries is the number of registries of a group where the server sets no other limit.
+const DefaultMaxRegistries = 100
+
 // Planner plans and applies declarations. It is safe for concurrent use: one plan is made at a time.
 type Planner struct {
 	DB         *meta.DB
 	Sealer     Sealer
 	MaxMembers int // of one registry; 0 = DefaultMaxMembers
+	// MaxRegistries bounds the registries of a group; 0 = DefaultMaxRegistries.
+	MaxRegistries int
 	// Hosts that lead to the server as such, with their ports: binding one would take its paths, and its API's login, away.
 	Hosts []string
 }
@@ -51,26 +56,10 @@ type Options struct {
 var errDryRun = errors.New("dry run")
 
 // Apply checks a declaration, plans the change and makes it so, all in one transaction with its events. *InvalidError when
-// the declaration cannot be applied; then, and after a dry run, nothing is changed.
+// the declaration cannot be applied; then, and after a dry run, nothing is changed. A dry run does everything that an apply does,
+// and takes it back.
 func (p *Planner) Apply(ctx context.Context, d desired.Document, o Options) (*Plan, error) {
-	var plan *Plan
-	err := p.DB.Write(ctx, func(ctx context.Context, tx *meta.Tx) (err error) {
-		if err := tx.LockDefinitions(ctx); err != nil {
-			return err
-		}
-		r := &run{planner: p, tx: tx, options: o}
-		if plan, err = r.plan(ctx, d); err != nil {
-			return err
-		}
-		if o.DryRun || plan.Empty() {
-			return errDryRun
-		}
-		return r.apply(ctx, plan)
-	})
-	if err != nil && !errors.Is(err, errDryRun) {
-		return nil, err
-	}
-	return plan, nil
+	return p.write(ctx, o, func(ctx context.Context, r *run) (*Plan, error) { return r.plan(ctx, d) })
 }
 
 // run is one Apply within its transaction.
@@ -126,8 +115,8 @@ func (r *run) plan(ctx context.Context, d desired.Document) (*Plan, error) {
 	if err := r.load(ctx); err != nil {
 		return nil, err
 	}
-	c := &checker{maxMembers: cmp.Or(r.planner.MaxMembers, DefaultMaxMembers)}
-	plan := &Plan{}
+	c := r.checker()
+	var targets []*target
 	seen := map[string]bool{}
 	for _, declared := range d.Groups {
 		if seen[declared.Name] {
@@ -146,10 +135,20 @@ func (r *run) plan(ctx context.Context, d desired.Document) (*Plan, error) {
 		t.want = lay(t.now, declared, r.options.Prune)
 		t.want.Normalize()
 		c.group(t.want)
-		plan.targets = append(plan.targets, t)
+		targets = append(targets, t)
 	}
-	r.checkHosts(c, plan.targets)
-	for _, t := range plan.targets {
+	return r.compare(ctx, c, targets)
+}
+
+func (r *run) checker() *checker {
+	return &checker{maxMembers: cmp.Or(r.planner.MaxMembers, DefaultMaxMembers)}
+}
+
+// compare makes the plan of groups that are checked but for what only the database can tell.
+func (r *run) compare(ctx context.Context, c *checker, targets []*target) (*Plan, error) {
+	plan := &Plan{targets: targets}
+	r.checkHosts(c, targets)
+	for _, t := range targets {
 		changes, err := r.groupChanges(ctx, c, t)
 		if err != nil {
 			return nil, err
@@ -173,6 +172,10 @@ func (r *run) groupChanges(ctx context.Context, c *checker, t *target) ([]Change
 		if r.users[g.User] == 0 {
 			c.add(at(groupPath(t.want.Name)+".grants", g.User)+".user", "there is no user %q", g.User)
 		}
+	}
+	limit := cmp.Or(r.planner.MaxRegistries, DefaultMaxRegistries)
+	if n := len(t.want.Registries); n > limit && n > len(t.now.Registries) { // who has more already may change and remove them
+		c.add(groupPath(t.want.Name)+".registries", "the group would have %d registries; the limit is %d (server setting limits.registries_per_group)", n, limit)
 	}
 	for _, v := range t.want.Registries {
 		if _, exists := find(t.now.Registries, registryName, v.Name); exists || now.ID == 0 {
