@@ -3,44 +3,62 @@ package app
 import (
 	"context"
 	"os"
+	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
-	"time"
 )
 
-// headroom is by how many bytes the heap may grow between two collections, however little is in use. A server in use holds a few
-// megabytes; the runtime's default, as many again, would have it collect many times a second under load, for a tenth of its CPU time.
-// With more in use than this the default applies.
-const headroom = 24 << 20
+// A server in use holds a few megabytes. The runtime's default, as many again between two collections, would have it collect many
+// times a second under load, for a tenth of its CPU time; a GOGC that suits so small a heap lets one of a few more megabytes grow by
+// a hundred. So the heap may grow to heapSize, and by minGrowth when more than the rest of that is in use.
+const (
+	heapSize  = 34 << 20 // bytes
+	minGrowth = 14 << 20
+)
 
-// headroomEvery is how often what is in use is looked at: it changes with what is remembered of the store, in minutes.
-const headroomEvery = 10 * time.Second
-
-// keepHeadroom adjusts the runtime's GOGC until ctx ends. One that the operator has set stays.
-func keepHeadroom(ctx context.Context) {
+// keepHeap adjusts the runtime's GOGC after each collection, until ctx ends. One that the operator has set stays.
+func keepHeap(ctx context.Context) {
 	if os.Getenv("GOGC") != "" {
 		return
 	}
-	ticker := time.NewTicker(headroomEvery)
-	defer ticker.Stop()
+	collected := make(chan struct{}, 1)
+	tellCollections(ctx, collected)
 	for last := 0; ; {
-		if percent := gcPercent(liveHeap()); percent != last {
+		if percent := gcPercent(liveHeap()); 10*max(percent-last, last-percent) > last {
 			debug.SetGCPercent(percent)
 			last = percent
 		}
 		select {
 		case <-ctx.Done():
 			return
-		case <-ticker.C:
+		case <-collected:
 		}
 	}
 }
 
-// gcPercent is the GOGC that lets a heap grow by headroom. Small changes of what is in use make none.
+// tellCollections sends to collected after each collection, until ctx ends: it makes garbage that is told of when it is collected.
+func tellCollections(ctx context.Context, collected chan<- struct{}) {
+	type garbage struct{ _ *garbage } // with a pointer, or the runtime might keep it together with something that is in use
+	runtime.AddCleanup(new(garbage), func(collected chan<- struct{}) {
+		if ctx.Err() != nil {
+			return
+		}
+		tellCollections(ctx, collected)
+		select {
+		case collected <- struct{}{}:
+		default:
+		}
+	}, collected)
+}
+
+// gcPercent is the GOGC that lets a heap of which live bytes are in use grow as far as it may.
 func gcPercent(live uint64) int {
-	const step = 50
-	percent := int(headroom * 100 / max(live, headroom/10))
-	return max(100, percent/step*step)
+	live = max(live, heapSize/10)
+	growth := uint64(minGrowth)
+	if live < heapSize-minGrowth {
+		growth = heapSize - live
+	}
+	return int(max(growth*100/live, 25)) //nolint:gosec // at most 900
 }
 
 // liveHeap is what the last collection found in use.
@@ -48,7 +66,7 @@ func liveHeap() uint64 {
 	sample := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
 	metrics.Read(sample)
 	if sample[0].Value.Kind() != metrics.KindUint64 {
-		return headroom
+		return heapSize
 	}
 	return sample[0].Value.Uint64()
 }

@@ -1,14 +1,30 @@
 package app
 
-import "testing"
+import (
+	"context"
+	"runtime"
+	"testing"
+)
 
 func TestGCPercent(t *testing.T) {
-	for live, want := range map[uint64]int{0: 1000, 4 << 20: 600, 8 << 20: 300, 9 << 20: 250, headroom: 100, 100 << 20: 100} {
+	const mib = 1 << 20
+	for live, want := range map[uint64]int{0: 900, 4 * mib: 750, 17 * mib: 100, 20 * mib: 70, 28 * mib: 50, 200 * mib: 25} {
 		if got := gcPercent(live); got != want {
-			t.Errorf("%d MiB in use: %d, want %d", live>>20, got, want)
+			t.Errorf("%d MiB in use: %d, want %d", live/mib, got, want)
 		}
 	}
-	if liveHeap() == headroom {
+	if liveHeap() == heapSize {
 		t.Error("the runtime does not tell what is in use")
+	}
+}
+
+func TestEachCollectionIsTold(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	collected := make(chan struct{}, 1)
+	tellCollections(ctx, collected)
+	for range 3 {
+		runtime.GC()
+		<-collected
 	}
 }

@@ -170,7 +170,7 @@ func (s *server) maySee(ctx context.Context, path string) bool {
 func (s *server) run(ctx context.Context, l *listeners) error {
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var wait sync.WaitGroup
-	wait.Go(func() { keepHeadroom(background) })
+	wait.Go(func() { keepHeap(background) })
 	wait.Go(func() { s.live.follow(background) })
 	wait.Go(func() { s.budget.run(background, s.db, s.log) })
 	wait.Go(func() {

@@ -21,7 +21,7 @@ type Options struct {
 	// MaxUploads is how many unfinished uploads of one group are kept. Default 10,000; negative = any number.
 	MaxUploads int
 
-	// Memory bounds what is held of tags, manifests, links and repository ids, in bytes. Default 64 MiB.
+	// Memory bounds what is held of tags, manifests, links and repository ids, in bytes. Default 16 MiB.
 	Memory int64
 
 	Log *slog.Logger
@@ -30,7 +30,7 @@ type Options struct {
 
 const (
 	defaultGrace  = 24 * time.Hour
-	defaultMemory = 64 << 20
+	defaultMemory = 16 << 20
 
 	defaultMaxUploads = 10_000
 )

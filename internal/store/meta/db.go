@@ -40,7 +40,7 @@ type Options struct {
 	Engine   string // SQLite (default) or PostgreSQL
 	Path     string // SQLite: the file; telemetry.db is put beside it
 	DSN      string // PostgreSQL: a URL or key=value list. A transaction-pooling proxy in between is fine
-	MaxConns int    // PostgreSQL: connections at most, default 20; SQLite: readers at most, default 8
+	MaxConns int    // PostgreSQL: connections at most, default 20; SQLite: readers at most, default 4
 	Version  string // of the program, noted with the replica
 	Log      *slog.Logger
 

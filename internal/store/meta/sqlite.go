@@ -31,10 +31,15 @@ type sqliteEngine struct {
 }
 
 const (
-	telemetryFile  = "telemetry.db"
-	sqliteReaders  = 8
-	sqliteBusy     = "busy_timeout(10000)"
-	sqliteCacheKiB = "cache_size(-4096)"
+	telemetryFile = "telemetry.db"
+	sqliteReaders = 4
+	sqliteBusy    = "busy_timeout(10000)"
+
+	// Pages that a connection keeps, in KiB. What is read often is in the store's memory, and all else in the kernel's, from where a
+	// page costs microseconds; the writer's are those that a shared transaction changes.
+	sqliteWriterCache = "cache_size(-2048)"
+	sqliteReaderCache = "cache_size(-768)"
+	sqliteOtherCache  = "PRAGMA other.cache_size = -128"
 
 	// A checkpoint for every 32 MiB of journal instead of every 4: the pages of indexes by digest are written many times in
 	// between, and a checkpoint writes each of them once, while a writer waits.
@@ -64,16 +69,17 @@ func openSQLite(ctx context.Context, o Options, log *slog.Logger) (_ *sqliteEngi
 			err = errors.Join(err, e.close())
 		}
 	}()
-	e.telemetry = openSQLiteFile(telemetry, path, 1, "synchronous(NORMAL)")
+	e.telemetry = openSQLiteFile(telemetry, path, 1, "synchronous(NORMAL)", sqliteReaderCache)
 	if err := migrateUp(ctx, e.telemetry, telemetryMigrations, log); err != nil {
 		return nil, fmt.Errorf("%s: %w", telemetryFile, err)
 	}
-	writer := openSQLiteFile(path, telemetry, 1, "synchronous(FULL)", "foreign_keys(1)", "journal_size_limit(67108864)", sqliteCheckpoint, sqliteTemporary)
+	writer := openSQLiteFile(path, telemetry, 1, "synchronous(FULL)", "foreign_keys(1)", "journal_size_limit(67108864)",
+		sqliteWriterCache, sqliteCheckpoint, sqliteTemporary)
 	e.writer = &turn{db: writer}
 	if err := migrateUp(ctx, writer, SQLite, log); err != nil {
 		return nil, err
 	}
-	e.readers = openSQLiteFile(path, telemetry, cmp.Or(o.MaxConns, sqliteReaders), "query_only(1)")
+	e.readers = openSQLiteFile(path, telemetry, cmp.Or(o.MaxConns, sqliteReaders), "query_only(1)", sqliteReaderCache)
 	if e.queries, err = query.Prepare(ctx, e.readers); err != nil {
 		return nil, fmt.Errorf("prepare the queries: %w", err)
 	}
@@ -94,7 +100,7 @@ func createPrivate(file string) error {
 
 // openSQLiteFile makes a pool of connections to main that also see other, read-only.
 func openSQLiteFile(main, other string, conns int, pragmas ...string) *sql.DB {
-	values := url.Values{"_txlock": {"immediate"}, "_pragma": append([]string{sqliteBusy, "journal_mode(WAL)", sqliteCacheKiB}, pragmas...)}
+	values := url.Values{"_txlock": {"immediate"}, "_pragma": append([]string{sqliteBusy, "journal_mode(WAL)"}, pragmas...)}
 	c := &sqliteConnector{
 		dsn:    "file:" + uriPath(main) + "?" + values.Encode(),
 		attach: "ATTACH DATABASE '" + strings.ReplaceAll("file:"+uriPath(other)+"?mode=ro", "'", "''") + "' AS other",
@@ -128,6 +134,9 @@ func (c *sqliteConnector) Connect(ctx context.Context) (driver.Conn, error) {
 	}
 	if _, err := x.ExecContext(ctx, c.attach, nil); err != nil {
 		return nil, errors.Join(fmt.Errorf("attach: %w", err), conn.Close())
+	}
+	if _, err := x.ExecContext(ctx, sqliteOtherCache, nil); err != nil {
+		return nil, errors.Join(fmt.Errorf("%s: %w", sqliteOtherCache, err), conn.Close())
 	}
 	return conn, nil
 }
