@@ -12,6 +12,7 @@ const (
 	TagMoved        = "tag.moved"        // subject: <repository>:<tag>; detail has the digests
 	TagDeleted      = "tag.deleted"      // subject: <repository>:<tag>
 	BlobDeleted     = "blob.deleted"     // subject: <repository>@<digest>
+	CachePurged     = "cache.purged"     // subject: upstream <name>, then the repository and its reference if it was not all of it
 )
 
 // Actor is who causes a change. The zero Actor is the server itself.
@@ -24,11 +25,27 @@ type actorKey struct{}
 
 // WithActor returns a context that carries a.
 func WithActor(ctx context.Context, a Actor) context.Context {
-	return context.WithValue(ctx, actorKey{}, a)
+	return &actorContext{ctx, a}
+}
+
+// actorContext holds the value itself, which context.WithValue would put into an allocation of its own.
+type actorContext struct {
+	context.Context
+	actor Actor
+}
+
+// Value implements context.Context.
+func (c *actorContext) Value(key any) any {
+	if _, ok := key.(actorKey); ok {
+		return &c.actor
+	}
+	return c.Context.Value(key)
 }
 
 // ActorFrom returns the context's actor.
 func ActorFrom(ctx context.Context) Actor {
-	a, _ := ctx.Value(actorKey{}).(Actor)
-	return a
+	if a, ok := ctx.Value(actorKey{}).(*Actor); ok {
+		return *a
+	}
+	return Actor{}
 }

@@ -59,6 +59,14 @@ func WithTrace(ctx context.Context, t *Trace) context.Context {
 	return context.WithValue(ctx, traceKey{}, t)
 }
 
+// Value makes t a part of a context whose Value method asks it: it returns t if key is what TraceFrom asks for, else nil.
+func (t *Trace) Value(key any) any {
+	if _, ok := key.(traceKey); ok {
+		return t
+	}
+	return nil
+}
+
 // TraceFrom returns the request's trace, or nil, on which every method is a no-op.
 func TraceFrom(ctx context.Context) *Trace {
 	t, _ := ctx.Value(traceKey{}).(*Trace)
@@ -87,13 +95,29 @@ func (t *Trace) Values() TraceValues {
 
 // WithCaller returns a context that carries the caller.
 func WithCaller(ctx context.Context, c Caller) context.Context {
-	return context.WithValue(ctx, callerKey{}, c)
+	return &callerContext{ctx, c}
+}
+
+// callerContext holds the value itself, which context.WithValue would put into an allocation of its own.
+type callerContext struct {
+	context.Context
+	caller Caller
+}
+
+// Value implements context.Context.
+func (c *callerContext) Value(key any) any {
+	if _, ok := key.(callerKey); ok {
+		return &c.caller
+	}
+	return c.Context.Value(key)
 }
 
 // CallerFrom returns the caller; the zero Caller is anonymous.
 func CallerFrom(ctx context.Context) Caller {
-	c, _ := ctx.Value(callerKey{}).(Caller)
-	return c
+	if c, ok := ctx.Value(callerKey{}).(*Caller); ok {
+		return *c
+	}
+	return Caller{}
 }
 
 // WithRevalidation marks requests to upstreams that nobody depends on, because what they check is in the store: they yield

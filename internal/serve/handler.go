@@ -81,7 +81,8 @@ func (f *Front) Wrap(door string, h http.Handler) http.Handler {
 		f.identify(info, r)
 		f.response(rw, w, r, start)
 		rw.tls = r.TLS != nil
-		r = r.WithContext(registry.WithTrace(context.WithValue(r.Context(), infoKey{}, info), &x.trace))
+		x.Context = r.Context()
+		r = r.WithContext(x)
 		r.Body = f.body(r.Body, rw)
 		SetHeader(rw, "X-Request-Id", info.ID)
 		f.observer.InFlight(1)
@@ -97,11 +98,23 @@ func (f *Front) Wrap(door string, h http.Handler) http.Handler {
 	})
 }
 
-// exchange is what a Front keeps of one request, together because every request needs all of it.
+// exchange is what a Front keeps of one request, together because every request needs all of it. It is the request's context, too.
 type exchange struct {
+	context.Context
 	info   Info
 	trace  registry.Trace
 	writer responseWriter
+}
+
+// Value implements context.Context.
+func (x *exchange) Value(key any) any {
+	if _, ok := key.(infoKey); ok {
+		return &x.info
+	}
+	if v := x.trace.Value(key); v != nil {
+		return v
+	}
+	return x.Context.Value(key)
 }
 
 // serve runs h and turns a panic into a 500, or into a cut connection when the response has begun.
