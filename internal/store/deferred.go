@@ -199,7 +199,8 @@ func (d *deferred) flush(ctx context.Context) {
 
 func (d *deferred) writePulls(ctx context.Context, keys []pullKey, pulls map[pullKey]pull) error {
 	return d.db.WriteTelemetry(ctx, func(ctx context.Context, q *query.Queries) error {
-		for _, key := range keys {
+		var sum pull
+		for i, key := range keys {
 			p := pulls[key]
 			err := q.AddPulls(ctx, query.AddPullsParams{
 				RepositoryID: key.repository, Digest: oci.DigestBytes(key.digest), LastPulledAt: micros(p.last), PullCount: p.count,
@@ -207,9 +208,27 @@ func (d *deferred) writePulls(ctx context.Context, keys []pullKey, pulls map[pul
 			if err != nil {
 				return err
 			}
+			sum.last, sum.count = later(sum.last, p.last), sum.count+p.count
+			if i+1 < len(keys) && keys[i+1].repository == key.repository {
+				continue // the sum of a repository is written once
+			}
+			err = q.AddRepositoryPulls(ctx, query.AddRepositoryPullsParams{
+				RepositoryID: key.repository, LastPulledAt: micros(sum.last), PullCount: sum.count,
+			})
+			if err != nil {
+				return err
+			}
+			sum = pull{}
 		}
 		return nil
 	})
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 func (d *deferred) writeConfirms(ctx context.Context, keys []itemKey, confirms map[itemKey]confirm) error {

@@ -150,8 +150,11 @@ func (s *Store) TrimPulls(ctx context.Context) (n int64, err error) {
 	after := query.ListPullPageParams{Digest: []byte{}, N: repositoryBatch}
 	for {
 		page, err := s.db.Read().ListPullPage(ctx, after)
-		if err != nil || len(page) == 0 {
+		if err != nil {
 			return n, err
+		}
+		if len(page) == 0 {
+			return n, s.trimRepositoryPulls(ctx)
 		}
 		err = s.db.WriteTelemetry(ctx, func(ctx context.Context, q *query.Queries) error {
 			for _, row := range page {
@@ -168,4 +171,11 @@ func (s *Store) TrimPulls(ctx context.Context) (n int64, err error) {
 		}
 		after.RepositoryID, after.Digest = page[len(page)-1].RepositoryID, page[len(page)-1].Digest
 	}
+}
+
+func (s *Store) trimRepositoryPulls(ctx context.Context) error {
+	return s.db.WriteTelemetry(ctx, func(ctx context.Context, q *query.Queries) error {
+		_, err := q.DeletePullsOfNoRepository(ctx)
+		return err
+	})
 }

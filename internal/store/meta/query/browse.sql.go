@@ -227,9 +227,12 @@ func (q *Queries) BrowseLinks(ctx context.Context, arg BrowseLinksParams) ([]Bro
 
 const browseNewTags = `-- name: BrowseNewTags :many
 SELECT t.name, t.digest, t.checked_at, t.created_at, t.updated_at, m.media_type, m.artifact_type, m.platform, m.image_created,
+    m.created_at AS stored_at,
+    CAST(COALESCE(p.last_pulled_at, 0) AS BIGINT) AS last_pulled_at, CAST(COALESCE(p.pull_count, 0) AS BIGINT) AS pull_count,
     CAST(m.total_size + COALESCE((SELECT SUM(c.total_size) FROM manifest_references f JOIN manifests c ON c.repository_id = f.repository_id AND c.digest = f.child
         WHERE f.repository_id = t.repository_id AND f.parent = t.digest AND f.kind = 'manifest'), 0) AS BIGINT) AS size
 FROM tags t JOIN manifests m ON m.repository_id = t.repository_id AND m.digest = t.digest
+    LEFT JOIN pulls p ON p.repository_id = t.repository_id AND p.digest = t.digest
 WHERE t.repository_id = $1 AND t.updated_at <= $2 AND (t.updated_at < $2 OR t.name < $3)
     AND t.name >= $4 AND t.name < $5
 ORDER BY t.updated_at DESC, t.name DESC LIMIT CAST($6 AS INTEGER)
@@ -254,6 +257,9 @@ type BrowseNewTagsRow struct {
 	ArtifactType string
 	Platform     string
 	ImageCreated int64
+	StoredAt     int64
+	LastPulledAt int64
+	PullCount    int64
 	Size         int64
 }
 
@@ -283,6 +289,9 @@ func (q *Queries) BrowseNewTags(ctx context.Context, arg BrowseNewTagsParams) ([
 			&i.ArtifactType,
 			&i.Platform,
 			&i.ImageCreated,
+			&i.StoredAt,
+			&i.LastPulledAt,
+			&i.PullCount,
 			&i.Size,
 		); err != nil {
 			return nil, err
@@ -403,9 +412,12 @@ func (q *Queries) BrowseRepository(ctx context.Context, id int64) (BrowseReposit
 const browseTags = `-- name: BrowseTags :many
 
 SELECT t.name, t.digest, t.checked_at, t.created_at, t.updated_at, m.media_type, m.artifact_type, m.platform, m.image_created,
+    m.created_at AS stored_at,
+    CAST(COALESCE(p.last_pulled_at, 0) AS BIGINT) AS last_pulled_at, CAST(COALESCE(p.pull_count, 0) AS BIGINT) AS pull_count,
     CAST(m.total_size + COALESCE((SELECT SUM(c.total_size) FROM manifest_references f JOIN manifests c ON c.repository_id = f.repository_id AND c.digest = f.child
         WHERE f.repository_id = t.repository_id AND f.parent = t.digest AND f.kind = 'manifest'), 0) AS BIGINT) AS size
 FROM tags t JOIN manifests m ON m.repository_id = t.repository_id AND m.digest = t.digest
+    LEFT JOIN pulls p ON p.repository_id = t.repository_id AND p.digest = t.digest
 WHERE t.repository_id = $1 AND t.name > $2 AND t.name >= $3 AND t.name < $4
 ORDER BY t.name LIMIT CAST($5 AS INTEGER)
 `
@@ -428,6 +440,9 @@ type BrowseTagsRow struct {
 	ArtifactType string
 	Platform     string
 	ImageCreated int64
+	StoredAt     int64
+	LastPulledAt int64
+	PullCount    int64
 	Size         int64
 }
 
@@ -457,6 +472,9 @@ func (q *Queries) BrowseTags(ctx context.Context, arg BrowseTagsParams) ([]Brows
 			&i.ArtifactType,
 			&i.Platform,
 			&i.ImageCreated,
+			&i.StoredAt,
+			&i.LastPulledAt,
+			&i.PullCount,
 			&i.Size,
 		); err != nil {
 			return nil, err

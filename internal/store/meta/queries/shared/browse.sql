@@ -54,17 +54,23 @@ WHERE l.repository_id = @repository_id AND l.digest > @after ORDER BY l.digest L
 
 -- name: BrowseTags :many
 SELECT t.name, t.digest, t.checked_at, t.created_at, t.updated_at, m.media_type, m.artifact_type, m.platform, m.image_created,
+    m.created_at AS stored_at,
+    CAST(COALESCE(p.last_pulled_at, 0) AS BIGINT) AS last_pulled_at, CAST(COALESCE(p.pull_count, 0) AS BIGINT) AS pull_count,
     CAST(m.total_size + COALESCE((SELECT SUM(c.total_size) FROM manifest_references f JOIN manifests c ON c.repository_id = f.repository_id AND c.digest = f.child
         WHERE f.repository_id = t.repository_id AND f.parent = t.digest AND f.kind = 'manifest'), 0) AS BIGINT) AS size
 FROM tags t JOIN manifests m ON m.repository_id = t.repository_id AND m.digest = t.digest
+    LEFT JOIN pulls p ON p.repository_id = t.repository_id AND p.digest = t.digest
 WHERE t.repository_id = @repository_id AND t.name > @after AND t.name >= @low AND t.name < @high
 ORDER BY t.name LIMIT CAST(@n AS INTEGER);
 
 -- name: BrowseNewTags :many
 SELECT t.name, t.digest, t.checked_at, t.created_at, t.updated_at, m.media_type, m.artifact_type, m.platform, m.image_created,
+    m.created_at AS stored_at,
+    CAST(COALESCE(p.last_pulled_at, 0) AS BIGINT) AS last_pulled_at, CAST(COALESCE(p.pull_count, 0) AS BIGINT) AS pull_count,
     CAST(m.total_size + COALESCE((SELECT SUM(c.total_size) FROM manifest_references f JOIN manifests c ON c.repository_id = f.repository_id AND c.digest = f.child
         WHERE f.repository_id = t.repository_id AND f.parent = t.digest AND f.kind = 'manifest'), 0) AS BIGINT) AS size
 FROM tags t JOIN manifests m ON m.repository_id = t.repository_id AND m.digest = t.digest
+    LEFT JOIN pulls p ON p.repository_id = t.repository_id AND p.digest = t.digest
 WHERE t.repository_id = @repository_id AND t.updated_at <= @updated_at AND (t.updated_at < @updated_at OR t.name < @name)
     AND t.name >= @low AND t.name < @high
 ORDER BY t.updated_at DESC, t.name DESC LIMIT CAST(@n AS INTEGER);
