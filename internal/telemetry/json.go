@@ -165,11 +165,27 @@ func appendTime(b []byte, t time.Time) []byte {
 
 const hexDigits = "0123456789abcdef"
 
+// plain returns where in s, from i on, eight bytes begin that appendString has to look at one by one, or fewer are left: none of those
+// before is a control character, a quote, a backslash or a part of a longer character.
+func plain(s string, i int) int {
+	const low, high = 0x0101010101010101, 0x8080808080808080
+	for ; i+8 <= len(s); i += 8 {
+		x := uint64(s[i]) | uint64(s[i+1])<<8 | uint64(s[i+2])<<16 | uint64(s[i+3])<<24 |
+			uint64(s[i+4])<<32 | uint64(s[i+5])<<40 | uint64(s[i+6])<<48 | uint64(s[i+7])<<56
+		quote, slash := x^low*'"', x^low*'\\'
+		// A byte below n borrows in x - low*n and so sets its high bit; one that is above only below a byte that does.
+		if (x|(x-low*' ')|(quote-low)|(slash-low))&high != 0 {
+			break
+		}
+	}
+	return i
+}
+
 // appendString appends s as a JSON string. What is not UTF-8 becomes U+FFFD.
 func appendString(b []byte, s string) []byte {
 	b = append(b, '"')
 	done := 0 // s[:done] has been appended
-	for i := 0; i < len(s); {
+	for i := plain(s, 0); i < len(s); i = plain(s, i) {
 		c := s[i]
 		if c >= ' ' && c != '"' && c != '\\' && c < utf8.RuneSelf {
 			i++

@@ -64,6 +64,24 @@ func TestJSONOwn(t *testing.T) {
 	}
 }
 
+// TestJSONStringEveryByte puts every byte at every place of the words that appendString looks at.
+func TestJSONStringEveryByte(t *testing.T) {
+	for at := range 17 {
+		for c := range 256 {
+			s := []byte("abcdefghijklmnopq")
+			s[at] = byte(c)
+			var got, want string
+			theirs, err := json.Marshal(string(s))
+			if err := errors.Join(err, json.Unmarshal(theirs, &want), json.Unmarshal(appendString(nil, string(s)), &got)); err != nil {
+				t.Fatalf("%q: %v", s, err)
+			}
+			if got != want {
+				t.Errorf("%q came back as %q", s, got)
+			}
+		}
+	}
+}
+
 func FuzzJSONString(f *testing.F) {
 	f.Add("plain")
 	f.Add("\"\\\n\u2028\xff\xc3(")
