@@ -69,8 +69,14 @@ func (r *Registry) judgeDigest(ctx context.Context, i int, name string, digest o
 	if r.memo.has(key) {
 		return ruling{passing: true}, nil
 	}
+	return r.judgeAdmissions(ctx, key, known, depth, speaks)
+}
+
+// judgeAdmissions looks for a tag that speaks for a digest. It stands apart because what its loop uses is allocated.
+func (r *Registry) judgeAdmissions(ctx context.Context, key memoKey, known bool, depth int, speaks string) (ruling, error) {
 	untagged, first := false, ""
-	for tag, err := range m.Member.Admissions(ctx, name, digest) {
+	i, name := key.member, key.repository
+	for tag, err := range r.members[i].Member.Admissions(ctx, name, key.digest) {
 		if err != nil {
 			return ruling{}, err
 		}

@@ -42,7 +42,8 @@ type step struct {
 	peek   Peek
 
 	order  int     // 1 for the member asked first; in a plan, that would be asked first
-	answer *Answer // from the store or from asking
+	answer *Answer // from the store or from asking; nil or &given
+	given  Answer
 }
 
 // outReason says why a member takes no part.
@@ -204,7 +205,9 @@ func (w *walk) strict(i int) bool { return w.r.opt.StrictPrecedence || w.r.membe
 
 // settle takes in a member's answer.
 func (w *walk) settle(i int, a Answer) {
-	w.steps[i].answer = &a
+	s := &w.steps[i]
+	s.given = a
+	s.answer = &s.given
 	if clientFault(a.Err) {
 		w.fault, w.done = a.Err, true
 		return
