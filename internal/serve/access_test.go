@@ -29,7 +29,7 @@ func TestAccessLineIsDocumented(t *testing.T) {
 	info.fail(oci.NewError(oci.CodeDenied, "no").WithCause(errors.New("cause")))
 	start := time.Now()
 	w := &responseWriter{}
-	f.response(w, httptest.NewRecorder(), r, start)
+	f.response(w, httptest.NewRecorder(), r, nil, start)
 	w.status, w.sent, w.received, w.aborted = 403, 1, 2, true
 	f.line(r, w, "distribution", info, registry.TraceValues{
 		Group: "acme", Registry: "hub", Repository: "app", Member: "far", Cache: registry.CacheMiss, DecisionID: "d", Reason: "r", UpstreamTime: 1500 * time.Microsecond,

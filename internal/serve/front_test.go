@@ -179,7 +179,7 @@ func TestIdentify(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			r := &http.Request{RemoteAddr: c.peer, Host: "weir.test", Header: c.header}
 			i := &Info{}
-			f.identify(i, r)
+			f.identify(i, r, nil)
 			if i.Client.String() != c.client || i.Scheme != c.scheme || i.Host != c.host || i.Forwarded != c.forwarded {
 				t.Errorf("%s %s %s %v", i.Client, i.Scheme, i.Host, i.Forwarded)
 			}
@@ -366,7 +366,7 @@ func TestForwarded(t *testing.T) {
 			t.Fatal(err)
 		}
 		info := &Info{}
-		if NewFront(Options{}).identify(info, r); info.Forwarded != want {
+		if NewFront(Options{}).identify(info, r, nil); info.Forwarded != want {
 			t.Errorf("%q: %v, want %v", line, info.Forwarded, want)
 		}
 	}

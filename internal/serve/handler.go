@@ -78,8 +78,9 @@ func (f *Front) Wrap(door string, h http.Handler) http.Handler {
 		start := time.Now()
 		x := &exchange{}
 		info, rw := &x.info, &x.writer
-		f.identify(info, r)
-		f.response(rw, w, r, start)
+		c, _ := r.Context().Value(connectionKey{}).(*connection)
+		f.identify(info, r, c)
+		f.response(rw, w, r, c, start)
 		rw.tls = r.TLS != nil
 		x.Context = r.Context()
 		r = r.WithContext(x)

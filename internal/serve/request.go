@@ -58,23 +58,36 @@ func (i *Info) set(change func()) {
 const maxRequestID = 64
 
 // identify works out who is on the other end, believing forwarding headers from trusted proxies only.
-func (f *Front) identify(i *Info, r *http.Request) {
+func (f *Front) identify(i *Info, r *http.Request, c *connection) {
 	i.Scheme, i.Host, i.Forwarded = "http", r.Host, forwarded(r)
 	if r.TLS != nil {
 		i.Scheme = "https"
 	}
-	if peer, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
-		i.Client = peer.Addr().Unmap()
-	}
+	i.Client, i.Address = peer(c, r)
 	if f.trusts(i.Client) {
 		f.believe(i, r.Header)
+		i.Address = text(i.Client)
 	}
 	if i.ID == "" {
 		i.ID = rand.Text()
 	}
-	if i.Client.IsValid() {
-		i.Address = i.Client.String()
+}
+
+// peer is the address at the other end of the connection, as read when it was opened if c is not nil.
+func peer(c *connection, r *http.Request) (netip.Addr, string) {
+	if c != nil {
+		return c.peer, c.address
 	}
+	p, _ := netip.ParseAddrPort(r.RemoteAddr) // none on a unix socket
+	return p.Addr().Unmap(), text(p.Addr().Unmap())
+}
+
+// text is an address as it stands in logs, empty for none.
+func text(a netip.Addr) string {
+	if !a.IsValid() {
+		return ""
+	}
+	return a.String()
 }
 
 // forwarded reports whether something in front of us shows, even if it tells nothing. No client of a registry speaks HTTP/1.0;

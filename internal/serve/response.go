@@ -1,10 +1,8 @@
 package serve
 
 import (
-	"context"
 	"errors"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"sync"
@@ -74,22 +72,12 @@ func SetHeader(w http.ResponseWriter, name, value string) {
 
 // response prepares rw. The deadline starts now: the one of the connection's last request must not end what net/http writes by
 // itself, such as "100 Continue".
-func (f *Front) response(rw *responseWriter, w http.ResponseWriter, r *http.Request, now time.Time) {
+func (f *Front) response(rw *responseWriter, w http.ResponseWriter, r *http.Request, c *connection, now time.Time) {
 	rw.ResponseWriter, rw.progress, rw.buffers, rw.extended = w, f.progress, &f.buffers, &rw.begun
-	if c, ok := r.Context().Value(connectionKey{}).(*connection); ok && r.ProtoMajor == 1 {
+	if c != nil && r.ProtoMajor == 1 {
 		rw.extended = &c.extended
 	}
 	rw.extend(now)
-}
-
-// connection is what the requests of one connection share. Those of HTTP/1 come one after the other; HTTP/2 has a deadline for each.
-type connection struct{ extended time.Time }
-
-type connectionKey struct{}
-
-// withConnection is http.Server.ConnContext.
-func withConnection(ctx context.Context, _ net.Conn) context.Context {
-	return context.WithValue(ctx, connectionKey{}, &connection{})
 }
 
 // control is for what is not done for every request.

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"sync"
 	"time"
 )
@@ -88,6 +89,23 @@ func (s *Server) Add(name string, l net.Listener, h http.Handler, certificate *C
 		srv.ConnState, l = g.state, g
 	}
 	s.doors = append(s.doors, &door{name: name, listener: l, server: srv, tls: certificate != nil})
+}
+
+// connection is what the requests of one connection share.
+type connection struct {
+	peer     netip.Addr // invalid on a unix socket
+	address  string     // peer as text
+	extended time.Time  // when its write deadline was last moved; of HTTP/1, whose requests come one after the other
+}
+
+type connectionKey struct{}
+
+// withConnection is http.Server.ConnContext.
+func withConnection(ctx context.Context, c net.Conn) context.Context {
+	p, _ := netip.ParseAddrPort(c.RemoteAddr().String())
+	shared := &connection{peer: p.Addr().Unmap()}
+	shared.address = text(shared.peer)
+	return context.WithValue(ctx, connectionKey{}, shared)
 }
 
 // Serve answers until ctx ends or a listener fails, then shuts down in stages: no new connections, transfers finish within
