@@ -44,6 +44,11 @@ func TestRules(t *testing.T) {
 				var got strings.Builder
 				for _, ref := range refs {
 					_, err := pull(t, r, t.Context(), "app", ref)
+					parsed, _ := oci.ParseReference(ref) // as pull did
+					passes, trouble := r.Passes(t.Context(), "a", "app", parsed)
+					if trouble != nil || passes != (err == nil) {
+						t.Errorf("%s: passes is %t, %v; the pull: %v", ref, passes, trouble, err)
+					}
 					if err != nil {
 						wantCode(t, err, oci.CodeDenied)
 						got.WriteByte('n')
@@ -56,6 +61,31 @@ func TestRules(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestPasses is about what TestRules does not look at: repositories as such, members that are off or lost the name, and a store that
+// does not answer.
+func TestPasses(t *testing.T) {
+	off, claimed, second := remote("off", newFake()), remote("claimed", newFake()), hub("hub", newFake())
+	off.Enabled = false
+	claimed.Claims = []oci.Pattern{pat("theirs/*")}
+	r := build(virtual.Options{Rules: []virtual.Rule{deny("no/*"), deny("*:2")}, Members: []virtual.MemberConfig{off, claimed, second}})
+	for _, c := range []struct {
+		member, repository, ref string
+		want                    bool
+	}{
+		{"off", "app", "1", false}, {"claimed", "app", "1", true}, {"claimed", "app", "2", false}, {"claimed", "app", "", true},
+		{"claimed", "no/app", "", false}, {"claimed", "theirs/app", "1", true}, {"hub", "theirs/app", "1", false},
+		{"hub", "library/app", "1", true}, {"hub", "app", "1", false}, {"none", "app", "1", false},
+	} {
+		var ref oci.Reference
+		if c.ref != "" {
+			ref = oci.ByTag(c.ref)
+		}
+		if got, err := r.Passes(t.Context(), c.member, c.repository, ref); got != c.want || err != nil {
+			t.Errorf("%+v: %t, %v", c, got, err)
+		}
 	}
 }
 
