@@ -9,19 +9,25 @@ package access
 import (
 	"context"
 	"errors"
+	"time"
 )
 
 // Errors of changes.
 var (
-	ErrNotFound  = errors.New("not found")
-	ErrExists    = errors.New("the name is taken")
-	ErrName      = errors.New(`not a user name: want a letter or digit, then up to 127 letters, digits or any of "._@+-"`)
-	ErrPassword  = errors.New(`a password has 8 to 1024 bytes and does not start with "weir_", which marks tokens`)
-	ErrRole      = errors.New("not a role: want reader, developer, maintainer or owner, or admin for the whole instance")
-	ErrPath      = errors.New("not a path below a group")
-	ErrCeiling   = errors.New("not a limit for a token: want known actions and paths")
-	ErrExpiry    = errors.New("the expiry lies in the past")
-	ErrLastAdmin = errors.New("the instance must keep an administrator")
+	ErrNotFound    = errors.New("not found")
+	ErrExists      = errors.New("the name is taken")
+	ErrName        = errors.New(`not a user name: want a letter or digit, then up to 127 letters, digits or any of "._@+-"`)
+	ErrPassword    = errors.New(`a password has 8 to 1024 bytes and does not start with "weir_", which marks tokens`)
+	ErrRole        = errors.New("not a role: want reader, developer, maintainer or owner, a role that the group or the instance has made, or admin for the whole instance")
+	ErrRoleName    = errors.New("not a name for a role: want lower-case letters, digits and separators, and none of the built-in roles")
+	ErrRoleInUse   = errors.New("grants give the role: change them first")
+	ErrGrants      = errors.New("want at most 100 grants, each for another path")
+	ErrMachineName = errors.New("not a name for a robot or trust rule: want lower-case letters and digits with single separators")
+	ErrActions     = errors.New("not the actions of a role: want at least one of pull, catalog, view, push, delete, configure, audit and own")
+	ErrPath        = errors.New("not a path below a group")
+	ErrCeiling     = errors.New("not a limit for a token: want known actions and paths")
+	ErrExpiry      = errors.New("the expiry lies in the past")
+	ErrLastAdmin   = errors.New("the instance must keep an administrator")
 )
 
 // Causes of an UNAUTHORIZED error, for the challenge's "error" parameter (RFC 6750, section 3.1).
@@ -33,24 +39,28 @@ var (
 // Kind of principal.
 type Kind string
 
-// Kinds. Robots and workloads follow.
+// Kinds.
 const (
 	Anonymous Kind = "anonymous"
 	User      Kind = "user"
+	Robot     Kind = "robot"    // an account of a group that has tokens only
+	Workload  Kind = "workload" // who a trust rule lets in by a token of another issuer
 	Operator  Kind = "operator" // whoever can open the local socket
 )
 
 // Principal is who asks. The zero Principal is anonymous.
 type Principal struct {
-	ID      int64 // of the user; 0 = anonymous
-	Name    string
+	ID      int64  // of the account; 0 = anonymous
+	Name    string // of a robot "<group>/<robot>", of a workload "<group>/<rule>:<subject>"
 	Kind    Kind
-	TokenID int64    // of the personal token behind the login, 0 = password
+	TokenID int64    // of the token behind the login, 0 = password
 	Token   string   // its name
 	Ceiling *Ceiling // what the token in use is limited to; nil = everything the user may
 	Bearer  bool     // came with a bearer token of the token endpoint: another one may cover more
 
-	personal *Ceiling // of the personal token behind a bearer or refresh token
+	personal *Ceiling      // of what is behind a bearer or refresh token: a personal token, or an exchanged one
+	subject  string        // of a workload
+	life     time.Duration // of what an exchange gives a workload
 }
 
 // Nobody is the anonymous principal.
@@ -83,67 +93,36 @@ const (
 	Push       Action = "push"
 	Delete     Action = "delete"
 	Configure  Action = "configure"  // registries, upstreams, rules, tags
+	Audit      Action = "audit"      // read events
 	Own        Action = "own"        // members, policies, credentials, settings of a group
 	Administer Action = "administer" // the instance
 )
-
-// Role is what a grant gives.
-type Role string
-
-// Roles, each with everything the one before it has.
-const (
-	Reader     Role = "reader"
-	Developer  Role = "developer"
-	Maintainer Role = "maintainer"
-	Owner      Role = "owner"
-	Admin      Role = "admin" // of the instance only
-)
-
-// rank orders roles; 0 is no role.
-func (r Role) rank() int {
-	switch r {
-	case Reader:
-		return 1
-	case Developer:
-		return 2
-	case Maintainer:
-		return 3
-	case Owner:
-		return 4
-	case Admin:
-		return 5
-	}
-	return 0
-}
-
-// needs is the least role that may act. ok is false for an action nobody has heard of, which nobody may do.
-func (a Action) needs() (least Role, ok bool) {
-	switch a {
-	case Pull, Catalog, View:
-		return Reader, true
-	case Push:
-		return Developer, true
-	case Delete, Configure:
-		return Maintainer, true
-	case Own:
-		return Owner, true
-	case Administer:
-		return Admin, true
-	}
-	return "", false
-}
 
 type principalKey struct{}
 
 // WithPrincipal returns a context that carries the principal of a request.
 func WithPrincipal(ctx context.Context, p Principal) context.Context {
-	return context.WithValue(ctx, principalKey{}, p)
+	return &principalContext{ctx, p}
+}
+
+// principalContext holds the value itself, which context.WithValue would put into an allocation of its own.
+type principalContext struct {
+	context.Context
+	principal Principal
+}
+
+// Value implements context.Context.
+func (c *principalContext) Value(key any) any {
+	if _, ok := key.(principalKey); ok {
+		return &c.principal
+	}
+	return c.Context.Value(key)
 }
 
 // PrincipalFrom returns the principal of a request; Nobody when none was put there.
 func PrincipalFrom(ctx context.Context) Principal {
-	if p, ok := ctx.Value(principalKey{}).(Principal); ok {
-		return p
+	if p, ok := ctx.Value(principalKey{}).(*Principal); ok {
+		return *p
 	}
 	return Nobody()
 }

@@ -24,14 +24,15 @@ type Credentials struct {
 	Address       netip.Addr // of the client
 	// Mirror: the door is a mirror, to which daemons send the logins they have for somebody else. What does not log in here
 	// is ignored then, and the request goes on as anonymous.
-	Mirror bool
+	Mirror    bool
+	RequestID string // for the events of workloads
 }
 
 // wrongLogin is the answer to a wrong password and to an unknown user alike.
 const wrongLogin = "wrong user name or password"
 
 // Authenticate returns who a request comes from. Accepted are Basic with a password, Basic with a personal token as the
-// password (and any user name), and Bearer with a token of the token endpoint or a personal token. No credentials at all are
+// password (and any user name), Basic with a workload's token (Login), and Bearer with a token of the token endpoint, of an exchange or a personal token. No credentials at all are
 // Nobody. Errors: UNAUTHORIZED, which needs a challenge; TOOMANYREQUESTS; UNAVAILABLE.
 func (d *Directory) Authenticate(ctx context.Context, c Credentials) (Principal, error) {
 	scheme, value, _ := strings.Cut(strings.TrimSpace(c.Authorization), " ")
@@ -53,14 +54,15 @@ func (d *Directory) Authenticate(ctx context.Context, c Credentials) (Principal,
 		method = "token"
 		p, err = d.withToken(ctx, value, c)
 	case strings.EqualFold(scheme, "Bearer"):
-		p, err = d.fromBearer(ctx, value, typeAccess)
+		p, err = d.fromBearer(ctx, value, typeAccess, typeExchange)
 	default:
 		err = refusedLogin("the Authorization header must be Basic or Bearer")
 	}
 	return d.outcome(method, p, err, c)
 }
 
-// Login checks a user name with a password or a personal token. An empty pair is Nobody. Errors as Authenticate.
+// Login checks a user name with a password or a personal token, or "oidc" or "<group>/<rule>" with the token of a workload. An
+// empty pair is Nobody. Errors as Authenticate.
 func (d *Directory) Login(ctx context.Context, name, password string, c Credentials) (Principal, error) {
 	if name == "" && password == "" {
 		return Nobody(), nil
@@ -68,6 +70,10 @@ func (d *Directory) Login(ctx context.Context, name, password string, c Credenti
 	if strings.HasPrefix(password, tokenPrefix) && name != "" {
 		p, err := d.withToken(ctx, password, c)
 		return d.outcome("token", p, err, c)
+	}
+	if looksForeign(name, password) {
+		p, err := d.withForeign(ctx, name, password, c)
+		return d.outcome("workload", p, err, c)
 	}
 	p, err := d.withPassword(ctx, name, password, c)
 	return d.outcome("password", p, err, c)
@@ -176,7 +182,7 @@ func (d *Directory) withPassword(ctx context.Context, name, password string, c C
 	if !right || u == nil || u.disabled {
 		return Principal{}, refusedLogin(wrongLogin)
 	}
-	return Principal{ID: u.id, Name: u.name, Kind: User}, nil
+	return u.principal(), nil
 }
 
 // checkPassword takes the same time whether or not the user exists. Whoever has waited for a slot looks again before it
@@ -253,7 +259,9 @@ func (d *Directory) tokenUser(ctx context.Context, t *heldToken) (Principal, err
 		return Principal{}, refused(fmt.Sprintf("the account of token %s is disabled", t.Name))
 	}
 	d.used.note(t.ID, d.now())
-	return Principal{ID: u.id, Name: u.name, Kind: User, TokenID: t.ID, Token: t.Name, Ceiling: t.ceiling}, nil
+	p := u.principal()
+	p.TokenID, p.Token, p.Ceiling = t.ID, t.Name, t.ceiling
+	return p, nil
 }
 
 func (d *Directory) tokenAlive(row *heldToken) error {

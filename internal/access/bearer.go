@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -26,7 +27,9 @@ import (
 //	jti        random
 //	iat, nbf, exp
 //	tok        id of the personal token behind the login; absent for a password
-//	pwd        stamp of the password behind the login; absent for a token
+//	pwd        stamp of the password, or of the trust rule, behind the login; absent for a token
+//	sbj        subject of a workload: what its own issuer calls it
+//	lim        [{path, exact, actions}]: what the token that an exchange gave is limited to; absent: everything
 //	acc        [{path, exact, actions}]: the most the token may be used for
 //
 // Nothing but these limits is taken from the token: user, token, grants and rules are looked at on every request.
@@ -34,17 +37,20 @@ const (
 	issuer     = "weir"
 	typeAccess = "weir-access+jwt"
 	//nolint:gosec // the name of a type, no credential
-	typeRefresh = "weir-refresh+jwt"
-	refreshTTL  = 30 * 24 * time.Hour
-	clockSkew   = 10 * time.Second // between replicas
-	maxBearer   = 16 << 10
+	typeRefresh  = "weir-refresh+jwt"
+	typeExchange = "weir-exchange+jwt" // what a workload gets for a token of its own issuer; a login as that is
+	refreshTTL   = 30 * 24 * time.Hour
+	clockSkew    = 10 * time.Second // between replicas
+	maxBearer    = 16 << 10
 )
 
 type claims struct {
 	jwt.Claims
-	Token  string  `json:"tok,omitempty"`
-	Stamp  string  `json:"pwd,omitempty"`
-	Access []Scope `json:"acc,omitempty"`
+	Token    string  `json:"tok,omitempty"`
+	Stamp    string  `json:"pwd,omitempty"`
+	Workload string  `json:"sbj,omitempty"`
+	Limit    []Scope `json:"lim,omitempty"`
+	Access   []Scope `json:"acc,omitempty"`
 }
 
 // verified is a token whose signature and form are right; times, user and personal token are not part of that. It is shared, and
@@ -103,7 +109,19 @@ func (d *Directory) issue(ctx context.Context, p Principal, kind string, life ti
 			Issuer: issuer, Audience: jwt.Audience{issuer}, Subject: strconv.FormatInt(p.ID, 10), ID: rand.Text(),
 			IssuedAt: jwt.NewNumericDate(now), NotBefore: jwt.NewNumericDate(now), Expiry: jwt.NewNumericDate(now.Add(life)),
 		},
-		Access: scopes,
+		Access: scopes, Workload: p.subject,
+	}
+	if p.Kind == Workload {
+		if kind == typeRefresh {
+			return Issued{}, errors.New("issue refresh token: not for workloads")
+		}
+		if p.life > 0 {
+			c.Expiry = jwt.NewNumericDate(now.Add(min(life, p.life)))
+			life = min(life, p.life)
+		}
+		if p.Ceiling != nil {
+			c.Limit = p.Ceiling.Scopes
+		}
 	}
 	if p.TokenID != 0 {
 		c.Token = strconv.FormatInt(p.TokenID, 10)
@@ -139,13 +157,13 @@ func (d *Directory) Refresh(ctx context.Context, text string) (Principal, error)
 }
 
 // fromBearer checks everything about a JWT and returns its principal.
-func (d *Directory) fromBearer(ctx context.Context, text, kind string) (Principal, error) {
+func (d *Directory) fromBearer(ctx context.Context, text string, kinds ...string) (Principal, error) {
 	s, err := d.current(ctx)
 	if err != nil {
 		return Principal{}, err
 	}
 	v, err := d.verify(s, text)
-	if err != nil || v.kind != kind {
+	if err != nil || !slices.Contains(kinds, v.kind) {
 		return Principal{}, refused("the bearer token is not one of this server, or damaged; log in again")
 	}
 	now := d.now()
@@ -166,10 +184,14 @@ func (d *Directory) bearerUser(ctx context.Context, s *snapshot, v *verified, ce
 	if u == nil || u.disabled {
 		return Principal{}, refused("the account of the bearer token is gone or disabled")
 	}
-	p := Principal{ID: u.id, Name: u.name, Kind: User, Ceiling: ceiling, Bearer: true}
+	p := u.principal()
+	p.Ceiling, p.Bearer = ceiling, true
 	if v.token == 0 {
 		if v.claims.Stamp != u.stamp {
-			return Principal{}, refused("the password has changed; log in again")
+			return Principal{}, refused("the password, or the trust rule, has changed; log in again")
+		}
+		if u.kind == Workload {
+			p = d.bearerWorkload(u, v, p)
 		}
 		return p, nil
 	}
@@ -186,6 +208,23 @@ func (d *Directory) bearerUser(ctx context.Context, s *snapshot, v *verified, ce
 	d.used.note(row.ID, d.now())
 	p.TokenID, p.Token, p.personal = row.ID, row.Name, row.ceiling
 	return p, nil
+}
+
+// bearerWorkload is the principal of a workload's token. What an exchange gave is a login, with a limit or without; what the token
+// endpoint made of it carries that limit on.
+func (d *Directory) bearerWorkload(u *user, v *verified, p Principal) Principal {
+	w := workload(u, v.claims.Workload)
+	w.Ceiling, w.Bearer = p.Ceiling, p.Bearer
+	var limit *Ceiling
+	if len(v.claims.Limit) > 0 {
+		limit = &Ceiling{Scopes: v.claims.Limit}
+	}
+	w.personal = limit
+	if v.kind == typeExchange {
+		w.Ceiling, w.Bearer, w.personal = limit, false, nil
+		w.life = min(w.life, v.claims.Expiry.Time().Sub(d.now()))
+	}
+	return w
 }
 
 // verify checks signature and form, from memory if this text was seen before.

@@ -65,7 +65,7 @@ func (c *Ceiling) encode() (string, error) {
 			return "", fmt.Errorf("%w: %q", ErrCeiling, s.Path)
 		}
 		for _, a := range s.Actions {
-			if _, ok := a.needs(); !ok {
+			if a.bit() == 0 {
 				return "", fmt.Errorf("%w: action %q", ErrCeiling, a)
 			}
 		}

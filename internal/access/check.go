@@ -32,6 +32,8 @@ type Decision struct {
 	Allowed bool
 	Cause   Cause
 	Why     string // one sentence for clients, logs and explain; the same whether or not anything exists at the path
+	Role    Role   // that covers it, with Cause Granted or Limited; empty for what takes none
+	Scope   string // of the grant: "<group>/<path>", or "the instance"
 	retry   bool   // another bearer token may do
 }
 
@@ -46,9 +48,8 @@ func (d *Directory) Check(ctx context.Context, p Principal, r Request) (Decision
 }
 
 func (s *snapshot) check(p Principal, r Request) Decision {
-	least, known := r.Action.needs()
-	if !known || !validRequestPath(r) {
-		return deny(p, r, least)
+	if r.Action.bit() == 0 || !validRequestPath(r) {
+		return deny(p, r)
 	}
 	if p.Kind == Operator {
 		return Decision{Allowed: true, Cause: Granted, Why: "the local socket may do everything"}
@@ -58,41 +59,49 @@ func (s *snapshot) check(p Principal, r Request) Decision {
 	}
 	u := s.users[p.ID]
 	if p.IsAnonymous() || u == nil || u.disabled {
-		return deny(p, r, least)
+		return deny(p, r)
 	}
-	g, ok := s.best(u, r.Path)
 	everything := r.Action == Catalog && r.Path == "" // for everybody with an account: each name is checked afterwards
-	if !everything && (!ok || g.role.rank() < least.rank()) {
-		return deny(p, r, least)
+	g := s.covering(u, r)
+	if g == nil && !everything {
+		return deny(p, r)
 	}
-	if !p.personal.Allows(r.Action, r.Path) {
-		return limited(p, r, p.personal)
+	d := Decision{Allowed: true, Cause: Granted}
+	if g != nil {
+		d.Role, d.Scope, d.Why = g.role, g.scope, g.why
+	} else {
+		d.Why = p.Name + " may list what grants show"
 	}
-	if !p.Ceiling.Allows(r.Action, r.Path) {
-		return limited(p, r, p.Ceiling)
+	for _, c := range [...]*Ceiling{p.personal, p.Ceiling} {
+		if !c.Allows(r.Action, r.Path) {
+			return limited(p, r, c, d)
+		}
 	}
-	if everything {
-		return Decision{Allowed: true, Cause: Granted, Why: p.Name + " may list what grants show"}
-	}
-	return Decision{Allowed: true, Cause: Granted, Why: g.why}
+	return d
 }
 
-// best is the strongest of the user's grants that cover path.
-func (s *snapshot) best(u *user, path string) (grant, bool) {
-	group, below, _ := strings.Cut(path, "/")
-	var best grant
-	for _, g := range u.grants {
-		if g.group != 0 {
-			// A group that does not exist has id 0 here and so matches no grant.
-			if id := s.groups[group]; id != g.group || !covers(g.path, below) {
-				continue
-			}
+// covering is a grant of the user that covers the request, nil if there is none: the narrowest, and of those at one place the
+// weakest, so that what a decision names does not depend on the order of rows.
+func (s *snapshot) covering(u *user, r Request) (best *grant) {
+	group, below, _ := strings.Cut(r.Path, "/")
+	id := s.groups[group] // 0 for a group that does not exist: no grant is of that
+	for i := range u.grants {
+		g := &u.grants[i]
+		if !g.actions.has(r.Action) || g.group != 0 && (g.group != id || !covers(g.path, below)) {
+			continue
 		}
-		if g.role.rank() > best.role.rank() {
+		if best == nil || narrower(g, best) {
 			best = g
 		}
 	}
-	return best, best.role != ""
+	return best
+}
+
+func narrower(a, b *grant) bool {
+	if (a.group == 0) != (b.group == 0) {
+		return b.group == 0
+	}
+	return len(a.path) > len(b.path) || len(a.path) == len(b.path) && a.actions < b.actions
 }
 
 func (s *snapshot) scopeName(g grant) string {
@@ -118,15 +127,16 @@ func validRequestPath(r Request) bool {
 // validPath wants a repository name or the beginning of one, so that no "..", empty segment or odd byte reaches a comparison.
 func validPath(path string) bool { return oci.ValidRepository(path) }
 
-func deny(p Principal, r Request, least Role) Decision {
+func deny(p Principal, r Request) Decision {
 	what := describe(r)
 	if p.IsAnonymous() {
 		return Decision{Cause: Login, Why: "log in to " + what}
 	}
 	why := fmt.Sprintf("%s may not %s", p.Name, what)
-	if group, _, _ := strings.Cut(r.Path, "/"); group != "" && least != "" {
-		why += fmt.Sprintf("; it takes the role %s, which an owner of %s can grant", least, group)
-	} else if least == Admin {
+	role := least(r.Action)
+	if group, _, _ := strings.Cut(r.Path, "/"); group != "" && role != "" {
+		why += fmt.Sprintf("; it takes the role %s, which an owner of %s can grant", role, group)
+	} else if role == Admin {
 		why += "; it takes an administrator"
 	}
 	return Decision{Cause: Ungranted, Why: why}
@@ -134,12 +144,17 @@ func deny(p Principal, r Request, least Role) Decision {
 
 // limited tells a client with a bearer token to come back with another one, as registry clients do by themselves; with a
 // personal token only a person can help.
-func limited(p Principal, r Request, by *Ceiling) Decision {
+func limited(p Principal, r Request, by *Ceiling, granted Decision) Decision {
+	d := Decision{Cause: Limited, Role: granted.Role, Scope: granted.Scope}
 	if p.Bearer && by == p.Ceiling {
-		return Decision{Cause: Limited, Why: "the bearer token does not cover this: ask for one to " + describe(r), retry: true}
+		d.Why, d.retry = "the bearer token does not cover this: ask for one to "+describe(r), true
+		return d
 	}
-	return Decision{Cause: Limited, Why: fmt.Sprintf("token %s is limited to %s; to %s, create another with `weir token create`",
-		p.Token, by, describe(r))}
+	d.Why = fmt.Sprintf("token %s is limited to %s; to %s, create another with `weir token create`", p.Token, by, describe(r))
+	if p.Token == "" {
+		d.Why = fmt.Sprintf("the token is limited to %s; to %s, get another", by, describe(r))
+	}
+	return d
 }
 
 func describe(r Request) string {
@@ -156,6 +171,8 @@ func describe(r Request) string {
 		return "see " + r.Path
 	case Configure:
 		return "configure " + r.Path
+	case Audit:
+		return "read the events of " + r.Path
 	case Own:
 		return "change members, policies or credentials of " + r.Path
 	case Administer:

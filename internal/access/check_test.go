@@ -208,7 +208,7 @@ func FuzzCheckPath(f *testing.F) {
 	f.Add("acme/app")
 	f.Add("acme/../rival")
 	s := &snapshot{
-		users: map[int64]*user{1: {id: 1, grants: []grant{{group: 7, path: "app", role: Owner}}}}, groups: map[string]int64{"acme": 7},
+		users: map[int64]*user{1: {id: 1, grants: []grant{{group: 7, path: "app", role: Owner, actions: builtin(Owner)}}}}, groups: map[string]int64{"acme": 7},
 		names: map[int64]string{7: "acme"},
 	}
 	f.Fuzz(func(t *testing.T, path string) {

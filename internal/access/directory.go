@@ -26,12 +26,13 @@ type Options struct {
 	// many, so that a single address cannot lock a user out.
 	LoginRate int
 	Hashing   Hashing // cost of new password hashes; zero = the recommended one
+	Issuers   Issuers // who verifies tokens of workloads; nil: none are accepted
 	Metrics   Metrics // nil for none
 }
 
 // Metrics counts logins and refusals. Calls must not block.
 type Metrics interface {
-	// Login counts a credential that was checked: method password, token or bearer; outcome ok, refused, limited or foreign.
+	// Login counts a credential that was checked: method password, token, bearer or workload; outcome ok, refused, limited or foreign.
 	Login(method, outcome string)
 }
 
@@ -48,11 +49,13 @@ type Directory struct {
 	ttl     time.Duration
 	metrics Metrics
 
-	hasher hasher
-	logins logins
-	tokens tokenCache
-	bearer bearerCache
-	used   usage
+	hasher    hasher
+	logins    logins
+	tokens    tokenCache
+	bearer    bearerCache
+	issuers   Issuers
+	workloads workloads
+	used      usage
 
 	version atomic.Int64 // grows with every change that may concern the snapshot
 	state   atomic.Pointer[snapshot]
@@ -99,6 +102,7 @@ func Open(ctx context.Context, o Options) (*Directory, error) {
 	d.logins = newLogins(o.LoginRate)
 	d.tokens = newTokenCache()
 	d.bearer = newBearerCache()
+	d.issuers, d.workloads = o.Issuers, newWorkloads()
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	d.stop = stop
 	d.db.Follow(background, d.changed)
@@ -143,13 +147,21 @@ type snapshot struct {
 	byName  map[string]*user
 	groups  map[string]int64
 	names   map[int64]string
-	keys    []signingKey // all that verify
-	signing *signingKey  // the newest in use
+	roles   map[roleKey]role
+	issuers map[string][]*trustRule // enabled ones, by issuer
+	keys    []signingKey            // all that verify
+	signing *signingKey             // the newest in use
 }
 
 type user struct {
 	id       int64
-	name     string
+	kind     Kind
+	name     string // among all accounts
+	short    string // within its group
+	group    int64  // of a robot or workload
+	created  time.Time
+	updated  time.Time
+	rule     *trustRule // of a workload
 	hash     string
 	stamp    string // see stampOf
 	disabled bool
@@ -157,10 +169,13 @@ type user struct {
 }
 
 type grant struct {
-	group int64 // 0 = the instance
-	path  string
-	role  Role
-	why   string // of a Decision that allows something by it
+	group   int64 // 0 = the instance
+	path    string
+	role    Role
+	actions set // of the role
+	origin  string
+	scope   string // "<group>/<path>", or "the instance"
+	why     string // of a Decision that allows something by it
 }
 
 type signingKey struct {
@@ -218,14 +233,6 @@ func (d *Directory) load(ctx context.Context) (*snapshot, error) {
 }
 
 func (s *snapshot) readUsers(ctx context.Context, q *query.Queries) error {
-	users, err := q.AccessUsers(ctx)
-	if err != nil {
-		return err
-	}
-	for _, row := range users {
-		u := &user{id: row.ID, name: row.Name, hash: row.PasswordHash, stamp: stampOf(row.PasswordHash), disabled: row.Disabled}
-		s.users[u.id], s.byName[u.name] = u, u
-	}
 	groups, err := q.AccessGroups(ctx)
 	if err != nil {
 		return err
@@ -233,14 +240,33 @@ func (s *snapshot) readUsers(ctx context.Context, q *query.Queries) error {
 	for _, g := range groups {
 		s.groups[g.Name], s.names[g.ID] = g.ID, g.Name
 	}
+	accounts, err := q.AccessAccounts(ctx)
+	if err != nil {
+		return err
+	}
+	for _, row := range accounts {
+		u := &user{
+			id: row.ID, kind: Kind(row.Kind), name: s.accountName(row.GroupID, row.Name), short: row.Name, group: row.GroupID,
+			hash: row.PasswordHash, stamp: stampOf(row.PasswordHash), disabled: row.Disabled,
+			created: fromMicros(row.CreatedAt), updated: fromMicros(row.UpdatedAt),
+		}
+		s.users[u.id], s.byName[u.name] = u, u
+	}
+	if err := s.readTrustRules(ctx, q); err != nil {
+		return err
+	}
+	if err := s.readRoles(ctx, q); err != nil {
+		return err
+	}
 	grants, err := q.AccessGrants(ctx)
 	if err != nil {
 		return err
 	}
 	for _, row := range grants {
 		if u := s.users[row.AccountID]; u != nil {
-			g := grant{group: row.GroupID, path: row.Path, role: Role(row.Role)}
-			g.why = u.name + " is " + row.Role + " of " + s.scopeName(g)
+			g := grant{group: row.GroupID, path: row.Path, role: Role(row.Role), origin: row.Origin}
+			g.actions, g.scope = s.actionsOf(g.group, g.role), s.scopeName(g)
+			g.why = u.name + " is " + row.Role + " of " + g.scope
 			u.grants = append(u.grants, g)
 		}
 	}

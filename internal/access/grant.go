@@ -15,12 +15,12 @@ import (
 
 // Grant is a role for a user at the instance, a group or a path below it.
 type Grant struct {
-	AccountID  int64
-	User    string
-	GroupID int64  // 0 = the instance
-	Group   string // empty = the instance
-	Path    string // below the group; empty = all of it
-	Role    Role
+	AccountID int64
+	User      string
+	GroupID   int64  // 0 = the instance
+	Group     string // empty = the instance
+	Path      string // below the group; empty = all of it
+	Role      Role
 }
 
 // Grants lists the grants of a group, or of the instance (group 0), by user and path.
@@ -60,6 +60,11 @@ func (d *Directory) PutGrant(ctx context.Context, by Actor, g Grant) error {
 		if err := targets(ctx, tx, g); err != nil {
 			return err
 		}
+		if means, err := roleMeans(ctx, tx, g.GroupID, g.Role); err != nil {
+			return err
+		} else if !means {
+			return fmt.Errorf("%q: %w", g.Role, ErrRole)
+		}
 		err = tx.PutGrant(ctx, query.PutGrantParams{ID: tx.ID(), AccountID: g.AccountID, GroupID: g.GroupID, Path: g.Path, Role: string(g.Role)})
 		if err != nil {
 			return fmt.Errorf("put grant: %w", err)
@@ -87,10 +92,7 @@ func (d *Directory) DeleteGrant(ctx context.Context, by Actor, g Grant) error {
 }
 
 func (g Grant) check() error {
-	switch {
-	case g.Role.rank() == 0, (g.Role == Admin) && g.GroupID != 0:
-		return fmt.Errorf("%q: %w", g.Role, ErrRole)
-	case g.Path != "" && (g.GroupID == 0 || !oci.ValidRepository(g.Path)):
+	if g.Path != "" && (g.GroupID == 0 || !oci.ValidRepository(g.Path)) {
 		return fmt.Errorf("%q: %w", g.Path, ErrPath)
 	}
 	return nil
@@ -104,13 +106,18 @@ func targets(ctx context.Context, tx *meta.Tx, g Grant) error {
 	if n == 0 {
 		return fmt.Errorf("user %d: %w", g.AccountID, ErrNotFound)
 	}
-	if g.GroupID == 0 {
+	return groupExists(ctx, tx, g.GroupID)
+}
+
+// groupExists is nil for the instance (0) too; ErrNotFound.
+func groupExists(ctx context.Context, tx *meta.Tx, group int64) error {
+	if group == 0 {
 		return nil
 	}
-	if _, err := tx.GetGroup(ctx, g.GroupID); errors.Is(err, sql.ErrNoRows) {
-		return fmt.Errorf("group %d: %w", g.GroupID, ErrNotFound)
+	if _, err := tx.GetGroup(ctx, group); errors.Is(err, sql.ErrNoRows) {
+		return fmt.Errorf("group %d: %w", group, ErrNotFound)
 	} else if err != nil {
-		return fmt.Errorf("group %d: %w", g.GroupID, err)
+		return fmt.Errorf("group %d: %w", group, err)
 	}
 	return nil
 }

@@ -37,9 +37,9 @@ type Token struct {
 	RevokedAt  time.Time // zero = not
 }
 
-// CreateToken makes a token for a user and returns its text, which nobody can see again. A zero expires is never; the name
+// CreateToken makes a token for a user or a robot and returns its text, which nobody can see again. A zero expires is never; the name
 // of a revoked token can be used again. ErrName, ErrExpiry, ErrCeiling, ErrNotFound, ErrExists.
-func (d *Directory) CreateToken(ctx context.Context, by Actor, userID int64, name string, expires time.Time, c *Ceiling) (text string, t Token, err error) {
+func (d *Directory) CreateToken(ctx context.Context, by Actor, accountID int64, name string, expires time.Time, c *Ceiling) (text string, t Token, err error) {
 	if name == "" || len(name) > maxName || strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r == 0x7f }) {
 		return "", Token{}, fmt.Errorf("token name: want 1 to %d printable bytes: %w", maxName, ErrName)
 	}
@@ -51,11 +51,11 @@ func (d *Directory) CreateToken(ctx context.Context, by Actor, userID int64, nam
 	if err != nil {
 		return "", Token{}, err
 	}
-	var secret [32]byte
-	_, _ = rand.Read(secret[:])
-	text = tokenPrefix + hex.EncodeToString(secret[:])
-	hash := sha256.Sum256([]byte(text))
-	p := query.InsertTokenParams{AccountID: userID, Name: name, Hash: hash[:], Scope: scope, CreatedAt: now.UnixMicro()}
+	text, hash := newToken()
+	if err := d.robotMay(ctx, accountID, c); err != nil {
+		return "", Token{}, err
+	}
+	p := query.InsertTokenParams{AccountID: accountID, Name: name, Hash: hash, Scope: scope, CreatedAt: now.UnixMicro()}
 	if !expires.IsZero() {
 		p.ExpiresAt = expires.UnixMicro()
 	}
@@ -67,6 +67,87 @@ func (d *Directory) CreateToken(ctx context.Context, by Actor, userID int64, nam
 		return "", Token{}, fmt.Errorf("create token %q: %w", name, err)
 	}
 	return text, Token{ID: p.ID, Name: name, Ceiling: c, CreatedAt: fromMicros(p.CreatedAt), ExpiresAt: fromMicros(p.ExpiresAt)}, nil
+}
+
+func newToken() (text string, hash []byte) {
+	var secret [32]byte
+	_, _ = rand.Read(secret[:])
+	text = tokenPrefix + hex.EncodeToString(secret[:])
+	sum := sha256.Sum256([]byte(text))
+	return text, sum[:]
+}
+
+// robotMay is ErrCeiling for a limit that names what a robot has no grant for: the token would not do what somebody expects of it,
+// until a later grant makes it do more than anybody remembers.
+func (d *Directory) robotMay(ctx context.Context, account int64, c *Ceiling) error {
+	s, err := d.current(ctx)
+	if err != nil {
+		return err
+	}
+	u := s.users[account]
+	if u == nil || u.kind != Robot || c == nil {
+		return nil
+	}
+	for _, scope := range c.Scopes {
+		for _, action := range scope.Actions {
+			if s.covering(u, Request{Action: action, Path: scope.Path}) == nil {
+				return fmt.Errorf("%w: the robot has no grant to %s", ErrCeiling, describe(Request{Action: action, Path: scope.Path}))
+			}
+		}
+	}
+	return nil
+}
+
+// RotateToken makes a token that follows another: of the same name, limit and life, unless expires says otherwise. The old one, and
+// what it gave, ends after overlap, 0 being at once. ErrNotFound, also when it has ended; ErrExpiry.
+func (d *Directory) RotateToken(ctx context.Context, by Actor, accountID, tokenID int64, expires time.Time, overlap time.Duration) (text string, t Token, err error) {
+	now := d.now()
+	if overlap < 0 || !expires.IsZero() && !expires.After(now) {
+		return "", Token{}, ErrExpiry
+	}
+	text, hash := newToken()
+	err = d.write(ctx, keyTokens, func(ctx context.Context, tx *meta.Tx) error {
+		if _, err := lockAdmins(ctx, tx); err != nil { // two rotations must not both follow the same one
+			return err
+		}
+		old, err := tx.TokenByID(ctx, tokenID)
+		if errors.Is(err, sql.ErrNoRows) || err == nil && (old.AccountID != accountID || old.RevokedAt != 0 || old.ExpiresAt != 0 && old.ExpiresAt <= now.UnixMicro()) {
+			return fmt.Errorf("token %d: %w", tokenID, ErrNotFound)
+		}
+		if err != nil {
+			return err
+		}
+		p := query.InsertTokenParams{ID: tx.ID(), AccountID: accountID, Name: old.Name, Hash: hash, Scope: old.Scope, CreatedAt: now.UnixMicro()}
+		switch {
+		case !expires.IsZero():
+			p.ExpiresAt = expires.UnixMicro()
+		case old.ExpiresAt != 0:
+			p.ExpiresAt = now.UnixMicro() + old.ExpiresAt - old.CreatedAt
+		}
+		if err := succeed(ctx, tx, old, now, overlap); err != nil {
+			return err
+		}
+		t = Token{
+			ID: p.ID, Name: p.Name, Ceiling: decodeCeiling(p.Scope), CreatedAt: fromMicros(p.CreatedAt), ExpiresAt: fromMicros(p.ExpiresAt),
+		}
+		return insertToken(ctx, tx, by, p)
+	})
+	if err != nil {
+		return "", Token{}, fmt.Errorf("rotate token: %w", err)
+	}
+	return text, t, nil
+}
+
+// succeed takes the name from a token, and its life after the overlap.
+func succeed(ctx context.Context, tx *meta.Tx, old query.Token, now time.Time, overlap time.Duration) error {
+	p := query.SucceedTokenParams{ExpiresAt: old.ExpiresAt, ID: old.ID, AccountID: old.AccountID}
+	if overlap == 0 {
+		p.RevokedAt = now.UnixMicro()
+	} else if end := now.Add(overlap).UnixMicro(); old.ExpiresAt == 0 || end < old.ExpiresAt {
+		p.ExpiresAt = end
+	}
+	_, err := tx.SucceedToken(ctx, p)
+	return err
 }
 
 func insertToken(ctx context.Context, tx *meta.Tx, by Actor, p query.InsertTokenParams) error {
@@ -87,16 +168,16 @@ func insertToken(ctx context.Context, tx *meta.Tx, by Actor, p query.InsertToken
 		return err
 	}
 	return tx.Event(ctx, meta.Event{
-		Kind: "token.created", ActorID: by.ID, Subject: fmt.Sprintf("user %d", p.AccountID), RequestID: by.RequestID,
+		Kind: "token.created", ActorID: by.ID, Subject: fmt.Sprintf("account %d", p.AccountID), RequestID: by.RequestID,
 		Detail: map[string]any{"token": fmt.Sprint(p.ID), "name": p.Name, "expires_at": p.ExpiresAt},
 	})
 }
 
 // Tokens lists the tokens of a user, revoked and expired ones included, oldest first.
-func (d *Directory) Tokens(ctx context.Context, userID int64) ([]Token, error) {
-	rows, err := d.db.Read().AccountTokens(ctx, userID)
+func (d *Directory) Tokens(ctx context.Context, accountID int64) ([]Token, error) {
+	rows, err := d.db.Read().AccountTokens(ctx, accountID)
 	if err != nil {
-		return nil, fmt.Errorf("list tokens of user %d: %w", userID, err)
+		return nil, fmt.Errorf("list tokens of user %d: %w", accountID, err)
 	}
 	out := make([]Token, len(rows))
 	for i, r := range rows {
@@ -109,9 +190,9 @@ func (d *Directory) Tokens(ctx context.Context, userID int64) ([]Token, error) {
 }
 
 // RevokeToken ends a token of a user, and the bearer tokens that it gave. ErrNotFound, also when it was revoked before.
-func (d *Directory) RevokeToken(ctx context.Context, by Actor, userID, tokenID int64) error {
+func (d *Directory) RevokeToken(ctx context.Context, by Actor, accountID, tokenID int64) error {
 	return d.write(ctx, keyTokens, func(ctx context.Context, tx *meta.Tx) error {
-		n, err := tx.RevokeToken(ctx, query.RevokeTokenParams{RevokedAt: d.now().UnixMicro(), ID: tokenID, AccountID: userID})
+		n, err := tx.RevokeToken(ctx, query.RevokeTokenParams{RevokedAt: d.now().UnixMicro(), ID: tokenID, AccountID: accountID})
 		if err != nil {
 			return fmt.Errorf("revoke token %d: %w", tokenID, err)
 		}
@@ -119,7 +200,7 @@ func (d *Directory) RevokeToken(ctx context.Context, by Actor, userID, tokenID i
 			return fmt.Errorf("token %d: %w", tokenID, ErrNotFound)
 		}
 		return tx.Event(ctx, meta.Event{
-			Kind: "token.revoked", ActorID: by.ID, Subject: fmt.Sprintf("user %d", userID), RequestID: by.RequestID,
+			Kind: "token.revoked", ActorID: by.ID, Subject: fmt.Sprintf("account %d", accountID), RequestID: by.RequestID,
 			Detail: map[string]any{"token": fmt.Sprint(tokenID)},
 		})
 	})

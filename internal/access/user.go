@@ -20,6 +20,8 @@ type Account struct {
 	Name        string
 	Disabled    bool
 	HasPassword bool
+	CreatedAt   time.Time
+	UpdatedAt   time.Time
 }
 
 // Actor is who makes a change, for the audit trail.
@@ -36,7 +38,9 @@ func (d *Directory) Accounts(ctx context.Context) ([]Account, error) {
 	}
 	out := make([]Account, 0, len(s.users))
 	for _, u := range s.users {
-		out = append(out, u.account())
+		if u.kind == User {
+			out = append(out, u.account())
+		}
 	}
 	slices.SortFunc(out, func(a, b Account) int { return strings.Compare(a.Name, b.Name) })
 	return out, nil
@@ -49,26 +53,33 @@ func (d *Directory) Account(ctx context.Context, name string) (Account, error) {
 		return Account{}, err
 	}
 	u := s.byName[name]
-	if u == nil {
+	if u == nil || u.kind != User {
 		return Account{}, fmt.Errorf("user %q: %w", name, ErrNotFound)
 	}
 	return u.account(), nil
 }
 
-// As returns the principal of a user, for explain on somebody's behalf; ErrNotFound. The empty name is nobody.
+// As returns the principal of an account, for questions on somebody's behalf: a user's name, or "<group>/<name>" for a robot or
+// trust rule. The empty name is nobody. ErrNotFound.
 func (d *Directory) As(ctx context.Context, name string) (Principal, error) {
 	if name == "" || name == string(Anonymous) {
 		return Nobody(), nil
 	}
-	a, err := d.Account(ctx, name)
+	s, err := d.current(ctx)
 	if err != nil {
 		return Principal{}, err
 	}
-	return Principal{ID: a.ID, Name: a.Name, Kind: User}, nil
+	u := s.byName[name]
+	if u == nil {
+		return Principal{}, fmt.Errorf("account %q: %w", name, ErrNotFound)
+	}
+	return u.principal(), nil
 }
 
+func (u *user) principal() Principal { return Principal{ID: u.id, Name: u.name, Kind: u.kind} }
+
 func (u *user) account() Account {
-	return Account{ID: u.id, Name: u.name, Disabled: u.disabled, HasPassword: u.hash != ""}
+	return Account{ID: u.id, Name: u.name, Disabled: u.disabled, HasPassword: u.hash != "", CreatedAt: u.created, UpdatedAt: u.updated}
 }
 
 // CreateUser adds a user. Without a password it can only log in with tokens that somebody makes for it. ErrName,
@@ -89,7 +100,8 @@ func (d *Directory) CreateUser(ctx context.Context, by Actor, name, password str
 	if err != nil {
 		return Account{}, fmt.Errorf("create user %q: %w", name, err)
 	}
-	return Account{ID: id, Name: name, HasPassword: hash != ""}, nil
+	at := d.now().UTC().Truncate(time.Microsecond)
+	return Account{ID: id, Name: name, HasPassword: hash != "", CreatedAt: at, UpdatedAt: at}, nil
 }
 
 func (d *Directory) insertUser(ctx context.Context, tx *meta.Tx, by Actor, id int64, name, hash string) error {
@@ -145,24 +157,38 @@ func (d *Directory) SetDisabled(ctx context.Context, by Actor, userID int64, dis
 		if err != nil {
 			return err
 		}
+		if err := isUser(ctx, tx, userID); err != nil {
+			return err
+		}
 		n, err := tx.UpdateAccountDisabled(ctx, query.UpdateAccountDisabledParams{Disabled: disabled, UpdatedAt: d.now().UnixMicro(), ID: userID})
 		return errors.Join(changedUser(ctx, tx, by, userID, kind, n, err), keepAdmin(ctx, tx, admins))
 	})
 }
 
-// DeleteUser removes a user with its grants and tokens. ErrNotFound, ErrLastAdmin.
+// DeleteUser removes a user with its grants, tokens, sessions and identities elsewhere. Events keep its id. ErrNotFound, ErrLastAdmin.
 func (d *Directory) DeleteUser(ctx context.Context, by Actor, userID int64) error {
 	return d.write(ctx, keyEverything, func(ctx context.Context, tx *meta.Tx) error {
 		admins, err := lockAdmins(ctx, tx)
 		if err != nil {
 			return err
 		}
-		if err := errors.Join(tx.DeleteAccountGrants(ctx, userID), tx.DeleteAccountTokens(ctx, userID)); err != nil {
+		if err := isUser(ctx, tx, userID); err != nil {
 			return err
 		}
-		n, err := tx.DeleteAccount(ctx, userID)
-		return errors.Join(changedUser(ctx, tx, by, userID, "user.deleted", n, err), keepAdmin(ctx, tx, admins))
+		if err := deleteAccount(ctx, tx, userID); err != nil {
+			return err
+		}
+		return errors.Join(changedUser(ctx, tx, by, userID, "user.deleted", 1, nil), keepAdmin(ctx, tx, admins))
 	})
+}
+
+// isUser keeps changes of users from robots and trust rules, which belong to their groups. ErrNotFound.
+func isUser(ctx context.Context, tx *meta.Tx, id int64) error {
+	row, err := tx.GetAccount(ctx, id)
+	if errors.Is(err, sql.ErrNoRows) || err == nil && row.Kind != string(User) {
+		return fmt.Errorf("user %d: %w", id, ErrNotFound)
+	}
+	return err
 }
 
 func changedUser(ctx context.Context, tx *meta.Tx, by Actor, userID int64, kind string, rows int64, err error) error {
@@ -221,7 +247,7 @@ const (
 
 // validName keeps ":" out, which ends the name in Basic logins, and everything that would need quoting somewhere.
 func validName(s string) bool {
-	if s == "" || len(s) > maxName || s == string(Anonymous) {
+	if s == "" || len(s) > maxName || s == string(Anonymous) || s == WorkloadUser {
 		return false
 	}
 	for i := range len(s) {

@@ -277,6 +277,40 @@ func (q *Queries) AccessUsers(ctx context.Context) ([]Account, error) {
 	return items, nil
 }
 
+const accountGrants = `-- name: AccountGrants :many
+SELECT id, account_id, group_id, path, role, origin FROM grants WHERE account_id = $1 ORDER BY group_id, path, origin
+`
+
+func (q *Queries) AccountGrants(ctx context.Context, accountID int64) ([]Grant, error) {
+	rows, err := q.query(ctx, q.accountGrantsStmt, accountGrants, accountID)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []Grant{}
+	for rows.Next() {
+		var i Grant
+		if err := rows.Scan(
+			&i.ID,
+			&i.AccountID,
+			&i.GroupID,
+			&i.Path,
+			&i.Role,
+			&i.Origin,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const accountSessions = `-- name: AccountSessions :many
 SELECT id, hash, account_id, data, address, user_agent, created_at, last_used_at, expires_at FROM sessions WHERE account_id = $1 AND expires_at > $2 ORDER BY id
 `
@@ -596,6 +630,26 @@ func (q *Queries) DeleteTrustRule(ctx context.Context, accountID int64) error {
 	return err
 }
 
+const getAccount = `-- name: GetAccount :one
+SELECT id, name, password_hash, disabled, created_at, updated_at, kind, group_id FROM accounts WHERE id = $1
+`
+
+func (q *Queries) GetAccount(ctx context.Context, id int64) (Account, error) {
+	row := q.queryRow(ctx, q.getAccountStmt, getAccount, id)
+	var i Account
+	err := row.Scan(
+		&i.ID,
+		&i.Name,
+		&i.PasswordHash,
+		&i.Disabled,
+		&i.CreatedAt,
+		&i.UpdatedAt,
+		&i.Kind,
+		&i.GroupID,
+	)
+	return i, err
+}
+
 const getIdentity = `-- name: GetIdentity :one
 SELECT issuer, subject, account_id, created_at, last_used_at FROM identities WHERE issuer = $1 AND subject = $2
 `
@@ -614,6 +668,25 @@ func (q *Queries) GetIdentity(ctx context.Context, arg GetIdentityParams) (Ident
 		&i.AccountID,
 		&i.CreatedAt,
 		&i.LastUsedAt,
+	)
+	return i, err
+}
+
+const getTrustRule = `-- name: GetTrustRule :one
+SELECT account_id, issuer, audience, conditions, keys, lifetime, single_use FROM trust_rules WHERE account_id = $1
+`
+
+func (q *Queries) GetTrustRule(ctx context.Context, accountID int64) (TrustRule, error) {
+	row := q.queryRow(ctx, q.getTrustRuleStmt, getTrustRule, accountID)
+	var i TrustRule
+	err := row.Scan(
+		&i.AccountID,
+		&i.Issuer,
+		&i.Audience,
+		&i.Conditions,
+		&i.Keys,
+		&i.Lifetime,
+		&i.SingleUse,
 	)
 	return i, err
 }

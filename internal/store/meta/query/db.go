@@ -48,6 +48,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.accessUsersStmt, err = db.PrepareContext(ctx, accessUsers); err != nil {
 		return nil, fmt.Errorf("error preparing query AccessUsers: %w", err)
 	}
+	if q.accountGrantsStmt, err = db.PrepareContext(ctx, accountGrants); err != nil {
+		return nil, fmt.Errorf("error preparing query AccountGrants: %w", err)
+	}
 	if q.accountSessionsStmt, err = db.PrepareContext(ctx, accountSessions); err != nil {
 		return nil, fmt.Errorf("error preparing query AccountSessions: %w", err)
 	}
@@ -327,6 +330,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.forgetListedStmt, err = db.PrepareContext(ctx, forgetListed); err != nil {
 		return nil, fmt.Errorf("error preparing query ForgetListed: %w", err)
 	}
+	if q.getAccountStmt, err = db.PrepareContext(ctx, getAccount); err != nil {
+		return nil, fmt.Errorf("error preparing query GetAccount: %w", err)
+	}
 	if q.getAdmissionStmt, err = db.PrepareContext(ctx, getAdmission); err != nil {
 		return nil, fmt.Errorf("error preparing query GetAdmission: %w", err)
 	}
@@ -368,6 +374,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	}
 	if q.getTagStmt, err = db.PrepareContext(ctx, getTag); err != nil {
 		return nil, fmt.Errorf("error preparing query GetTag: %w", err)
+	}
+	if q.getTrustRuleStmt, err = db.PrepareContext(ctx, getTrustRule); err != nil {
+		return nil, fmt.Errorf("error preparing query GetTrustRule: %w", err)
 	}
 	if q.getUploadStmt, err = db.PrepareContext(ctx, getUpload); err != nil {
 		return nil, fmt.Errorf("error preparing query GetUpload: %w", err)
@@ -787,6 +796,11 @@ func (q *Queries) Close() error {
 	if q.accessUsersStmt != nil {
 		if cerr := q.accessUsersStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing accessUsersStmt: %w", cerr)
+		}
+	}
+	if q.accountGrantsStmt != nil {
+		if cerr := q.accountGrantsStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing accountGrantsStmt: %w", cerr)
 		}
 	}
 	if q.accountSessionsStmt != nil {
@@ -1254,6 +1268,11 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing forgetListedStmt: %w", cerr)
 		}
 	}
+	if q.getAccountStmt != nil {
+		if cerr := q.getAccountStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing getAccountStmt: %w", cerr)
+		}
+	}
 	if q.getAdmissionStmt != nil {
 		if cerr := q.getAdmissionStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing getAdmissionStmt: %w", cerr)
@@ -1322,6 +1341,11 @@ func (q *Queries) Close() error {
 	if q.getTagStmt != nil {
 		if cerr := q.getTagStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing getTagStmt: %w", cerr)
+		}
+	}
+	if q.getTrustRuleStmt != nil {
+		if cerr := q.getTrustRuleStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing getTrustRuleStmt: %w", cerr)
 		}
 	}
 	if q.getUploadStmt != nil {
@@ -1996,6 +2020,7 @@ type Queries struct {
 	accessSigningKeysStmt          *sql.Stmt
 	accessTrustRulesStmt           *sql.Stmt
 	accessUsersStmt                *sql.Stmt
+	accountGrantsStmt              *sql.Stmt
 	accountSessionsStmt            *sql.Stmt
 	accountTokensStmt              *sql.Stmt
 	addCachedBytesStmt             *sql.Stmt
@@ -2089,6 +2114,7 @@ type Queries struct {
 	forgetAdmissionsStmt           *sql.Stmt
 	forgetAdmittedViaStmt          *sql.Stmt
 	forgetListedStmt               *sql.Stmt
+	getAccountStmt                 *sql.Stmt
 	getAdmissionStmt               *sql.Stmt
 	getBlobStmt                    *sql.Stmt
 	getGroupStmt                   *sql.Stmt
@@ -2103,6 +2129,7 @@ type Queries struct {
 	getRepositoryStmt              *sql.Stmt
 	getSettingStmt                 *sql.Stmt
 	getTagStmt                     *sql.Stmt
+	getTrustRuleStmt               *sql.Stmt
 	getUploadStmt                  *sql.Stmt
 	groupHasContentStmt            *sql.Stmt
 	hasContentStmt                 *sql.Stmt
@@ -2242,6 +2269,7 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		accessSigningKeysStmt:          q.accessSigningKeysStmt,
 		accessTrustRulesStmt:           q.accessTrustRulesStmt,
 		accessUsersStmt:                q.accessUsersStmt,
+		accountGrantsStmt:              q.accountGrantsStmt,
 		accountSessionsStmt:            q.accountSessionsStmt,
 		accountTokensStmt:              q.accountTokensStmt,
 		addCachedBytesStmt:             q.addCachedBytesStmt,
@@ -2335,6 +2363,7 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		forgetAdmissionsStmt:           q.forgetAdmissionsStmt,
 		forgetAdmittedViaStmt:          q.forgetAdmittedViaStmt,
 		forgetListedStmt:               q.forgetListedStmt,
+		getAccountStmt:                 q.getAccountStmt,
 		getAdmissionStmt:               q.getAdmissionStmt,
 		getBlobStmt:                    q.getBlobStmt,
 		getGroupStmt:                   q.getGroupStmt,
@@ -2349,6 +2378,7 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		getRepositoryStmt:              q.getRepositoryStmt,
 		getSettingStmt:                 q.getSettingStmt,
 		getTagStmt:                     q.getTagStmt,
+		getTrustRuleStmt:               q.getTrustRuleStmt,
 		getUploadStmt:                  q.getUploadStmt,
 		groupHasContentStmt:            q.groupHasContentStmt,
 		hasContentStmt:                 q.hasContentStmt,

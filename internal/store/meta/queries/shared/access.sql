@@ -9,6 +9,9 @@ SELECT * FROM accounts WHERE kind = 'user' ORDER BY id;
 -- name: AccessAccountByName :one
 SELECT * FROM accounts WHERE group_id = $1 AND name = $2;
 
+-- name: GetAccount :one
+SELECT * FROM accounts WHERE id = $1;
+
 -- name: InsertAccount :exec
 INSERT INTO accounts (id, kind, group_id, name, password_hash, disabled, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8);
 
@@ -172,3 +175,9 @@ DELETE FROM sessions WHERE account_id = $1;
 
 -- name: TrimSessions :execrows
 DELETE FROM sessions WHERE expires_at < $1;
+
+-- name: AccountGrants :many
+SELECT * FROM grants WHERE account_id = $1 ORDER BY group_id, path, origin;
+
+-- name: GetTrustRule :one
+SELECT * FROM trust_rules WHERE account_id = $1;

@@ -1,0 +1,315 @@
+package access
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/weir-registry/weir/internal/oci"
+	"github.com/weir-registry/weir/internal/store/meta"
+	"github.com/weir-registry/weir/internal/store/meta/query"
+)
+
+// Role is the name of a set of actions: a built-in one, or one that people made for a group or for all groups.
+type Role string
+
+// The built-in roles, each with everything the one before it has.
+const (
+	Reader     Role = "reader"
+	Developer  Role = "developer"
+	Maintainer Role = "maintainer"
+	Owner      Role = "owner"
+	Admin      Role = "admin" // of the instance only
+)
+
+// builtins lists what each built-in role adds to the one before it.
+var builtins = []struct {
+	role Role
+	adds []Action
+}{
+	{Reader, []Action{Pull, Catalog, View}},
+	{Developer, []Action{Push}},
+	{Maintainer, []Action{Delete, Configure, Audit}},
+	{Owner, []Action{Own}},
+	{Admin, []Action{Administer}},
+}
+
+// Actions lists every action there is, the weakest first.
+func Actions() (all []Action) {
+	for _, b := range builtins {
+		all = append(all, b.adds...)
+	}
+	return all
+}
+
+// set is a set of actions.
+type set uint16
+
+func setOf(actions []Action) (s set) {
+	for _, a := range actions {
+		s |= a.bit()
+	}
+	return s
+}
+
+// bit is the set of one action; 0 for an action nobody has heard of, which nobody may do.
+func (a Action) bit() set {
+	switch a {
+	case Pull:
+		return 1 << 0
+	case Catalog:
+		return 1 << 1
+	case View:
+		return 1 << 2
+	case Push:
+		return 1 << 3
+	case Delete:
+		return 1 << 4
+	case Configure:
+		return 1 << 5
+	case Audit:
+		return 1 << 6
+	case Own:
+		return 1 << 7
+	case Administer:
+		return 1 << 8
+	}
+	return 0
+}
+
+func (s set) has(a Action) bool { return s&a.bit() != 0 }
+
+func (s set) actions() (out []Action) {
+	for _, a := range Actions() {
+		if s.has(a) {
+			out = append(out, a)
+		}
+	}
+	return out
+}
+
+// builtin is the set of a built-in role; 0 for any other name.
+func builtin(r Role) (s set) {
+	for _, b := range builtins {
+		s |= setOf(b.adds)
+		if b.role == r {
+			return s
+		}
+	}
+	return 0
+}
+
+// least is the weakest built-in role that has an action.
+func least(a Action) Role {
+	for _, b := range builtins {
+		if slices.Contains(b.adds, a) {
+			return b.role
+		}
+	}
+	return ""
+}
+
+// RoleSet is a role with what it allows.
+type RoleSet struct {
+	Role      Role
+	GroupID   int64 // whose grants can give it; 0 = every group's, and the instance's
+	Builtin   bool
+	Actions   []Action
+	CreatedAt time.Time
+	UpdatedAt time.Time
+}
+
+type roleKey struct {
+	group int64
+	name  Role
+}
+
+// actionsOf is what a role means in a grant of a group, or of the instance (0). A group's own role comes before the instance's of
+// the same name; a name that means nothing allows nothing.
+func (s *snapshot) actionsOf(group int64, r Role) set {
+	if r == Admin && group != 0 {
+		return 0
+	}
+	return cmp.Or(builtin(r), s.roles[roleKey{group, r}].set, s.roles[roleKey{0, r}].set)
+}
+
+type role struct {
+	set
+	row query.Role
+}
+
+func (r role) public() RoleSet {
+	return RoleSet{
+		Role: Role(r.row.Name), GroupID: r.row.GroupID, Actions: r.actions(),
+		CreatedAt: fromMicros(r.row.CreatedAt), UpdatedAt: fromMicros(r.row.UpdatedAt),
+	}
+}
+
+func (s *snapshot) readRoles(ctx context.Context, q *query.Queries) error {
+	rows, err := q.AccessRoles(ctx)
+	if err != nil {
+		return err
+	}
+	s.roles = map[roleKey]role{}
+	for _, row := range rows {
+		s.roles[roleKey{row.GroupID, Role(row.Name)}] = decodeRole(row)
+	}
+	return nil
+}
+
+// decodeRole reads a row. What does not decode allows nothing, and no row can make an administrator.
+func decodeRole(row query.Role) role {
+	var actions []Action
+	if err := json.Unmarshal([]byte(row.Actions), &actions); err != nil {
+		actions = nil
+	}
+	return role{set: setOf(actions) &^ Administer.bit(), row: row}
+}
+
+// Roles lists the roles that grants of a group (0: of the instance) can give: the built-in ones in their order, then the others
+// by name.
+func (d *Directory) Roles(ctx context.Context, group int64) ([]RoleSet, error) {
+	s, err := d.current(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var out []RoleSet
+	for _, b := range builtins {
+		if b.role != Admin || group == 0 {
+			out = append(out, RoleSet{Role: b.role, Builtin: true, Actions: builtin(b.role).actions()})
+		}
+	}
+	n := len(out)
+	for key, r := range s.roles {
+		if key.group == group || key.group == 0 && s.roles[roleKey{group, key.name}].set == 0 {
+			out = append(out, r.public())
+		}
+	}
+	slices.SortFunc(out[n:], func(a, b RoleSet) int { return cmp.Compare(a.Role, b.Role) })
+	return out, nil
+}
+
+// PutRole makes a role of a group (0: of the instance), or changes what it allows, for everybody who has it. check is told what is
+// there, nil when nothing is, and may refuse. Only Role, GroupID and Actions are read. ErrRoleName, ErrActions, ErrNotFound (group).
+func (d *Directory) PutRole(ctx context.Context, by Actor, r RoleSet, check func(now *RoleSet) error) (RoleSet, error) {
+	if builtin(r.Role) != 0 || !oci.ValidComponent(string(r.Role)) || len(r.Role) > maxName {
+		return RoleSet{}, fmt.Errorf("role %q: %w", r.Role, ErrRoleName)
+	}
+	if s := setOf(r.Actions); s == 0 || s.has(Administer) || slices.ContainsFunc(r.Actions, func(a Action) bool { return a.bit() == 0 }) {
+		return RoleSet{}, fmt.Errorf("role %q: %w", r.Role, ErrActions)
+	}
+	actions := setOf(r.Actions).actions()
+	text, err := json.Marshal(actions)
+	if err != nil {
+		return RoleSet{}, err
+	}
+	var out RoleSet
+	err = d.write(ctx, keyDirectory, func(ctx context.Context, tx *meta.Tx) error {
+		now, err := roleNow(ctx, tx, r.GroupID, r.Role)
+		if err != nil {
+			return err
+		}
+		if err := checked(check, now); err != nil {
+			return err
+		}
+		if err := groupExists(ctx, tx, r.GroupID); err != nil {
+			return err
+		}
+		at := d.now()
+		out = RoleSet{Role: r.Role, GroupID: r.GroupID, Actions: actions, CreatedAt: at, UpdatedAt: at}
+		var before []Action
+		if now != nil {
+			out.CreatedAt, before = now.CreatedAt, now.Actions
+		}
+		err = tx.PutRole(ctx, query.PutRoleParams{ID: tx.ID(), GroupID: r.GroupID, Name: string(r.Role), Actions: string(text), CreatedAt: at.UnixMicro()})
+		if err != nil {
+			return err
+		}
+		return tx.Event(ctx, meta.Event{
+			GroupID: r.GroupID, Kind: "role.put", ActorID: by.ID, Subject: "role " + string(r.Role), RequestID: by.RequestID,
+			Detail: map[string]any{"before": before, "after": actions},
+		})
+	})
+	if err != nil {
+		return RoleSet{}, fmt.Errorf("put role %q: %w", r.Role, err)
+	}
+	return out, nil
+}
+
+// DeleteRole removes a role that no grant gives. ErrNotFound, ErrRoleInUse.
+func (d *Directory) DeleteRole(ctx context.Context, by Actor, group int64, name Role, check func(now *RoleSet) error) error {
+	err := d.write(ctx, keyDirectory, func(ctx context.Context, tx *meta.Tx) error {
+		now, err := roleNow(ctx, tx, group, name)
+		if err != nil {
+			return err
+		}
+		if now == nil {
+			return ErrNotFound
+		}
+		if err := checked(check, now); err != nil {
+			return err
+		}
+		grants, err := tx.AccessGrants(ctx)
+		if err != nil {
+			return err
+		}
+		if slices.ContainsFunc(grants, func(g query.Grant) bool { return g.Role == string(name) && (group == 0 || g.GroupID == group) }) {
+			return ErrRoleInUse
+		}
+		if _, err := tx.DeleteRole(ctx, query.DeleteRoleParams{GroupID: group, Name: string(name)}); err != nil {
+			return err
+		}
+		return tx.Event(ctx, meta.Event{
+			GroupID: group, Kind: "role.deleted", ActorID: by.ID, Subject: "role " + string(name), RequestID: by.RequestID,
+			Detail: map[string]any{"before": now.Actions},
+		})
+	})
+	if err != nil {
+		return fmt.Errorf("delete role %q: %w", name, err)
+	}
+	return nil
+}
+
+// checked runs a caller's precondition, if it has one.
+func checked[T any](check func(now *T) error, now *T) error {
+	if check == nil {
+		return nil
+	}
+	return check(now)
+}
+
+// roleNow is a role as it is within a transaction; nil when there is none. Changes of roles and grants follow each other: a role
+// must not be deleted while somebody grants it.
+func roleNow(ctx context.Context, tx *meta.Tx, group int64, name Role) (*RoleSet, error) {
+	if _, err := lockAdmins(ctx, tx); err != nil {
+		return nil, err
+	}
+	rows, err := tx.AccessRoles(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, row := range rows {
+		if row.GroupID == group && row.Name == string(name) {
+			r := decodeRole(row).public()
+			return &r, nil
+		}
+	}
+	return nil, nil //nolint:nilnil // nothing there is no error here
+}
+
+// roleMeans reports whether a grant of a group (0: of the instance) can give a role.
+func roleMeans(ctx context.Context, tx *meta.Tx, group int64, name Role) (bool, error) {
+	if builtin(name) != 0 {
+		return name != Admin || group == 0, nil
+	}
+	for _, g := range []int64{group, 0} {
+		r, err := roleNow(ctx, tx, g, name)
+		if err != nil || r != nil {
+			return r != nil, err
+		}
+	}
+	return false, nil
+}
