@@ -41,14 +41,14 @@ func answering(t *testing.T, answers map[string]string) string {
 
 func TestCommands(t *testing.T) {
 	dir := answering(t, map[string]string{
-		"POST /apply":          `{"applied": true, "text": "1 to add\n", "changes": []}`,
-		"POST /tokens":         `{"id": "7", "name": "ci", "user": "admin", "token": "weir_x"}`,
-		"GET /tokens?user=ann": `{"items": [{"id": "7", "name": "ci", "user": "ann", "created_at": "2026-01-02T03:04:05Z"}]}`,
-		"DELETE /tokens/7":     ``,
-		"GET /groups":          `{"items": [{"id": "1", "name": "acme", "enabled": true}]}`,
-		"GET /groups/acme":     `{"id": "1", "generation": 3, "name": "acme", "registries": [{"name": "hub"}]}`,
-		"POST /refresh":        `{"references": 3, "deferred": true}`,
-		"POST /explain":        `{"image": "acme/hub/x:1", "as": "ann", "allowed": true, "access": "ann is reader of acme", "kind": "virtual", "decision": {"members": [{"member": "hub", "repository": "library/x", "verdict": "may_answer", "held": "stale", "held_age_seconds": 90, "would": "revalidate", "order": 1}, {"member": "ghcr", "repository": "x", "verdict": "rule", "rule": "deny x"}, {"member": "quay", "repository": "x", "verdict": "may_answer", "answer": "denied", "status": 403, "reason": "no", "order": 2}]}}`,
+		"POST /apply":                  `{"applied": true, "text": "1 to add\n", "changes": []}`,
+		"POST /tokens":                 `{"id": "7", "name": "ci", "user": "admin", "token": "weir_x"}`,
+		"GET /tokens?user=ann":         `{"items": [{"id": "7", "name": "ci", "user": "ann", "created_at": "2026-01-02T03:04:05Z"}]}`,
+		"DELETE /tokens/7":             ``,
+		"GET /groups":                  `{"items": [{"id": "1", "name": "acme", "enabled": true}]}`,
+		"GET /groups/acme/declaration": `{"id": "1", "generation": 3, "name": "acme", "registries": [{"name": "hub"}]}`,
+		"POST /refresh":                `{"references": 3, "deferred": true}`,
+		"POST /explain":                `{"image": "acme/hub/x:1", "as": "ann", "allowed": true, "access": "ann is reader of acme", "kind": "virtual", "decision": {"members": [{"member": "hub", "repository": "library/x", "verdict": "may_answer", "held": "stale", "held_age_seconds": 90, "would": "revalidate", "order": 1}, {"member": "ghcr", "repository": "x", "verdict": "rule", "rule": "deny x"}, {"member": "quay", "repository": "x", "verdict": "may_answer", "answer": "denied", "status": 403, "reason": "no", "order": 2}]}}`,
 	})
 	file := filepath.Join(dir, "a.yaml")
 	if err := os.WriteFile(file, []byte("groups: [{name: acme}]"), 0o600); err != nil {

@@ -167,7 +167,21 @@ func (s *server) api(local bool) http.Handler {
 			return caller, err
 		},
 		Directory: s.dir, Definitions: s.db, Planner: s, Explainer: s, Refresher: s, Checker: s, Searcher: s, Version: Version, Log: s.log,
+		Capabilities: s.capabilities(),
 	})
+}
+
+func (s *server) capabilities() api.Capabilities {
+	c := s.config
+	return api.Capabilities{
+		Formats: []string{"container"}, CredentialKinds: []string{"static"},
+		Limits: api.Limits{
+			MembersPerRegistry: c.Limits.MembersPerRegistry, RegistriesPerGroup: c.Limits.RegistriesPerGroup, BlobSize: int64(c.Limits.BlobSize),
+		},
+		Features: map[string]bool{
+			"private_upstreams": c.Upstream.AllowPrivateNetworks, "cache_budget": c.Cache.Budget > 0, "external_urls": len(c.ExternalURLs) > 0,
+		},
+	}
 }
 
 // databaseReady says whether rows can be read and written and what is held in memory follows the other replicas.

@@ -124,7 +124,7 @@ func (s *server) open(ctx context.Context) (err error) {
 	if s.id, err = instanceID(ctx, s.db); err != nil {
 		return err
 	}
-	s.planner = &plan.Planner{DB: s.db, Sealer: s.sealer, MaxMembers: c.Limits.MembersPerRegistry, Hosts: ownHosts(c)}
+	s.planner = &plan.Planner{DB: s.db, Sealer: s.sealer, MaxMembers: c.Limits.MembersPerRegistry, MaxRegistries: c.Limits.RegistriesPerGroup, Hosts: ownHosts(c)}
 	if s.budget = newBudget(c.Cache); s.budget.limit > 0 {
 		cached, err := s.store.CachedBytes(ctx)
 		if err != nil {

@@ -59,7 +59,7 @@ func TestServer(t *testing.T) {
 			body = nil
 			_ = json.NewDecoder(r.Body).Decode(&body)
 			_, _ = w.Write([]byte(`{"applied": true, "text": "done", "changes": []}`))
-		case "/api/v1/groups/a":
+		case "/api/v1/groups/a/declaration":
 			http.Redirect(w, r, "http://elsewhere.test/", http.StatusFound)
 		case "/api/v1/tokens":
 			if r.URL.Query().Get("user") != "a b" {

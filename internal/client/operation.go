@@ -150,16 +150,14 @@ type Group struct {
 	Enabled bool   `json:"enabled"`
 }
 
-// Groups lists the groups that the caller may configure.
+// Groups lists the groups that the caller may see.
 func (c *Client) Groups(ctx context.Context) ([]Group, error) {
-	var out struct{ Items []Group }
-	err := c.Call(ctx, http.MethodGet, "/groups", nil, &out)
-	return out.Items, err
+	return All[Group](ctx, c, "/groups")
 }
 
 // Group reads a group in the form in which it would be declared.
 func (c *Client) Group(ctx context.Context, name string) (out desired.Group, err error) {
-	err = c.Call(ctx, http.MethodGet, "/groups/"+url.PathEscape(name), nil, &out)
+	err = c.Call(ctx, http.MethodGet, "/groups/"+url.PathEscape(name)+"/declaration", nil, &out)
 	return out, err
 }
 

@@ -59,6 +59,7 @@ func (c *Config) checkStores(p *problems) {
 
 func (c *Config) checkNumbers(p *problems) {
 	p.atLeastOne("limits.members_per_registry", int64(c.Limits.MembersPerRegistry))
+	p.atLeastOne("limits.registries_per_group", int64(c.Limits.RegistriesPerGroup))
 	p.atLeastOne("limits.uploads_per_group", int64(c.Limits.UploadsPerGroup))
 	p.atLeastOne("limits.fills_per_group", int64(c.Limits.FillsPerGroup))
 	p.atLeastOne("limits.fills_per_upstream", int64(c.Limits.FillsPerUpstream))

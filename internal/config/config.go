@@ -119,6 +119,8 @@ type Keys struct {
 type Limits struct {
 	// Members of one virtual registry.
 	MembersPerRegistry int `yaml:"members_per_registry" env:"MEMBERS_PER_REGISTRY"`
+	// Virtual registries of one group.
+	RegistriesPerGroup int `yaml:"registries_per_group" env:"REGISTRIES_PER_GROUP"`
 	// Size of one pushed blob. 0 means no limit.
 	BlobSize Bytes `yaml:"blob_size" env:"BLOB_SIZE"`
 	// Age at which an upload that nobody continues is dropped.
@@ -187,7 +189,7 @@ func Default() Config {
 		Database:        Database{Engine: "sqlite"},
 		Storage:         Storage{Kind: "fs"},
 		Limits: Limits{
-			MembersPerRegistry: 20, UploadTTL: Duration(24 * time.Hour),
+			MembersPerRegistry: 20, RegistriesPerGroup: 100, UploadTTL: Duration(24 * time.Hour),
 			UploadsPerGroup: 10_000, FillsPerGroup: 256, FillsPerUpstream: 64, FillsPerPrincipal: 32,
 		},
 		Cache: Cache{HighWatermark: 95, LowWatermark: 85, NegativeTTL: Duration(30 * time.Second)},

@@ -54,11 +54,14 @@ type Directory interface {
 // Planner applies declarations; *plan.Planner is one.
 type Planner interface {
 	Apply(ctx context.Context, d desired.Document, o plan.Options) (*plan.Plan, error)
+	Edit(ctx context.Context, group string, change func(*plan.State) error, o plan.Options) (*plan.Plan, error)
 }
 
 // Definitions reads what is configured; *meta.DB is one.
 type Definitions interface {
-	Groups(ctx context.Context) ([]meta.Group, error)
+	// GroupsPage returns up to limit groups, without what is below them, by name after the given one; backwards if so asked.
+	GroupsPage(ctx context.Context, after string, backwards bool, limit int) ([]meta.Group, error)
+	// Group returns one with everything below it; meta.ErrNotFound.
 	Group(ctx context.Context, name string) (meta.Group, error)
 }
 
@@ -83,7 +86,9 @@ type Options struct {
 	Checker     Checker
 	Searcher    Searcher
 	Version     string
-	Log         *slog.Logger
+	// Capabilities of the server; what the API knows itself, and about the caller, is filled in.
+	Capabilities Capabilities
+	Log          *slog.Logger
 }
 
 // API is the door. Mount it at Prefix.
@@ -111,6 +116,7 @@ func New(o Options) *API {
 	config.Security = []map[string][]string{{"token": {}}, {"basic": {}}}
 	a.huma = humago.NewWithPrefix(a.mux, Prefix, config)
 	a.huma.UseMiddleware(a.authenticate)
+	a.registerServer()
 	a.registerDefinitions()
 	a.registerResolution()
 	a.registerIdentity()

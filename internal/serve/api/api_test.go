@@ -38,7 +38,7 @@ type directory struct {
 }
 
 func (d *directory) Check(_ context.Context, p access.Principal, r access.Request) (access.Decision, error) {
-	allowed := p.Name == "admin" || p.Name == "ann" && r.Action == access.Configure && r.Path == "acme"
+	allowed := p.Name == "admin" || p.Name == "ann" && (r.Action == access.Configure || r.Action == access.View) && r.Path == "acme"
 	return access.Decision{Allowed: allowed && p.Ceiling.Allows(r.Action, r.Path), Cause: access.Ungranted, Why: "no"}, nil
 }
 
@@ -239,11 +239,11 @@ func TestReadOut(t *testing.T) {
 		t.Errorf("a group of others shows: %s", text)
 	}
 	s.want(t, "bob", "GET", "/groups", "", 200, `"items":[]`)
-	s.want(t, "ann", "GET", "/groups/acme", "", 200, `"generation":2`, `"url":"https://r.test"`, `"username":"ci"`, `"grants":[{"user":"ann","role":"maintainer"}]`)
+	s.want(t, "ann", "GET", "/groups/acme/declaration", "", 200, `"generation":2`, `"url":"https://r.test"`, `"username":"ci"`, `"grants":[{"user":"ann","role":"maintainer"}]`)
 	s.want(t, "ann", "GET", "/groups/acme/registries", "", 200, `"members":[{"upstream":"hub","enabled":true}]`)
 	s.want(t, "ann", "GET", "/groups/acme/upstreams", "", 200, `"credential":"hub"`)
 	s.want(t, "ann", "GET", "/groups/acme/credentials", "", 200, `"kind":"static"`)
-	existing, missing := s.want(t, "bob", "GET", "/groups/acme", "", 403), s.want(t, "bob", "GET", "/groups/none", "", 403)
+	existing, missing := s.want(t, "bob", "GET", "/groups/acme", "", 404), s.want(t, "bob", "GET", "/groups/none", "", 404)
 	if existing != missing {
 		t.Errorf("whether a group exists shows:\n%s\n%s", existing, missing)
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -56,6 +57,33 @@ func (a *API) problem(ctx context.Context, err error) huma.StatusError {
 	a.Log.ErrorContext(ctx, "api", "error", err, "request_id", id)
 	return huma.NewError(http.StatusInternalServerError, "internal error; the server's log has it under request id "+id)
 }
+
+// located makes the planner's problems with the definition at those of the part body of the request; others stay where the
+// planner saw them.
+func located(err error, at, body string) error {
+	e, ok := errors.AsType[*plan.InvalidError](err)
+	if !ok {
+		return err
+	}
+	details := make([]error, len(e.Problems))
+	for i, p := range e.Problems {
+		if rest, below := strings.CutPrefix(p.Path, at); below && (rest == "" || rest[0] == '.' || rest[0] == '[') {
+			if p.Path = body + rest; rest == ".name" || rest == ".host" || rest == ".prefix" { // which the path says
+				p.Path = "path"
+			}
+		}
+		details[i] = &huma.ErrorDetail{Location: p.Path, Message: p.Message}
+	}
+	return huma.NewError(http.StatusUnprocessableEntity, "this cannot be; nothing was changed", details...)
+}
+
+// missing is the problem with a field of the body, empty for all of it; what says how to put it right.
+func missing(field, what string) error {
+	return huma.NewError(http.StatusUnprocessableEntity, what, &huma.ErrorDetail{Location: strings.TrimSuffix("body."+field, "."), Message: what})
+}
+
+// conflict is the problem of a change that something else stands in the way of; what says what to do first.
+func conflict(what string) error { return huma.NewError(http.StatusConflict, what) }
 
 // withoutValues keeps problems from echoing what was sent.
 func withoutValues(_ huma.Context, _ string, v any) (any, error) {

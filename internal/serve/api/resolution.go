@@ -114,7 +114,3 @@ func (a *API) mayConfigureGroupOf(ctx context.Context, name string) error {
 	}
 	return a.may(ctx, access.Configure, group)
 }
-
-func missing(field, what string) error {
-	return huma.NewError(http.StatusUnprocessableEntity, what, &huma.ErrorDetail{Location: "body." + field, Message: what})
-}

@@ -1,6 +1,7 @@
 package meta
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -26,6 +27,27 @@ func (db *DB) Group(ctx context.Context, name string) (g Group, err error) {
 		return err
 	})
 	return g, err
+}
+
+// GroupsPage returns up to limit groups by name, without what is below them: those after the given one, or backwards, those
+// before it. Empty is the beginning.
+func (db *DB) GroupsPage(ctx context.Context, after string, backwards bool, limit int) ([]Group, error) {
+	var rows []query.Group
+	var err error
+	if backwards {
+		const last = "~"                                                                                                          // no name has it
+		rows, err = db.Read().ListGroupsBefore(ctx, query.ListGroupsBeforeParams{Name: cmp.Or(after, last), Limit: int32(limit)}) //nolint:gosec // a page
+	} else {
+		rows, err = db.Read().ListGroupsAfter(ctx, query.ListGroupsAfterParams{Name: after, Limit: int32(limit)}) //nolint:gosec // a page
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list groups: %w", err)
+	}
+	groups := make([]Group, len(rows))
+	for i, row := range rows {
+		groups[i] = Group{ID: row.ID, Name: row.Name, Enabled: row.Enabled, Generation: row.Generation}
+	}
+	return groups, nil
 }
 
 // Groups is DB.Groups within the transaction.

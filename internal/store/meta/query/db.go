@@ -513,6 +513,12 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.listGroupsStmt, err = db.PrepareContext(ctx, listGroups); err != nil {
 		return nil, fmt.Errorf("error preparing query ListGroups: %w", err)
 	}
+	if q.listGroupsAfterStmt, err = db.PrepareContext(ctx, listGroupsAfter); err != nil {
+		return nil, fmt.Errorf("error preparing query ListGroupsAfter: %w", err)
+	}
+	if q.listGroupsBeforeStmt, err = db.PrepareContext(ctx, listGroupsBefore); err != nil {
+		return nil, fmt.Errorf("error preparing query ListGroupsBefore: %w", err)
+	}
 	if q.listHostBindingsStmt, err = db.PrepareContext(ctx, listHostBindings); err != nil {
 		return nil, fmt.Errorf("error preparing query ListHostBindings: %w", err)
 	}
@@ -1573,6 +1579,16 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing listGroupsStmt: %w", cerr)
 		}
 	}
+	if q.listGroupsAfterStmt != nil {
+		if cerr := q.listGroupsAfterStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing listGroupsAfterStmt: %w", cerr)
+		}
+	}
+	if q.listGroupsBeforeStmt != nil {
+		if cerr := q.listGroupsBeforeStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing listGroupsBeforeStmt: %w", cerr)
+		}
+	}
 	if q.listHostBindingsStmt != nil {
 		if cerr := q.listHostBindingsStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing listHostBindingsStmt: %w", cerr)
@@ -2175,6 +2191,8 @@ type Queries struct {
 	listEventsStmt                 *sql.Stmt
 	listGroupLinksStmt             *sql.Stmt
 	listGroupsStmt                 *sql.Stmt
+	listGroupsAfterStmt            *sql.Stmt
+	listGroupsBeforeStmt           *sql.Stmt
 	listHostBindingsStmt           *sql.Stmt
 	listHostedPrefixesStmt         *sql.Stmt
 	listHostedRepositoriesStmt     *sql.Stmt
@@ -2424,6 +2442,8 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		listEventsStmt:                 q.listEventsStmt,
 		listGroupLinksStmt:             q.listGroupLinksStmt,
 		listGroupsStmt:                 q.listGroupsStmt,
+		listGroupsAfterStmt:            q.listGroupsAfterStmt,
+		listGroupsBeforeStmt:           q.listGroupsBeforeStmt,
 		listHostBindingsStmt:           q.listHostBindingsStmt,
 		listHostedPrefixesStmt:         q.listHostedPrefixesStmt,
 		listHostedRepositoriesStmt:     q.listHostedRepositoriesStmt,

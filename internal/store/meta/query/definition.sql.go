@@ -572,6 +572,84 @@ func (q *Queries) ListGroups(ctx context.Context) ([]Group, error) {
 	return items, nil
 }
 
+const listGroupsAfter = `-- name: ListGroupsAfter :many
+SELECT id, name, enabled, generation, created_at, updated_at FROM groups WHERE name > $1 ORDER BY name LIMIT $2
+`
+
+type ListGroupsAfterParams struct {
+	Name  string
+	Limit int32
+}
+
+func (q *Queries) ListGroupsAfter(ctx context.Context, arg ListGroupsAfterParams) ([]Group, error) {
+	rows, err := q.query(ctx, q.listGroupsAfterStmt, listGroupsAfter, arg.Name, arg.Limit)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []Group{}
+	for rows.Next() {
+		var i Group
+		if err := rows.Scan(
+			&i.ID,
+			&i.Name,
+			&i.Enabled,
+			&i.Generation,
+			&i.CreatedAt,
+			&i.UpdatedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const listGroupsBefore = `-- name: ListGroupsBefore :many
+SELECT id, name, enabled, generation, created_at, updated_at FROM groups WHERE name < $1 ORDER BY name DESC LIMIT $2
+`
+
+type ListGroupsBeforeParams struct {
+	Name  string
+	Limit int32
+}
+
+func (q *Queries) ListGroupsBefore(ctx context.Context, arg ListGroupsBeforeParams) ([]Group, error) {
+	rows, err := q.query(ctx, q.listGroupsBeforeStmt, listGroupsBefore, arg.Name, arg.Limit)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []Group{}
+	for rows.Next() {
+		var i Group
+		if err := rows.Scan(
+			&i.ID,
+			&i.Name,
+			&i.Enabled,
+			&i.Generation,
+			&i.CreatedAt,
+			&i.UpdatedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const listHostBindings = `-- name: ListHostBindings :many
 SELECT host, group_id, prefix, mirror, networks FROM host_bindings WHERE group_id BETWEEN $1 AND $2 ORDER BY group_id, host
 `

@@ -3,6 +3,12 @@
 -- name: ListGroups :many
 SELECT * FROM groups ORDER BY name;
 
+-- name: ListGroupsAfter :many
+SELECT * FROM groups WHERE name > $1 ORDER BY name LIMIT $2;
+
+-- name: ListGroupsBefore :many
+SELECT * FROM groups WHERE name < $1 ORDER BY name DESC LIMIT $2;
+
 -- name: GetGroup :one
 SELECT * FROM groups WHERE id = $1;
 

@@ -1,0 +1,205 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"slices"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/weir-registry/weir/internal/plan"
+	"github.com/weir-registry/weir/internal/plan/desired"
+)
+
+// PlacedMember is an upstream at its position in a registry.
+type PlacedMember struct {
+	Position int `json:"position,omitempty" minimum:"1" doc:"1 is asked first. Left out, a new member comes last and another stays where it is; beyond the end is the end"`
+	desired.Member
+}
+
+type memberInput struct {
+	Group    string `path:"group" maxLength:"128" doc:"Name of the group"`
+	Name     string `path:"name" maxLength:"128" doc:"Name of the registry"`
+	Upstream string `path:"upstream" maxLength:"128" doc:"Name of the upstream"`
+	Conditions
+}
+
+type putMemberInput struct {
+	memberInput
+	dry
+	Body PlacedMember
+}
+
+type patchMemberInput struct {
+	memberInput
+	dry
+	RawBody []byte `contentType:"application/merge-patch+json"`
+}
+
+type deleteMemberInput struct {
+	memberInput
+	dry
+}
+
+func (a *API) registerMembers() {
+	part[desired.Registry, List[desired.Member]]{
+		kind: registries, segment: "members", what: "the members of a registry, in the order in which they are asked", at: ".members", body: "body.items",
+		get: func(v desired.Registry) List[desired.Member] { return listOf(v.Members) },
+		set: func(v *desired.Registry, p List[desired.Member]) { v.Members = reordered(v.Members, p.Items) },
+	}.register(a)
+	one := func(id, method, summary, description string) huma.Operation {
+		return huma.Operation{
+			OperationID: id + "-member", Method: method, Path: "/groups/{group}/registries/{name}/members/{upstream}", Tags: []string{"registries"},
+			Summary: summary, Description: description,
+		}
+	}
+	operation(a, one("get", http.MethodGet, "Read a member of a registry", ""), a.getMember)
+	operation(a, changes[PlacedMember](a, one("put", http.MethodPut, "Attach an upstream to a registry, or replace what the registry says of it", ""), true), a.putMember)
+	operation(a, patches[PlacedMember](a, one("patch", http.MethodPatch, "Move a member, or change what the registry says of it", "A JSON merge patch (RFC 7396).")), a.patchMember)
+	operation(a, removes(a, one("delete", http.MethodDelete, "Detach an upstream from a registry", "Members below move up. Rules that were about it alone go with it.")), a.deleteMember)
+}
+
+// reordered keeps of members what a new order does not say: claims keep private names private and must not get lost on the way.
+func reordered(now, order []desired.Member) []desired.Member {
+	out := slices.Clone(order)
+	for i := range out {
+		j := slices.IndexFunc(now, func(m desired.Member) bool { return m.Upstream == out[i].Upstream })
+		if j < 0 {
+			continue
+		}
+		if out[i].Enabled == nil {
+			out[i].Enabled = now[j].Enabled
+		}
+		if out[i].Claims == nil {
+			out[i].Claims = now[j].Claims
+		}
+	}
+	return out
+}
+
+// member is a member with its position; false when the registry has no such member.
+func member(r desired.Registry, upstream string) (PlacedMember, bool) {
+	i := slices.IndexFunc(r.Members, func(m desired.Member) bool { return m.Upstream == upstream })
+	if i < 0 {
+		return PlacedMember{}, false
+	}
+	return PlacedMember{i + 1, r.Members[i]}, true
+}
+
+// place puts a member where it says.
+func place(r *desired.Registry, m PlacedMember) {
+	now, exists := member(*r, m.Upstream)
+	r.Members = without(r.Members, func(o desired.Member) bool { return o.Upstream == m.Upstream })
+	switch {
+	case m.Position == 0 && exists:
+		m.Position = now.Position
+	case m.Position == 0:
+		m.Position = len(r.Members) + 1
+	}
+	r.Members = slices.Insert(r.Members, min(m.Position-1, len(r.Members)), m.Member)
+}
+
+func (a *API) getMember(ctx context.Context, in *memberInput) (*tagged[PlacedMember], error) {
+	s, err := a.state(ctx, in.Group, true)
+	if err != nil {
+		return nil, err
+	}
+	m, err := memberOf(s, in)
+	if err != nil {
+		return nil, err
+	}
+	if err := in.read(etag(m)); err != nil {
+		return nil, err
+	}
+	return &tagged[PlacedMember]{etag(m), m}, nil
+}
+
+func memberOf(s plan.State, in *memberInput) (PlacedMember, error) {
+	i := registries.find(&s.Group, in.Name)
+	if i < 0 {
+		return PlacedMember{}, notThere(registries.one)
+	}
+	m, ok := member(s.Group.Registries[i], in.Upstream)
+	if !ok {
+		return PlacedMember{}, huma.NewError(http.StatusNotFound, "the registry has no such member")
+	}
+	return m, nil
+}
+
+// editMember changes a registry as to one member, which is now as given; exists is false for a new one.
+func (a *API) editMember(ctx context.Context, in *memberInput, try dry, change func(r *desired.Registry, now PlacedMember, exists bool) error) (*changed, error) {
+	if err := a.do(ctx, registries.change, in.Group); err != nil {
+		return nil, err
+	}
+	created := false
+	p, err := a.edit(ctx, in.Group, true, try.DryRun, registries.at(in.Group, in.Name), "registry", func(s *plan.State) error {
+		i := registries.find(&s.Group, in.Name)
+		if i < 0 {
+			return notThere(registries.one)
+		}
+		now, exists := member(s.Group.Registries[i], in.Upstream)
+		created = !exists
+		current := ""
+		if exists {
+			current = etag(now)
+		}
+		if err := in.update(current); err != nil {
+			return err
+		}
+		return change(&s.Group.Registries[i], now, exists)
+	})
+	switch {
+	case err != nil:
+		return nil, err
+	case try.DryRun:
+		return planned(p), nil
+	}
+	m, err := memberOf(p.After[0], in)
+	if err != nil { // it was the change to remove it
+		return &changed{Status: http.StatusNoContent}, nil //nolint:nilerr // said above
+	}
+	out := &changed{Status: http.StatusOK, ETag: etag(m), Body: m}
+	if created {
+		out.Status = http.StatusCreated
+	}
+	return out, nil
+}
+
+func (a *API) putMember(ctx context.Context, in *putMemberInput) (*changed, error) {
+	return a.editMember(ctx, &in.memberInput, in.dry, func(r *desired.Registry, _ PlacedMember, _ bool) error {
+		m := in.Body
+		if field := fixed(&m.Upstream, in.Upstream, "upstream"); field != "" {
+			return missing(field, "is not the upstream in the path: leave it out")
+		}
+		place(r, m)
+		return nil
+	})
+}
+
+func (a *API) patchMember(ctx context.Context, in *patchMemberInput) (*changed, error) {
+	return a.editMember(ctx, &in.memberInput, in.dry, func(r *desired.Registry, now PlacedMember, exists bool) error {
+		if !exists {
+			return huma.NewError(http.StatusNotFound, "the registry has no such member")
+		}
+		m, err := merged(a, now, in.RawBody)
+		if err != nil {
+			return err
+		}
+		if field := fixed(&m.Upstream, in.Upstream, "upstream"); field != "" {
+			return missing(field, "a member cannot become another upstream: attach that one")
+		}
+		place(r, m)
+		return nil
+	})
+}
+
+func (a *API) deleteMember(ctx context.Context, in *deleteMemberInput) (*changed, error) {
+	return a.editMember(ctx, &in.memberInput, in.dry, func(r *desired.Registry, _ PlacedMember, exists bool) error {
+		if !exists {
+			return huma.NewError(http.StatusNotFound, "the registry has no such member")
+		}
+		r.Members = without(r.Members, func(m desired.Member) bool { return m.Upstream == in.Upstream })
+		r.Rules = without(r.Rules, func(rule desired.Rule) bool { return rule.Upstream == in.Upstream })
+		return nil
+	})
+}
