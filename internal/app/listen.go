@@ -136,13 +136,15 @@ func (s *server) handler(front *serve.Front, local bool) http.Handler {
 	images := front.Handle("distribution", distribution.New(distribution.Options{
 		Namespace: s.doors, Access: s.gate, Instance: s.id, MaxBlob: int64(s.config.Limits.BlobSize),
 	}).Serve)
-	login := front.Handle("token", s.gate.Serve)
+	login, exchange := front.Handle("token", s.gate.Serve), front.Handle("token", s.gate.Exchange)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch path := r.URL.Path; {
 		case strings.HasPrefix(path, "/v2/"), path == "/v2":
 			images.ServeHTTP(w, r)
 		case path == "/token":
 			login.ServeHTTP(w, r)
+		case path == api.Prefix+"/token/exchange":
+			exchange.ServeHTTP(w, r)
 		case strings.HasPrefix(path, api.Prefix+"/"):
 			rest.ServeHTTP(w, r)
 		default:

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/weir-registry/weir/internal/access"
+	"github.com/weir-registry/weir/internal/access/oidc"
 	"github.com/weir-registry/weir/internal/config"
 	"github.com/weir-registry/weir/internal/plan"
 	"github.com/weir-registry/weir/internal/registry/assemble"
@@ -117,6 +118,7 @@ func (s *server) open(ctx context.Context) (err error) {
 	}
 	s.dir, err = access.Open(ctx, access.Options{
 		DB: s.db, Sealer: s.sealer, Log: s.log, TokenTTL: time.Duration(c.Auth.TokenTTL), LoginRate: c.Auth.LoginRate, Metrics: s.metrics.Access,
+		Issuers: oidc.NewVerifier(outward(c), nil),
 	})
 	if err != nil {
 		return err
@@ -143,7 +145,8 @@ func (s *server) open(ctx context.Context) (err error) {
 	s.metrics.Store.Watch(s.db)
 	table := &namespace.Table{}
 	s.doors = &doors{table: table, private: isLoopback(c.Listen)}
-	s.gate = gate{token.New(token.Options{Access: s.dir, Doors: s.doors, ExternalURLs: c.ExternalURLs, Listen: c.Listen, Metrics: s.metrics.Access, Log: s.log})}
+	s.gate = gate{token.New(token.Options{Access: s.dir, Doors: s.doors, ExternalURLs: c.ExternalURLs, Listen: c.Listen, Metrics: s.metrics.Access, Log: s.log,
+		Rates: access.NewRates(c.Limits.RequestsPerPrincipal, c.Limits.RequestsPerAddress)})}
 	s.live = newLive(s.db, s.assembler(), table, ownHosts(c), s.log)
 	return nil
 }

@@ -64,6 +64,8 @@ func (c *Config) checkNumbers(p *problems) {
 	p.atLeastOne("limits.fills_per_group", int64(c.Limits.FillsPerGroup))
 	p.atLeastOne("limits.fills_per_upstream", int64(c.Limits.FillsPerUpstream))
 	p.atLeastOne("limits.fills_per_principal", int64(c.Limits.FillsPerPrincipal))
+	p.notNegative("limits.requests_per_principal", int64(c.Limits.RequestsPerPrincipal))
+	p.notNegative("limits.requests_per_address", int64(c.Limits.RequestsPerAddress))
 	p.atLeastOne("upstream.concurrency", int64(c.Upstream.Concurrency))
 	p.atLeastOne("auth.login_rate", int64(c.Auth.LoginRate))
 	p.positive("limits.upload_ttl", c.Limits.UploadTTL)
@@ -96,6 +98,12 @@ func (p *problems) oneOf(setting, value string, allowed ...string) {
 func (p *problems) atLeastOne(setting string, value int64) {
 	if value < 1 {
 		p.addf(setting, "must be at least 1, is %d", value)
+	}
+}
+
+func (p *problems) notNegative(setting string, value int64) {
+	if value < 0 {
+		p.addf(setting, "must not be negative, is %d", value)
 	}
 }
 

@@ -133,6 +133,12 @@ type Limits struct {
 	FillsPerUpstream int `yaml:"fills_per_upstream" env:"FILLS_PER_UPSTREAM"`
 	// Transfers from upstreams at once on behalf of one user; all anonymous clients of one address count as one user.
 	FillsPerPrincipal int `yaml:"fills_per_principal" env:"FILLS_PER_PRINCIPAL"`
+	// Requests per minute of one user, robot or workload, on each replica; that many may also come at once. More get 429 with
+	// Retry-After. 0 means no limit, the default: a pull of a large image is some fifty requests.
+	RequestsPerPrincipal int `yaml:"requests_per_principal" env:"REQUESTS_PER_PRINCIPAL"`
+	// The same for one client address (of IPv6 one network of 64 bits), logged in or not. 0 means no limit, the default: all
+	// builds behind one NAT share an address, and so do all clients behind a proxy that is missing in trusted_proxies.
+	RequestsPerAddress int `yaml:"requests_per_address" env:"REQUESTS_PER_ADDRESS"`
 }
 
 // Cache is content cached from upstreams.

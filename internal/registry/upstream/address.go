@@ -94,9 +94,10 @@ func embedded(ip netip.Addr) (netip.Addr, bool) {
 	return netip.Addr{}, false
 }
 
-// guard is a net.Dialer.ControlContext: it sees the address after name resolution, just before connecting, so that no
-// trick with names can get around it.
-func guard(allowPrivate bool) func(context.Context, string, string, syscall.RawConn) error {
+// Guard is a net.Dialer.ControlContext for connections to where tenants say: it sees the address after name resolution, just before
+// connecting, so that no trick with names can get around it. Private, loopback and link-local addresses are refused unless the operator
+// allows them, metadata services always.
+func Guard(allowPrivate bool) func(context.Context, string, string, syscall.RawConn) error {
 	return func(_ context.Context, network, address string, _ syscall.RawConn) error {
 		host, _, err := net.SplitHostPort(address)
 		if err != nil {

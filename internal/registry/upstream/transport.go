@@ -21,7 +21,7 @@ var (
 )
 
 func newTransport(o Options, roots *x509.CertPool) *http.Transport {
-	dialer := &net.Dialer{Timeout: min(o.Timeout, 5*time.Second), KeepAlive: 30 * time.Second, ControlContext: guard(o.AllowPrivateNetworks)}
+	dialer := &net.Dialer{Timeout: min(o.Timeout, 5*time.Second), KeepAlive: 30 * time.Second, ControlContext: Guard(o.AllowPrivateNetworks)}
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	protocols.SetHTTP2(true)

@@ -104,6 +104,9 @@ func (g *Gate) post(r *http.Request) (ask, error) {
 // host of this request when the realm does.
 func (g *Gate) ask(r *http.Request, service string, scopes []string) (ask, access.Credentials, error) {
 	host, client := origin(r)
+	if err := g.rates.Address(client, time.Now()); err != nil {
+		return ask{}, access.Credentials{}, err
+	}
 	if service = lowerHost(service); validHost(service) {
 		host = service
 	}
@@ -115,7 +118,9 @@ func (g *Gate) ask(r *http.Request, service string, scopes []string) (ask, acces
 	if err != nil {
 		return ask{}, access.Credentials{}, err
 	}
-	return ask{host: host, scopes: parsed}, access.Credentials{Address: client, Mirror: door.Mirror}, nil
+	c := credentials(r)
+	c.Mirror = door.Mirror
+	return ask{host: host, scopes: parsed}, c, nil
 }
 
 func foreign(c access.Credentials, message string) (access.Principal, error) {
@@ -138,7 +143,7 @@ func (g *Gate) grant(w http.ResponseWriter, r *http.Request, a ask) error {
 		Token: issued.Text, AccessToken: issued.Text, ExpiresIn: int(issued.Life / time.Second),
 		IssuedAt: issued.IssuedAt.UTC().Format(time.RFC3339),
 	}
-	if a.offline && !a.principal.IsAnonymous() {
+	if a.offline && !a.principal.IsAnonymous() && a.principal.Kind != access.Workload {
 		refresh, err := g.access.IssueRefresh(r.Context(), a.principal)
 		if err != nil {
 			return err

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/netip"
 	"sync/atomic"
+	"time"
 
 	"github.com/weir-registry/weir/internal/access"
 	"github.com/weir-registry/weir/internal/registry"
@@ -47,15 +48,17 @@ type Access interface {
 	Check(ctx context.Context, p access.Principal, r access.Request) (access.Decision, error)
 	IssueBearer(ctx context.Context, p access.Principal, scopes []access.Scope) (access.Issued, error)
 	IssueRefresh(ctx context.Context, p access.Principal) (access.Issued, error)
+	Exchange(ctx context.Context, rule, token string, c access.Credentials, scopes func(access.Principal) ([]access.Scope, error)) (access.Principal, access.Issued, error)
 }
 
 // Options configure a Gate.
 type Options struct {
 	Access       Access
 	Doors        Doors
-	ExternalURLs []string // configured, the preferred one first
-	Listen       string   // address of the listener
-	Metrics      Metrics  // nil for none
+	ExternalURLs []string      // configured, the preferred one first
+	Listen       string        // address of the listener
+	Rates        *access.Rates // bounds of requests; nil for none
+	Metrics      Metrics       // nil for none
 	Log          *slog.Logger
 }
 
@@ -73,6 +76,7 @@ type Gate struct {
 	access  Access
 	doors   Doors
 	realms  realms
+	rates   *access.Rates
 	metrics Metrics
 	log     *slog.Logger
 	warned  atomic.Int64 // when a missing realm was last logged, in Unix seconds
@@ -80,7 +84,7 @@ type Gate struct {
 
 // New returns a Gate. Mount its Serve at "/token" through serve.Front.Handle("token", …).
 func New(o Options) *Gate {
-	g := &Gate{access: o.Access, doors: o.Doors, realms: newRealms(o.ExternalURLs, o.Listen), metrics: o.Metrics, log: o.Log}
+	g := &Gate{access: o.Access, doors: o.Doors, realms: newRealms(o.ExternalURLs, o.Listen), rates: o.Rates, metrics: o.Metrics, log: o.Log}
 	if g.metrics == nil {
 		g.metrics = noMetrics{}
 	}
@@ -106,15 +110,26 @@ func (g *Gate) Authenticate(r *http.Request) (context.Context, registry.Caller, 
 
 func (g *Gate) principal(r *http.Request) (access.Principal, error) {
 	header := r.Header.Get("Authorization")
-	if header == "" {
+	if g.rates == nil && header == "" {
 		return access.Nobody(), nil
 	}
 	host, client := origin(r)
+	if err := g.rates.Address(client, time.Now()); err != nil {
+		return access.Principal{}, err
+	}
+	if header == "" {
+		return access.Nobody(), nil
+	}
 	door, err := g.doors.Door(r.Context(), host, client)
 	if err != nil {
 		return access.Principal{}, err
 	}
-	return g.access.Authenticate(r.Context(), access.Credentials{Authorization: header, Address: client, Mirror: door.Mirror})
+	c := access.Credentials{Authorization: header, Address: client, Mirror: door.Mirror, RequestID: requestID(r)}
+	p, err := g.access.Authenticate(r.Context(), c)
+	if err == nil {
+		err = g.rates.Principal(p, time.Now())
+	}
+	return p, err
 }
 
 // Authorize returns nil if the request's principal may, else UNAUTHORIZED, which needs a challenge, or DENIED. It knows

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/weir-registry/weir/internal/access"
+	"github.com/weir-registry/weir/internal/access/oidc"
 	"github.com/weir-registry/weir/internal/oci"
 	"github.com/weir-registry/weir/internal/seal"
 	"github.com/weir-registry/weir/internal/serve"
@@ -36,12 +37,13 @@ func (doors) Place(_ context.Context, host, name string) (Place, error) {
 }
 
 type world struct {
-	t    *testing.T
-	dir  *access.Directory
-	gate *Gate
-	http http.Handler
-	user access.Account
-	pat  string // of alice, limited to pull in acme/app
+	t     *testing.T
+	dir   *access.Directory
+	gate  *Gate
+	http  http.Handler
+	user  access.Account
+	group int64  // acme
+	pat   string // of alice, limited to pull in acme/app
 }
 
 // newWorld has alice, developer of acme with password "pw-12345".
@@ -52,7 +54,9 @@ func newWorld(t *testing.T) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir, err := access.Open(t.Context(), access.Options{DB: db, Sealer: sealer, Hashing: access.Hashing{MemoryKiB: 64, Passes: 1}})
+	dir, err := access.Open(t.Context(), access.Options{
+		DB: db, Sealer: sealer, Hashing: access.Hashing{MemoryKiB: 64, Passes: 1}, Issuers: oidc.NewVerifier(http.DefaultClient, nil),
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,7 +72,7 @@ func newWorld(t *testing.T) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{t: t, dir: dir, gate: New(Options{Access: dir, Doors: doors{}, ExternalURLs: []string{"https://weir.test"}})}
+	w := &world{t: t, dir: dir, group: group, gate: New(Options{Access: dir, Doors: doors{}, ExternalURLs: []string{"https://weir.test"}})}
 	w.http = serve.NewFront(serve.Options{}).Handle("token", w.gate.Serve)
 	if w.user, err = dir.CreateUser(t.Context(), access.Actor{}, "alice", "pw-12345"); err != nil {
 		t.Fatal(err)
