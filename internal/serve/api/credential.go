@@ -45,7 +45,7 @@ func (a *API) registerCredentials() {
 	operation(a, huma.Operation{
 		OperationID: "get-credential-usage", Method: http.MethodGet, Path: "/groups/{group}/credentials/{name}/usage", Tags: []string{"credentials"},
 		Summary: "Tell which upstreams use a credential, and where it may be sent",
-	}, func(ctx context.Context, in *oneInput) (*body[CredentialUse], error) {
+	}, func(ctx context.Context, in *OneInput) (*body[CredentialUse], error) {
 		s, err := a.state(ctx, in.Group, false)
 		if err != nil {
 			return nil, err

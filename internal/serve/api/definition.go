@@ -36,7 +36,8 @@ type Declaration struct {
 
 type body[T any] struct{ Body T }
 
-type groupInput struct {
+// GroupInput names a group.
+type GroupInput struct {
 	Group string `path:"group" maxLength:"128" doc:"Name of the group"`
 }
 
@@ -75,7 +76,7 @@ func (a *API) apply(ctx context.Context, in *body[ApplyRequest]) (*body[ApplyRes
 }
 
 // declaration shows grants too, and so takes more than to see the group.
-func (a *API) declaration(ctx context.Context, in *groupInput) (*body[Declaration], error) {
+func (a *API) declaration(ctx context.Context, in *GroupInput) (*body[Declaration], error) {
 	if err := a.do(ctx, access.Configure, in.Group); err != nil {
 		return nil, err
 	}

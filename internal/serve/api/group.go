@@ -26,28 +26,28 @@ type listGroupsInput struct {
 }
 
 type getGroupInput struct {
-	groupInput
+	GroupInput
 	Conditions
 }
 
 type putGroupInput struct {
-	groupInput
+	GroupInput
 	Conditions
-	dry
+	Try
 	Body GroupSettings
 }
 
 type patchGroupInput struct {
-	groupInput
+	GroupInput
 	Conditions
-	dry
+	Try
 	RawBody []byte `contentType:"application/merge-patch+json"`
 }
 
 type deleteGroupInput struct {
-	groupInput
+	GroupInput
 	Conditions
-	dry
+	Try
 }
 
 func (a *API) registerGroups() {

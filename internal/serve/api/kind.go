@@ -30,8 +30,8 @@ type kind[T any] struct {
 	detach func(g *desired.Group, key string) error
 }
 
-// oneInput names a definition.
-type oneInput struct {
+// OneInput names a definition. Like every struct that others embed it is exported: the parameters of others are not seen.
+type OneInput struct {
 	Group string `path:"group" maxLength:"128" doc:"Name of the group"`
 	Name  string `path:"name" maxLength:"300" doc:"Name of the definition"`
 }
@@ -44,33 +44,34 @@ type listInput struct {
 }
 
 type getInput struct {
-	oneInput
+	OneInput
 	Conditions
 }
 
-// dry is the parameter of changes that can be tried.
-type dry struct {
+// Try is the parameter of changes that can be tried.
+type Try struct {
 	DryRun bool `query:"dry_run" doc:"Check and plan only, and answer what would happen"`
 }
 
 type putInput[T any] struct {
-	oneInput
+	OneInput
 	Conditions
-	dry
+	Try
 	Body T
 }
 
 type patchInput struct {
-	oneInput
+	OneInput
 	Conditions
-	dry
+	Try
 	RawBody []byte `contentType:"application/merge-patch+json"`
 }
 
-type deleteInput struct {
-	oneInput
+// DeleteInput is a definition to delete.
+type DeleteInput struct {
+	OneInput
 	Conditions
-	dry
+	Try
 }
 
 type tagged[T any] struct {
@@ -86,7 +87,7 @@ type changed struct {
 }
 
 // spell brings a name from a path into its one spelling.
-func (k *kind[T]) spell(in *oneInput) {
+func (k *kind[T]) spell(in *OneInput) {
 	if k.canon != nil {
 		in.Name = k.canon(in.Name)
 	}

@@ -17,7 +17,8 @@ type PlacedMember struct {
 	desired.Member
 }
 
-type memberInput struct {
+// MemberInput names a member of a registry.
+type MemberInput struct {
 	Group    string `path:"group" maxLength:"128" doc:"Name of the group"`
 	Name     string `path:"name" maxLength:"128" doc:"Name of the registry"`
 	Upstream string `path:"upstream" maxLength:"128" doc:"Name of the upstream"`
@@ -25,20 +26,20 @@ type memberInput struct {
 }
 
 type putMemberInput struct {
-	memberInput
-	dry
+	MemberInput
+	Try
 	Body PlacedMember
 }
 
 type patchMemberInput struct {
-	memberInput
-	dry
+	MemberInput
+	Try
 	RawBody []byte `contentType:"application/merge-patch+json"`
 }
 
 type deleteMemberInput struct {
-	memberInput
-	dry
+	MemberInput
+	Try
 }
 
 func (a *API) registerMembers() {
@@ -99,7 +100,7 @@ func place(r *desired.Registry, m PlacedMember) {
 	r.Members = slices.Insert(r.Members, min(m.Position-1, len(r.Members)), m.Member)
 }
 
-func (a *API) getMember(ctx context.Context, in *memberInput) (*tagged[PlacedMember], error) {
+func (a *API) getMember(ctx context.Context, in *MemberInput) (*tagged[PlacedMember], error) {
 	s, err := a.state(ctx, in.Group, true)
 	if err != nil {
 		return nil, err
@@ -114,7 +115,7 @@ func (a *API) getMember(ctx context.Context, in *memberInput) (*tagged[PlacedMem
 	return &tagged[PlacedMember]{etag(m), m}, nil
 }
 
-func memberOf(s plan.State, in *memberInput) (PlacedMember, error) {
+func memberOf(s plan.State, in *MemberInput) (PlacedMember, error) {
 	i := registries.find(&s.Group, in.Name)
 	if i < 0 {
 		return PlacedMember{}, notThere(registries.one)
@@ -127,7 +128,7 @@ func memberOf(s plan.State, in *memberInput) (PlacedMember, error) {
 }
 
 // editMember changes a registry as to one member, which is now as given; exists is false for a new one.
-func (a *API) editMember(ctx context.Context, in *memberInput, try dry, change func(r *desired.Registry, now PlacedMember, exists bool) error) (*changed, error) {
+func (a *API) editMember(ctx context.Context, in *MemberInput, try Try, change func(r *desired.Registry, now PlacedMember, exists bool) error) (*changed, error) {
 	if err := a.do(ctx, registries.change, in.Group); err != nil {
 		return nil, err
 	}
@@ -166,7 +167,7 @@ func (a *API) editMember(ctx context.Context, in *memberInput, try dry, change f
 }
 
 func (a *API) putMember(ctx context.Context, in *putMemberInput) (*changed, error) {
-	return a.editMember(ctx, &in.memberInput, in.dry, func(r *desired.Registry, _ PlacedMember, _ bool) error {
+	return a.editMember(ctx, &in.MemberInput, in.Try, func(r *desired.Registry, _ PlacedMember, _ bool) error {
 		m := in.Body
 		if field := fixed(&m.Upstream, in.Upstream, "upstream"); field != "" {
 			return missing(field, "is not the upstream in the path: leave it out")
@@ -177,7 +178,7 @@ func (a *API) putMember(ctx context.Context, in *putMemberInput) (*changed, erro
 }
 
 func (a *API) patchMember(ctx context.Context, in *patchMemberInput) (*changed, error) {
-	return a.editMember(ctx, &in.memberInput, in.dry, func(r *desired.Registry, now PlacedMember, exists bool) error {
+	return a.editMember(ctx, &in.MemberInput, in.Try, func(r *desired.Registry, now PlacedMember, exists bool) error {
 		if !exists {
 			return huma.NewError(http.StatusNotFound, "the registry has no such member")
 		}
@@ -194,7 +195,7 @@ func (a *API) patchMember(ctx context.Context, in *patchMemberInput) (*changed, 
 }
 
 func (a *API) deleteMember(ctx context.Context, in *deleteMemberInput) (*changed, error) {
-	return a.editMember(ctx, &in.memberInput, in.dry, func(r *desired.Registry, _ PlacedMember, exists bool) error {
+	return a.editMember(ctx, &in.MemberInput, in.Try, func(r *desired.Registry, _ PlacedMember, exists bool) error {
 		if !exists {
 			return huma.NewError(http.StatusNotFound, "the registry has no such member")
 		}

@@ -49,11 +49,11 @@ func (k *kind[T]) registerDelete(a *API, description string) {
 	operation(a, removes(a, huma.Operation{
 		OperationID: "delete-" + dashed(k.one), Method: http.MethodDelete, Path: "/groups/{group}/" + k.segment + "/{name}", Tags: []string{k.segment},
 		Summary: "Delete " + article(k.one), Description: description,
-	}), func(ctx context.Context, in *deleteInput) (*changed, error) { return k.remove(ctx, a, in, k.detach) })
+	}), func(ctx context.Context, in *DeleteInput) (*changed, error) { return k.remove(ctx, a, in, k.detach) })
 }
 
 func (k *kind[T]) get(ctx context.Context, a *API, in *getInput) (*tagged[T], error) {
-	k.spell(&in.oneInput)
+	k.spell(&in.OneInput)
 	s, err := a.state(ctx, in.Group, k.virtual)
 	if err != nil {
 		return nil, err
@@ -70,9 +70,9 @@ func (k *kind[T]) get(ctx context.Context, a *API, in *getInput) (*tagged[T], er
 }
 
 func (k *kind[T]) put(ctx context.Context, a *API, in *putInput[T]) (*changed, error) {
-	k.spell(&in.oneInput)
+	k.spell(&in.OneInput)
 	existed := false
-	out, err := k.write(ctx, a, in.oneInput, in.dry, func(s *plan.State) error {
+	out, err := k.write(ctx, a, in.OneInput, in.Try, func(s *plan.State) error {
 		if err := in.update(k.tag(*s, in.Name)); err != nil {
 			return err
 		}
@@ -95,8 +95,8 @@ func (k *kind[T]) put(ctx context.Context, a *API, in *putInput[T]) (*changed, e
 }
 
 func (k *kind[T]) patch(ctx context.Context, a *API, in *patchInput) (*changed, error) {
-	k.spell(&in.oneInput)
-	return k.write(ctx, a, in.oneInput, in.dry, func(s *plan.State) error {
+	k.spell(&in.OneInput)
+	return k.write(ctx, a, in.OneInput, in.Try, func(s *plan.State) error {
 		i := k.find(&s.Group, in.Name)
 		if i < 0 {
 			return notThere(k.one)
@@ -117,7 +117,7 @@ func (k *kind[T]) patch(ctx context.Context, a *API, in *patchInput) (*changed, 
 }
 
 // write changes one definition and answers with it.
-func (k *kind[T]) write(ctx context.Context, a *API, in oneInput, try dry, change func(*plan.State) error) (*changed, error) {
+func (k *kind[T]) write(ctx context.Context, a *API, in OneInput, try Try, change func(*plan.State) error) (*changed, error) {
 	if err := a.do(ctx, k.change, in.Group); err != nil {
 		return nil, err
 	}
@@ -145,8 +145,8 @@ func (k *kind[T]) write(ctx context.Context, a *API, in oneInput, try dry, chang
 }
 
 // remove takes a definition away. detach, if not nil, sees to what refers to it.
-func (k *kind[T]) remove(ctx context.Context, a *API, in *deleteInput, detach func(*desired.Group, string) error) (*changed, error) {
-	k.spell(&in.oneInput)
+func (k *kind[T]) remove(ctx context.Context, a *API, in *DeleteInput, detach func(*desired.Group, string) error) (*changed, error) {
+	k.spell(&in.OneInput)
 	if err := a.do(ctx, k.change, in.Group); err != nil {
 		return nil, err
 	}

@@ -20,7 +20,7 @@ var registries = &kind[desired.Registry]{
 }
 
 type deleteRegistryInput struct {
-	deleteInput
+	DeleteInput
 	Exclusive bool `query:"with_exclusive_upstreams" doc:"Delete its upstreams too, as far as no other registry has them as members"`
 }
 
@@ -30,7 +30,7 @@ func (a *API) registerRegistries() {
 		OperationID: "delete-registry", Method: http.MethodDelete, Path: "/groups/{group}/registries/{name}", Tags: []string{"registries"},
 		Summary: "Delete a registry", Description: "Its upstreams stay, with what is cached from them, unless the parameter says otherwise. Refused while a host leads to it.",
 	}), func(ctx context.Context, in *deleteRegistryInput) (*changed, error) {
-		return registries.remove(ctx, a, &in.deleteInput, func(g *desired.Group, name string) error {
+		return registries.remove(ctx, a, &in.DeleteInput, func(g *desired.Group, name string) error {
 			if in.Exclusive {
 				removeExclusive(g, name)
 			}
