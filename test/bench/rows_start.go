@@ -77,7 +77,8 @@ func (b *bench) grown(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	o := growth.Options{Artifacts: 100_000, Seed: 1, Now: time.Now(), Progress: func(int, int) {}}
+	// With those in indexes, and signatures, they are 100,000 manifests.
+	o := growth.Options{Artifacts: 71_500, Layers: 2, Seed: 1, Now: time.Now(), Progress: func(int, int) {}}
 	if b.short {
 		o.Artifacts = 100
 	}

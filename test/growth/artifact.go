@@ -30,11 +30,11 @@ func (b *builder) artifact(i, n int) {
 	case i%20 == 19:
 		digest = b.manifest(at, manifest{MediaType: oci.MediaTypeImageManifest, ArtifactType: "application/vnd.cncf.helm.config.v1+json", own: 1})
 	case i%20 >= 16:
-		amd := b.manifest(at, manifest{MediaType: oci.MediaTypeImageManifest, platform: "linux/amd64", own: ownLayers, shared: true})
-		arm := b.manifest(at, manifest{MediaType: oci.MediaTypeImageManifest, platform: "linux/arm64", own: ownLayers, shared: true})
+		amd := b.manifest(at, manifest{MediaType: oci.MediaTypeImageManifest, platform: "linux/amd64", own: b.o.Layers, shared: true})
+		arm := b.manifest(at, manifest{MediaType: oci.MediaTypeImageManifest, platform: "linux/arm64", own: b.o.Layers, shared: true})
 		digest = b.manifest(at, manifest{MediaType: oci.MediaTypeImageIndex, children: []oci.Digest{amd, arm}})
 	default:
-		digest = b.manifest(at, manifest{MediaType: oci.MediaTypeImageManifest, platform: "linux/amd64", own: ownLayers, shared: true})
+		digest = b.manifest(at, manifest{MediaType: oci.MediaTypeImageManifest, platform: "linux/amd64", own: b.o.Layers, shared: true})
 	}
 	tag := fmt.Sprintf("v1.%d.%d", i/10, i%10)
 	b.tag(tag, digest, at, i)

@@ -3,6 +3,7 @@
 package growth
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math/rand/v2"
@@ -16,6 +17,7 @@ import (
 // Options say what store to make. The same options make the same content.
 type Options struct {
 	Artifacts int       // manifests with a tag
+	Layers    int       // of each image, beside those it shares; default 12, for about 14 links of each artifact
 	Seed      uint64    // of everything random
 	Now       time.Time // the history ends here
 	Progress  func(done, of int)
@@ -53,14 +55,15 @@ const (
 	perRepository = 22 // artifacts of most repositories; the first holds a tenth of all
 	bases         = 50 // base images, each of baseLayers that images share
 	baseLayers    = 2
-	ownLayers     = 12
+	ownLayers     = 12 // unless told otherwise
 	historyDays   = 300
 )
 
 // Generate fills an empty database: one group with hosted and cached repositories, of which one is large; images on shared base
 // layers, indexes of two platforms, charts, signatures; labels, admissions, tags with their history, pulls. There are rows
-// for about 14 links of each artifact, and no bytes: a check finds nothing but that.
+// and no bytes: a check finds nothing but that.
 func Generate(ctx context.Context, db *meta.DB, o Options) (*Store, error) {
+	o.Layers = cmp.Or(o.Layers, ownLayers)
 	g := &generator{db: db, o: o, random: rand.New(rand.NewPCG(o.Seed, 1)), made: &Store{Group: group}} //nolint:gosec // content
 	if err := g.widen(ctx); err != nil {
 		return nil, err

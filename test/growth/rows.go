@@ -17,8 +17,8 @@ type rows struct {
 }
 
 const (
-	batch     = 3000 // manifests
-	statement = 200  // rows
+	batch     = 6000 // manifests
+	statement = 2000 // rows: after each, SQLite walks through the pages of the batch as they were before
 )
 
 func (r *rows) full() bool { return len(r.manifests) >= batch }
