@@ -238,11 +238,29 @@ func TestPurge(t *testing.T) {
 				t.Errorf("%s took %+v, want %+v", what, got, want)
 			}
 		}
-		p, err := s.PurgeTag(ctx, id, "1") // latest holds the rest
+		estimate := func(text string) Purged {
+			t.Helper()
+			ref, err := oci.ParseReference(text)
+			ok(t, err)
+			p, err := s.EstimateReference(ctx, FoundIn{id, cached.Name, 7, 1}, 1, ref)
+			ok(t, err)
+			return p
+		}
+		want(t, errorOf(s.PurgeTag(ctx, id, "1", a.digest)), ErrMoved)
+		if p := estimate("1"); p != (Purged{Tags: 1}) {
+			t.Errorf("the estimate of a tag is %+v", p)
+		}
+		if p := estimate(string(index.digest)); p != (Purged{Tags: 2, Manifests: 2, Bytes: size(a)}) {
+			t.Errorf("the estimate of a digest is %+v", p)
+		}
+		p, err := s.PurgeTag(ctx, id, "1", index.digest) // latest holds the rest
 		check("a tag", p, err, Purged{Tags: 1})
-		p, err = s.PurgeTag(ctx, id, "latest") // b has a tag of its own
+		if p := estimate("latest"); p != (Purged{Tags: 1, Manifests: 2, Bytes: size(a)}) {
+			t.Errorf("the estimate of the last tag is %+v", p)
+		}
+		p, err = s.PurgeTag(ctx, id, "latest", "") // b has a tag of its own
 		check("the last tag", p, err, Purged{Tags: 1, Manifests: 2, Bytes: size(a)})
-		want(t, errorOf(s.PurgeTag(ctx, id, "latest")), ErrNotFound)
+		want(t, errorOf(s.PurgeTag(ctx, id, "latest", "")), ErrNotFound)
 		want(t, errorOf(s.PurgeManifest(ctx, id, index.digest)), ErrNotFound)
 		sound(t, s, false)
 
@@ -276,8 +294,10 @@ func TestPurge(t *testing.T) {
 		want(t, err, ErrNotFound)
 
 		hosted := mustPush(t, s, acme, a, "1")
-		want(t, errorOf(s.PurgeTag(ctx, hosted, "1")), ErrNotFound)
+		want(t, errorOf(s.PurgeTag(ctx, hosted, "1", "")), ErrNotFound)
 		want(t, errorOf(s.PurgeManifest(ctx, hosted, a.digest)), ErrNotFound)
+		want(t, s.DeleteTagOf(ctx, hosted, "1", b.digest), ErrMoved)
+		ok(t, s.DeleteTagOf(ctx, hosted, "1", a.digest))
 		if _, _, err := s.PurgeRepository(ctx, hosted, 1); err == nil {
 			t.Error("a hosted repository was purged")
 		}

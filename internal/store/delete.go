@@ -14,10 +14,18 @@ import (
 
 // DeleteTag removes a tag; ErrNotFound. Its manifest stays.
 func (s *Store) DeleteTag(ctx context.Context, repository int64, name string) error {
+	return s.DeleteTagOf(ctx, repository, name, "")
+}
+
+// DeleteTagOf is DeleteTag for a tag that must point to a manifest: ErrMoved when it does not.
+func (s *Store) DeleteTagOf(ctx context.Context, repository int64, name string, only oci.Digest) error {
 	err := s.change(ctx, repository, func(ctx context.Context, c *change) error {
 		tag, err := c.GetTag(ctx, query.GetTagParams{RepositoryID: repository, Name: name})
 		if err != nil {
 			return notFound(err)
+		}
+		if only != "" && string(tag.Digest) != string(oci.DigestBytes(only)) {
+			return ErrMoved
 		}
 		c.review(CandidateManifest, tag.Digest, c.now.Add(s.grace))
 		return c.deleteTag(ctx, name, tag.Digest)

@@ -42,8 +42,9 @@ func (s *Store) NotePurge(ctx context.Context, group int64, subject string) erro
 	})
 }
 
-// PurgeTag takes a tag out of a cached repository, and what it points to unless something else needs that. ErrNotFound.
-func (s *Store) PurgeTag(ctx context.Context, repository int64, name string) (Purged, error) {
+// PurgeTag takes a tag out of a cached repository, and what it points to unless something else needs that. With only, it must point
+// there: ErrMoved. ErrNotFound.
+func (s *Store) PurgeTag(ctx context.Context, repository int64, name string, only oci.Digest) (Purged, error) {
 	tag, err := s.TagInfo(ctx, repository, name)
 	if err != nil {
 		return Purged{}, err
@@ -52,6 +53,9 @@ func (s *Store) PurgeTag(ctx context.Context, repository int64, name string) (Pu
 		row, err := c.GetTag(ctx, query.GetTagParams{RepositoryID: repository, Name: name})
 		if err != nil {
 			return false, notFound(err)
+		}
+		if only != "" && string(row.Digest) != string(oci.DigestBytes(only)) {
+			return false, ErrMoved
 		}
 		if err := c.deleteTag(ctx, name, row.Digest); err != nil {
 			return false, err
@@ -195,10 +199,10 @@ func (c *change) countAlone(ctx context.Context, p *Purged) error {
 	return nil
 }
 
-// PurgeRepository takes up to about n manifests out of a cached repository. It reports whether the end was reached.
+// PurgeRepository takes up to about n manifests out of a cached repository, at least 1. It reports whether the end was reached.
 func (s *Store) PurgeRepository(ctx context.Context, repository int64, n int) (p Purged, done bool, err error) {
 	after := oci.Digest("")
-	for range max(1, n/purgeBatch) {
+	for p.Manifests < int64(n) {
 		rows, err := s.db.Read().SearchManifests(ctx, query.SearchManifestsParams{
 			RepositoryID: repository, After: optionalDigest(after), Low: []byte{}, High: []byte{0xff}, N: purgeBatch,
 		})
@@ -304,4 +308,59 @@ func (s *Store) EstimatePurge(ctx context.Context, in FoundIn, group int64, whol
 	}
 	p.AtLeast = max(p.Tags, p.Manifests, int64(len(links))) == maxCounted
 	return p, nil
+}
+
+// EstimateReference counts what a purge of one tag or digest would take; ErrNotFound.
+func (s *Store) EstimateReference(ctx context.Context, in FoundIn, group int64, ref oci.Reference) (p Purged, err error) {
+	digest := ref.Digest
+	if !ref.IsDigest() {
+		tag, err := s.TagInfo(ctx, in.Repository, ref.Tag)
+		if err != nil {
+			return p, err
+		}
+		digest, p.Tags = tag.Digest, 1
+	}
+	tags, err := s.TagsOf(ctx, in.Repository, digest, maxCounted)
+	if err != nil {
+		return p, err
+	}
+	parents, err := s.db.Read().ListParents(ctx, query.ListParentsParams{RepositoryID: in.Repository, Child: oci.DigestBytes(digest), N: 1})
+	if err != nil || !ref.IsDigest() && (len(tags) > 1 || len(parents) > 0) {
+		return p, err
+	}
+	p.Tags = int64(len(tags))
+	tree, err := s.purgeable(ctx, in.Repository, digest)
+	if err != nil {
+		return p, err
+	}
+	p.Manifests, p.AtLeast = int64(len(tree.Manifests)), tree.Cut
+	p.Bytes, err = s.Alone(ctx, group, in.Repository, tree, func(FoundIn) bool { return true })
+	return p, err
+}
+
+// purgeable is the tree of a manifest without the children that something else needs.
+func (s *Store) purgeable(ctx context.Context, repository int64, root oci.Digest) (Tree, error) {
+	tree, err := s.Tree(ctx, repository, root)
+	if err != nil {
+		return tree, err
+	}
+	going := map[oci.Digest]bool{root: true}
+	kept := tree.Manifests[1:]
+	tree.Manifests = []oci.Digest{root}
+	for _, digest := range kept {
+		tags, err := s.TagsOf(ctx, repository, digest, 1)
+		if err != nil {
+			return tree, err
+		}
+		parents, err := s.db.Read().ListParents(ctx, query.ListParentsParams{RepositoryID: repository, Child: oci.DigestBytes(digest), N: maxTree})
+		if err != nil {
+			return tree, fmt.Errorf("find who needs %s: %w", digest, err)
+		}
+		needed := slices.ContainsFunc(parents, func(p []byte) bool { return !going[oci.Digest(digestText(p))] })
+		if len(tags) == 0 && !needed {
+			going[digest] = true
+			tree.Manifests = append(tree.Manifests, digest)
+		}
+	}
+	return tree, nil
 }

@@ -49,9 +49,10 @@ type Search struct {
 
 	NotPulledSince time.Time // last pulled, or else stored, before then
 
-	// Visible tells which repositories the caller may see; those of epochs that are not served are none of them. Stale, if not
-	// nil, tells which tags are; then only what has one is found.
+	// Visible tells which repositories the caller may see; those of epochs that are not served are none of them. Passes, if not
+	// nil, tells which of their manifests. Stale, if not nil, tells which tags are; then only what has one is found.
 	Visible func(FoundIn) bool
+	Passes  func(FoundIn, oci.Digest) bool
 	Stale   func(FoundIn, Tag) bool
 
 	After string // FoundPage.Next of the page before
@@ -219,7 +220,7 @@ func (r *searching) match(ctx context.Context, in FoundIn, row query.SearchManif
 		return f, false, nil
 	}
 	_ = json.Unmarshal([]byte(row.Labels), &f.Labels) // made by us: no labels is what a broken row shows
-	if !hasLabels(f.Labels, r.q.Labels) {
+	if !hasLabels(f.Labels, r.q.Labels) || r.q.Passes != nil && !r.q.Passes(in, f.Digest) {
 		return f, false, nil
 	}
 	tags, err := r.s.db.Read().ListSomeTagsOf(ctx, query.ListSomeTagsOfParams{RepositoryID: in.Repository, Digest: row.Digest, N: searchTags + 1})

@@ -20,6 +20,7 @@ import (
 var (
 	ErrNotFound = errors.New("not found")
 	ErrInUse    = errors.New("still referenced")
+	ErrMoved    = errors.New("the tag points elsewhere by now")
 	ErrDigest   = errors.New("the bytes have another digest")
 	ErrOffset   = errors.New("not at the end of the upload")
 	ErrBusy     = errors.New("another request is working on the upload")

@@ -87,6 +87,18 @@ func TestPasses(t *testing.T) {
 			t.Errorf("%+v: %t, %v", c, got, err)
 		}
 	}
+	verdicts, err := r.Evaluate(t.Context(), "theirs/app", oci.ByTag("2"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []virtual.Verdict{
+		{Member: "off", Repository: "theirs/app", Verdict: "off"},
+		{Member: "claimed", Repository: "theirs/app", Verdict: "rule", Why: `rule deny "*:2" of registry acme/all excludes theirs/app:2`},
+		{Member: "hub", Repository: "theirs/app", Verdict: "claimed", Claimed: "claimed"},
+	}
+	if !slices.Equal(verdicts, want) {
+		t.Errorf("verdicts %+v", verdicts)
+	}
 }
 
 func TestRulesUseTheMembersName(t *testing.T) {

@@ -85,6 +85,7 @@ type Options struct {
 	Refresher   Refresher
 	Checker     Checker
 	Searcher    Searcher
+	Content     Content
 	Version     string
 	// Capabilities of the server; what the API knows itself, and about the caller, is filled in.
 	Capabilities Capabilities
@@ -124,6 +125,7 @@ func New(o Options) *API {
 	a.registerTokens()
 	a.registerCheck()
 	a.registerSearch()
+	a.registerContent()
 	return a
 }
 

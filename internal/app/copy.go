@@ -1,0 +1,369 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/weir-registry/weir/internal/access"
+	"github.com/weir-registry/weir/internal/oci"
+	"github.com/weir-registry/weir/internal/registry"
+	"github.com/weir-registry/weir/internal/registry/hosted"
+	"github.com/weir-registry/weir/internal/registry/namespace"
+	"github.com/weir-registry/weir/internal/registry/virtual"
+	"github.com/weir-registry/weir/internal/serve/api"
+	"github.com/weir-registry/weir/internal/store"
+)
+
+// What one copy takes at most.
+const (
+	copiedManifests = 2000
+	copiedDepth     = 5 // of indexes in indexes, and of referrers of referrers
+)
+
+// Copy implements api.Content. It reads the source as a pull by the caller would, by the same registry with the same rules, and
+// pushes to the target as the caller would, but for the bytes of blobs: a blob is linked once the source's own repository
+// holds it, which is what gives the right to it. That the server holds bytes of that digest for somebody else gives none.
+func (s *server) Copy(ctx context.Context, r api.CopyRequest) (api.Copied, error) {
+	to, err := s.copyTarget(ctx, r)
+	if err != nil {
+		return api.Copied{}, err
+	}
+	name, ref, err := s.parseImage(r.Source)
+	if err != nil {
+		return api.Copied{}, err
+	}
+	ctx = acting(ctx, r.Caller)
+	from, err := s.copySource(ctx, r.Caller, name)
+	if err != nil {
+		return api.Copied{}, err
+	}
+	if to.tag == "" {
+		to.tag = ref.Tag
+	}
+	c := copying{
+		server: s, from: from, to: to, request: r, seen: map[oci.Digest]bool{}, linked: map[oci.Digest]bool{},
+		out: api.Copied{Source: r.Source, Target: r.Target},
+	}
+	if err := c.run(ctx, ref); err != nil {
+		return api.Copied{}, err
+	}
+	return c.out, nil
+}
+
+// copyTarget is where a copy goes.
+type copyTarget struct {
+	hosted *hosted.Registry
+	key    store.RepositoryKey
+	path   string
+	tag    string
+}
+
+// copyTarget finds the target, for a caller who may push there.
+func (s *server) copyTarget(ctx context.Context, r api.CopyRequest) (to copyTarget, err error) {
+	f, err := s.finder(ctx, r.Caller, r.Group)
+	if err != nil {
+		return to, err
+	}
+	if f == nil {
+		return to, api.NoGroup()
+	}
+	name, ref, err := s.parseImage(r.Target)
+	if err != nil || ref.IsDigest() {
+		return to, api.WrongBody("target", "want <group>/<path>:<tag>, without a digest: that of the source stays")
+	}
+	if i := strings.LastIndexByte(r.Target, ':'); i > strings.LastIndexByte(r.Target, '/') {
+		to.tag = ref.Tag
+	}
+	t, err := s.doors.table.Lookup(namespace.Request{Name: name})
+	if err != nil || t.Kind != namespace.KindHosted || t.Group != r.Group {
+		return to, api.WrongBody("target", "want a hosted repository of the group, <group>/<path>: what stands behind a virtual registry is not written to")
+	}
+	d, err := s.dir.Check(f.ctx, r.Caller.Principal, access.Request{Action: access.Push, Path: t.Path})
+	switch {
+	case err != nil:
+		return to, err
+	case !d.Allowed && !r.Caller.Local && !f.views:
+		return to, api.NoGroup()
+	case !d.Allowed && !r.Caller.Local:
+		return to, d.Err()
+	}
+	to.hosted, to.path = f.group.Hosted, t.Path
+	to.key = store.RepositoryKey{GroupID: f.group.ID, Name: t.Local}
+	return to, nil
+}
+
+// copySource finds the source, for a caller who may pull from it. The refusal is the same whether or not anything is there.
+func (s *server) copySource(ctx context.Context, caller api.Caller, name string) (namespace.Target, error) {
+	t, err := s.doors.table.Lookup(namespace.Request{Name: name})
+	if err != nil || caller.Local {
+		return t, err
+	}
+	d, err := s.dir.Check(ctx, caller.Principal, access.Request{Action: access.Pull, Path: t.Path, Public: s.public(t)})
+	if err != nil {
+		return t, err
+	}
+	return t, d.Err()
+}
+
+// copying is one copy.
+type copying struct {
+	*server
+	from    namespace.Target
+	to      copyTarget
+	request api.CopyRequest
+	out     api.Copied
+
+	seen   map[oci.Digest]bool // manifests that are copied, or being copied
+	linked map[oci.Digest]bool // blobs
+}
+
+func (c *copying) run(ctx context.Context, ref oci.Reference) error {
+	m, err := c.from.Registry.Manifest(ctx, c.from.Local, ref)
+	if err != nil {
+		return err
+	}
+	c.out.Digest = string(m.Digest)
+	c.seen[m.Digest] = true
+	parsed, err := c.content(ctx, m, 0)
+	if err != nil {
+		return err
+	}
+	if c.withReferrers() {
+		digests := []oci.Digest{m.Digest}
+		for _, child := range parsed.Children {
+			if c.seen[child.Digest] {
+				digests = append(digests, child.Digest)
+			}
+		}
+		for _, digest := range digests {
+			if err := c.referrers(ctx, digest, 0); err != nil {
+				return err
+			}
+		}
+		if err := c.signatureTags(ctx, m.Digest); err != nil {
+			return err
+		}
+	}
+	return c.put(ctx, m, c.to.tag) // last: the tag must not name what is not complete
+}
+
+func (c *copying) withReferrers() bool { return c.request.Referrers == nil || *c.request.Referrers }
+
+// content copies what a manifest refers to.
+func (c *copying) content(ctx context.Context, m *registry.Manifest, depth int) (*oci.Manifest, error) {
+	if len(c.seen) > copiedManifests || depth > copiedDepth {
+		return nil, api.WrongBody("source", fmt.Sprintf("the image has more than %d manifests, or indexes in %d indexes: copy its parts", copiedManifests, copiedDepth))
+	}
+	parsed, err := oci.ParseManifest(m.MediaType, m.Payload)
+	if err != nil {
+		return nil, fmt.Errorf("read manifest %s: %w", m.Digest, err)
+	}
+	for _, child := range parsed.Children {
+		if c.seen[child.Digest] || depth == 0 && !c.wants(child.Platform) {
+			continue
+		}
+		if err := c.manifest(ctx, oci.ByDigest(child.Digest), "", depth+1); err != nil {
+			return nil, err
+		}
+	}
+	for _, d := range parsed.Blobs() {
+		if len(d.URLs) > 0 || c.linked[d.Digest] {
+			continue
+		}
+		if err := c.blob(ctx, d.Digest); err != nil {
+			return nil, err
+		}
+		c.linked[d.Digest] = true
+		c.out.Blobs++
+	}
+	return parsed, nil
+}
+
+// wants reports whether a platform was asked for.
+func (c *copying) wants(p *oci.Platform) bool {
+	return len(c.request.Platforms) == 0 || slices.ContainsFunc(c.request.Platforms, func(want string) bool {
+		have := platform(p)
+		return have == want || strings.HasPrefix(have, want+"/")
+	})
+}
+
+// manifest copies one with all it refers to. One that is not there is left out: whether the target takes an index without it, the
+// target decides.
+func (c *copying) manifest(ctx context.Context, ref oci.Reference, tag string, depth int) error {
+	m, err := c.from.Registry.Manifest(ctx, c.from.Local, ref)
+	if oci.ErrorCode(err) == oci.CodeManifestUnknown {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if c.seen[m.Digest] && tag == "" {
+		return nil
+	}
+	c.seen[m.Digest] = true
+	if _, err := c.content(ctx, m, depth); err != nil {
+		return err
+	}
+	return c.put(ctx, m, tag)
+}
+
+func (c *copying) put(ctx context.Context, m *registry.Manifest, tag string) error {
+	put := registry.PutManifest{MediaType: m.MediaType, Payload: m.Payload}
+	if tag != "" {
+		put.Tags = []string{tag}
+	}
+	if _, err := c.to.hosted.PutManifest(ctx, c.to.key.Name, oci.ByDigest(m.Digest), put); err != nil {
+		return err
+	}
+	c.out.Manifests++
+	return nil
+}
+
+// referrers copies what refers to a manifest, and what refers to that.
+func (c *copying) referrers(ctx context.Context, subject oci.Digest, depth int) error {
+	if depth > copiedDepth {
+		return nil
+	}
+	list, err := c.from.Registry.Referrers(ctx, c.from.Local, subject, "")
+	if err != nil {
+		return err
+	}
+	for _, d := range list.Manifests {
+		if c.seen[d.Digest] {
+			continue
+		}
+		if err := c.manifest(ctx, oci.ByDigest(d.Digest), "", depth+1); err != nil {
+			return err
+		}
+		if !c.seen[d.Digest] {
+			continue // listed, and not there
+		}
+		c.out.Referrers = append(c.out.Referrers, string(d.Digest))
+		if err := c.referrers(ctx, d.Digest, depth+1); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// signatureTags copies the tags in which cosign keeps signatures, attestations and lists of parts where it does not use referrers.
+func (c *copying) signatureTags(ctx context.Context, digest oci.Digest) error {
+	for _, suffix := range []string{".sig", ".att", ".sbom"} {
+		tag := oci.ReferrersTag(digest) + suffix
+		err := c.manifest(ctx, oci.ByTag(tag), tag, 1)
+		if code := oci.ErrorCode(err); err != nil && code != oci.CodeDenied && code != oci.CodeNameUnknown {
+			return err
+		}
+	}
+	return nil
+}
+
+// blob links one blob in the target.
+func (c *copying) blob(ctx context.Context, digest oci.Digest) error {
+	for attempt := range 3 {
+		trace := &registry.Trace{}
+		_, err := c.from.Registry.StatBlob(registry.WithTrace(ctx, trace), c.from.Local, digest)
+		if err != nil {
+			return err
+		}
+		held, err := c.held(ctx, trace.Values().Member, digest)
+		if err != nil {
+			return err
+		}
+		if held {
+			_, err := c.store.LinkBlob(ctx, c.to.key, digest)
+			if !errors.Is(err, store.ErrNotFound) { // else it was collected meanwhile
+				return err
+			}
+		}
+		if attempt == 0 {
+			c.out.Fetched++
+		}
+		if err := c.fetch(ctx, digest); err != nil {
+			return err
+		}
+	}
+	return oci.NewError(oci.CodeUnavailable, "a blob of the source cannot be kept in the cache, so it cannot be copied: is there space?").WithRetryAfter(time.Minute)
+}
+
+// held reports whether the source's own repository holds the blob: with member, that of an upstream of a virtual registry.
+func (c *copying) held(ctx context.Context, member string, digest oci.Digest) (bool, error) {
+	key := store.RepositoryKey{GroupID: c.from.GroupID, Name: c.from.Local}
+	if v, ok := c.from.Registry.(*virtual.Registry); ok {
+		var err error
+		if key, err = c.cachedKey(ctx, v, member, digest); err != nil {
+			return false, err
+		}
+	}
+	id, err := c.store.RepositoryID(ctx, key)
+	if err == nil {
+		_, err = c.store.Blob(ctx, id, digest)
+	}
+	return present(digest, err)
+}
+
+// cachedKey is the repository in which a member keeps what it serves.
+func (c *copying) cachedKey(ctx context.Context, v *virtual.Registry, member string, digest oci.Digest) (store.RepositoryKey, error) {
+	key := store.RepositoryKey{GroupID: c.from.GroupID, Name: c.from.Local}
+	verdicts, err := v.Evaluate(ctx, c.from.Local, oci.ByDigest(digest))
+	if err != nil {
+		return key, err
+	}
+	for _, verdict := range verdicts {
+		if verdict.Member == member {
+			key.Name = verdict.Repository
+		}
+	}
+	if g := c.live.named(c.from.Group); g != nil {
+		if cache := g.Caches[member]; cache != nil {
+			key.UpstreamID, key.Epoch = cache.UpstreamID, cache.Epoch
+		}
+	}
+	return key, nil
+}
+
+// fetch has the source fetch a blob, by reading it to its end.
+func (c *copying) fetch(ctx context.Context, digest oci.Digest) error {
+	b, err := c.from.Registry.Blob(ctx, c.from.Local, digest, registry.Range{})
+	if err != nil {
+		return err
+	}
+	if b.Body == nil {
+		return nil // it is in object storage, so the source holds it by now
+	}
+	_, err = io.Copy(io.Discard, b.Body)
+	return errors.Join(err, b.Body.Close())
+}
+
+// Evaluate implements api.Content. The API has checked that the caller may view the group.
+func (s *server) Evaluate(ctx context.Context, q api.EvaluateQuery) (api.Evaluation, error) {
+	g := s.live.named(q.Group)
+	if g == nil {
+		return api.Evaluation{}, api.NoGroup()
+	}
+	v := g.Virtual[q.Registry]
+	if v == nil {
+		return api.Evaluation{}, api.NotThere("registry")
+	}
+	name, ref, err := s.parseImage(q.Reference)
+	if err != nil {
+		return api.Evaluation{}, api.WrongBody("reference", "want <repository>[:<tag>] or <repository>@<digest>, as behind the registry's name: library/alpine:3.20")
+	}
+	verdicts, err := v.Evaluate(access.WithPrincipal(ctx, q.Caller.Principal), name, ref)
+	if err != nil {
+		return api.Evaluation{}, err
+	}
+	out := api.Evaluation{Reference: q.Reference, Members: make([]api.Verdict, len(verdicts))}
+	for i, m := range verdicts {
+		out.Allowed = out.Allowed || m.Allowed
+		out.Members[i] = api.Verdict{
+			Member: m.Member, Local: m.Local, Repository: m.Repository, Allowed: m.Allowed, Verdict: m.Verdict, Why: m.Why, ClaimedBy: m.Claimed,
+		}
+	}
+	return out, nil
+}
