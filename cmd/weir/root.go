@@ -74,7 +74,7 @@ func newRootCommand() *cobra.Command {
 	root.PersistentFlags().String("data", envOr("WEIR_DATA", "./data"), "data folder of the server; the command line finds its socket there")
 	root.AddCommand(
 		newServeCommand(), newConfigCommand(), newKeysCommand(), newCheckCommand(),
-		newApplyCommand(), newExplainCommand(), newRefreshCommand(), newTokenCommand(), newUserCommand(),
+		newApplyCommand(), newSearchCommand(), newExplainCommand(), newRefreshCommand(), newTokenCommand(), newUserCommand(),
 		newGetCommand(), newLabCommand(), newLoginCommand(), newLogoutCommand(), newWhoamiCommand(),
 	)
 	return root

@@ -1,0 +1,124 @@
+package main
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/weir-registry/weir/internal/client"
+)
+
+func newSearchCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "search GROUP", Short: "Find images that a group hosts or has cached", Args: cobra.ExactArgs(1),
+		Long: "Looks through what the group hosts and what its upstreams' caches hold, and shows what you may pull.\n" +
+			"What the flags ask must hold together.",
+		Example: "  weir search main --name alpine --stale\n" +
+			"  weir search main --source hosted --not-pulled-for 90d",
+	}
+	var s client.Search
+	flags := cmd.Flags()
+	flags.StringVar(&s.Name, "name", "", "part of the repository's name")
+	flags.StringVar(&s.Tag, "tag", "", `a tag, or the beginning of one with "*" at its end`)
+	flags.StringVar(&s.Digest, "digest", "", "a digest, or the beginning of one: sha256:4f53cd")
+	flags.StringVar(&s.Platform, "platform", "", "os, os/architecture or os/architecture/variant")
+	flags.StringVar(&s.Type, "type", "", "artifact type or media type")
+	flags.StringArrayVar(&s.Labels, "label", nil, "a label of the image's config, KEY or KEY=VALUE; may be repeated")
+	flags.StringVar(&s.Source, "source", "", "hosted, or upstream/NAME: where the content is from")
+	flags.BoolVar(&s.Stale, "stale", false, "only what has a cached tag that is due for confirmation")
+	unused := flags.String("not-pulled-for", "", "only what nobody has pulled for so long, such as 12h or 90d")
+	most := flags.Int("limit", 50, "how many at most; 0 is all")
+	connect, show := clientFlags(cmd), outputFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) (err error) {
+		s.Group = args[0]
+		if *unused != "" {
+			if s.NotPulledSince, err = ago(*unused, time.Now()); err != nil {
+				return err
+			}
+		}
+		c, err := connect()
+		if err != nil {
+			return err
+		}
+		found, more, err := c.Search(cmd.Context(), s, *most)
+		if err != nil {
+			return err
+		}
+		if more {
+			fmt.Fprintf(cmd.ErrOrStderr(), "there may be more than these %d: --limit\n", len(found))
+		}
+		if done, err := show(cmd.OutOrStdout(), found); done || err != nil {
+			return err
+		}
+		return table(cmd.OutOrStdout(), foundRows(found))
+	}
+	return cmd
+}
+
+// ago is the time so long before now.
+func ago(text string, now time.Time) (time.Time, error) {
+	if days, ok := strings.CutSuffix(text, "d"); ok {
+		if n, err := strconv.Atoi(days); err == nil && n > 0 {
+			return now.AddDate(0, 0, -n), nil
+		}
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil || d <= 0 {
+		return time.Time{}, fmt.Errorf("--not-pulled-for %q: want a time such as 12h or 90d", text)
+	}
+	return now.Add(-d), nil
+}
+
+func foundRows(found []client.Found) [][]string {
+	rows := [][]string{{"REPOSITORY", "TAGS", "DIGEST", "PLATFORM", "SIZE", "FROM", "LAST PULLED"}}
+	for _, m := range found {
+		from, pulled := m.Upstream, "never"
+		if from == "" {
+			from = "hosted"
+		}
+		if m.LastPulled != nil {
+			pulled = m.LastPulled.Local().Format(time.DateTime)
+		}
+		rows = append(rows, []string{m.Repository, tagNames(m), shortDigest(m.Digest), m.Platform, byteSize(m.Size), from, pulled})
+	}
+	return rows
+}
+
+func tagNames(m client.Found) string {
+	var names []string
+	for _, t := range m.Tags {
+		name := t.Name
+		if t.Stale {
+			name += " (stale)"
+		}
+		names = append(names, name)
+	}
+	if m.MoreTags {
+		names = append(names, "…")
+	}
+	return strings.Join(names, ", ")
+}
+
+// shortDigest is as much of a digest as `weir search --digest` needs to find it again.
+func shortDigest(digest string) string {
+	algorithm, hex, ok := strings.Cut(digest, ":")
+	if !ok || len(hex) < 12 {
+		return digest
+	}
+	return algorithm + ":" + hex[:12]
+}
+
+func byteSize(n int64) string {
+	const unit = 1024
+	if n < unit {
+		return fmt.Sprintf("%d B", n)
+	}
+	value, units := float64(n)/unit, "KMGTP"
+	for value >= unit && len(units) > 1 {
+		value, units = value/unit, units[1:]
+	}
+	return fmt.Sprintf("%.1f %ciB", value, units[0])
+}

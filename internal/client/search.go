@@ -1,0 +1,101 @@
+package client
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+)
+
+// Search is what is looked for. Empty fields ask nothing; what is given must hold together.
+type Search struct {
+	Group          string
+	Name           string // part of the repository's name
+	Tag            string // or the beginning of one, with "*" at its end
+	Digest         string // or the beginning of one
+	Platform       string // os, os/architecture or os/architecture/variant
+	Type           string // artifact type or media type
+	Labels         []string
+	Source         string // hosted, or upstream/NAME
+	NotPulledSince time.Time
+	Stale          bool // only what has a cached tag that is due for confirmation
+}
+
+// Found is a manifest that was found.
+type Found struct {
+	Repository   string            `json:"repository"`
+	Upstream     string            `json:"upstream,omitempty"`
+	Digest       string            `json:"digest"`
+	MediaType    string            `json:"media_type"`
+	ArtifactType string            `json:"artifact_type,omitempty"`
+	Platform     string            `json:"platform,omitempty"`
+	Size         int64             `json:"size"` // in bytes
+	Created      *time.Time        `json:"created,omitempty"`
+	StoredAt     time.Time         `json:"stored_at"`
+	LastPulled   *time.Time        `json:"last_pulled,omitempty"`
+	Pulls        int64             `json:"pulls"`
+	Labels       map[string]string `json:"labels,omitempty"`
+	Tags         []FoundTag        `json:"tags"`
+	MoreTags     bool              `json:"more_tags,omitempty"`
+}
+
+// FoundTag is a tag of a manifest that was found.
+type FoundTag struct {
+	Name      string     `json:"name"`
+	UpdatedAt time.Time  `json:"updated_at"`
+	CheckedAt *time.Time `json:"checked_at,omitempty"`
+	Stale     bool       `json:"stale,omitempty"`
+}
+
+// searchPage is as many as the server gives at once.
+const searchPage = 100
+
+// Search finds what the caller may pull, page by page: most manifests at most, 0 = all. more says that there may be others.
+func (c *Client) Search(ctx context.Context, s Search, most int) (found []Found, more bool, err error) {
+	found = []Found{}
+	for after := ""; ; {
+		q := s.query()
+		if after != "" {
+			q.Set("after", after)
+		}
+		n := searchPage
+		if most > 0 {
+			n = min(n, most-len(found))
+		}
+		q.Set("limit", strconv.Itoa(n))
+		var page struct {
+			Manifests []Found
+			Next      string
+		}
+		if err := c.Call(ctx, http.MethodGet, "/groups/"+url.PathEscape(s.Group)+"/search?"+q.Encode(), nil, &page); err != nil {
+			return found, false, err
+		}
+		found = append(found, page.Manifests...)
+		if page.Next == "" || most > 0 && len(found) >= most {
+			return found, page.Next != "", nil
+		}
+		after = page.Next
+	}
+}
+
+func (s Search) query() url.Values {
+	q := url.Values{}
+	for name, value := range map[string]string{
+		"name": s.Name, "tag": s.Tag, "digest": s.Digest, "platform": s.Platform, "type": s.Type, "source": s.Source,
+	} {
+		if value != "" {
+			q.Set(name, value)
+		}
+	}
+	for _, label := range s.Labels {
+		q.Add("label", label)
+	}
+	if !s.NotPulledSince.IsZero() {
+		q.Set("not_pulled_since", s.NotPulledSince.UTC().Format(time.RFC3339))
+	}
+	if s.Stale {
+		q.Set("stale", "true")
+	}
+	return q
+}
