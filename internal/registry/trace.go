@@ -26,7 +26,7 @@ const (
 	CacheRevalidated CacheStatus = "revalidated" // from the store after the upstream confirmed it
 	CacheMiss        CacheStatus = "miss"        // from the upstream through a fill
 	CacheJoined      CacheStatus = "joined"      // from a fill that another client had started
-	CachePass        CacheStatus = "pass"        // from the upstream, not kept
+	CachePass        CacheStatus = "pass"        // from the upstream, not kept: too large, no room, or a HEAD, which brings nothing to keep
 )
 
 // Trace gathers what happened to one request, for its response headers and its access line. Methods work on a nil Trace

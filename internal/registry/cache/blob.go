@@ -106,7 +106,7 @@ func (r *Registry) coldBlob(ctx context.Context, q virtual.Query) virtual.Answer
 			return r.fill(ctx, q) // the upstream's own bytes decide
 		}
 		res.descriptor.Digest = q.Reference.Digest
-		return virtual.Answer{Outcome: registry.Found, Cache: registry.CacheMiss, Descriptor: res.descriptor, Status: 200}
+		return virtual.Answer{Outcome: registry.Found, Cache: registry.CachePass, Descriptor: res.descriptor, Status: 200}
 	}
 	return r.link(ctx, q)
 }

@@ -49,8 +49,8 @@ func TestBlobIsFilledOnce(t *testing.T) {
 	layer := image.Layers()[0]
 	w.ask(virtual.ModeGet, alpine, latest)
 	w.remote.total()
-	w.wantBlob(w.blob(virtual.ModeHead, alpine, layer.Digest), layer, registry.CacheMiss)
-	w.wantBlob(w.blob(virtual.ModeProbe, alpine, layer.Digest), layer, registry.CacheMiss)
+	w.wantBlob(w.blob(virtual.ModeHead, alpine, layer.Digest), layer, registry.CachePass)
+	w.wantBlob(w.blob(virtual.ModeProbe, alpine, layer.Digest), layer, registry.CachePass)
 	w.wantCalls("HEAD blob", 2)
 	w.wantBlob(w.blob(virtual.ModeGet, alpine, layer.Digest), layer, registry.CacheMiss)
 	w.settled(alpine, layer.Digest)
@@ -87,7 +87,7 @@ func TestKnownBlobIsLinkedAfterTheUpstreamsWord(t *testing.T) {
 	w.settled(alpine, layer.Digest)
 	w.remote.total()
 
-	w.wantBlob(w.blob(virtual.ModeProbe, "library/debian", layer.Digest), layer, registry.CacheMiss)
+	w.wantBlob(w.blob(virtual.ModeProbe, "library/debian", layer.Digest), layer, registry.CachePass)
 	q := virtual.Query{Kind: virtual.KindBlob, Repository: "library/debian", Reference: oci.ByDigest(layer.Digest)}
 	if p := w.peek(q); p.State != virtual.Nothing {
 		t.Errorf("a probe left %+v", p)

@@ -353,7 +353,7 @@ func (r *Registry) headManifest(ctx context.Context, q virtual.Query, key flight
 			r.Log.Warn("a digest stays unadmitted", "repository", q.Repository, "digest", res.descriptor.Digest, "error", err)
 		}
 	}
-	return virtual.Answer{Outcome: registry.Found, Descriptor: res.descriptor, Cache: registry.CacheMiss, Status: 200}
+	return virtual.Answer{Outcome: registry.Found, Descriptor: res.descriptor, Cache: registry.CachePass, Status: 200}
 }
 
 // head asks the upstream with HEAD, once for everybody, and keeps nothing. false when patience (0 = none needed) or ctx ends.
@@ -398,5 +398,5 @@ func (r *Registry) probeStale(ctx context.Context, q virtual.Query, h held, old 
 	case res.descriptor.Digest == h.tag.Digest:
 		return r.serve(q, h, registry.CacheRevalidated, 0)
 	}
-	return virtual.Answer{Outcome: registry.Found, Descriptor: res.descriptor, Cache: registry.CacheMiss, Status: 200}
+	return virtual.Answer{Outcome: registry.Found, Descriptor: res.descriptor, Cache: registry.CachePass, Status: 200}
 }

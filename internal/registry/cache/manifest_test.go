@@ -270,11 +270,11 @@ func TestColdHeadIsAHead(t *testing.T) {
 	w := newWorld(t)
 	image := w.push(alpine, 1, "latest")
 	digest := image.Manifest.Digest
-	w.want(w.ask(virtual.ModeProbe, alpine, latest), digest, registry.CacheMiss)
+	w.want(w.ask(virtual.ModeProbe, alpine, latest), digest, registry.CachePass)
 	if got := w.admissions(alpine, digest); len(got) != 0 {
 		t.Errorf("a probe admitted %v", got)
 	}
-	w.want(w.ask(virtual.ModeHead, alpine, latest), digest, registry.CacheMiss)
+	w.want(w.ask(virtual.ModeHead, alpine, latest), digest, registry.CachePass)
 	w.wantCalls("GET manifest", 0)
 	if got := w.admissions(alpine, digest); len(got) != 1 || !got["latest"] {
 		t.Errorf("a HEAD by tag admitted %v", got)
@@ -328,7 +328,7 @@ func TestRefusalsAreRemembered(t *testing.T) {
 		image := w.push(alpine, 2, "latest")
 		next := w.build(func(o *cache.Options) { o.Generation = 2 })
 		a := next.Ask(t.Context(), virtual.Query{Kind: virtual.KindManifest, Mode: virtual.ModeHead, Repository: alpine, Reference: latest})
-		w.want(a, image.Manifest.Digest, registry.CacheMiss)
+		w.want(a, image.Manifest.Digest, registry.CachePass)
 		w.pass(31 * time.Second)
 		w.want(w.ask(virtual.ModeGet, alpine, latest), image.Manifest.Digest, registry.CacheMiss)
 	}
