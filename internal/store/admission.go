@@ -11,7 +11,7 @@ import (
 
 const (
 	admissionSample = 64  // enough for nearly every question: the first tag that passes ends it
-	admissionPage   = 256 // of the whole list, for those that no early tag has answered
+	admissionPage   = 256 // of the whole list, for those that no early tag has answered; each page is four times the one before
 )
 
 // Admissions yields the tags that admitted digest, directly or through a chain of parents, and "" once if it entered
@@ -43,11 +43,12 @@ func (s *Store) Admissions(ctx context.Context, repository int64, digest oci.Dig
 	}
 }
 
-// allAdmissions yields every tag but those in seen, in byte order.
+// allAdmissions yields every tag but those in seen, in byte order. Each page walks up from the digest anew, so they grow: a long list
+// takes few.
 func (s *Store) allAdmissions(ctx context.Context, repository int64, digest []byte, seen map[string]struct{}, yield func(string, error) bool) {
 	from := ""
-	for {
-		tags, err := s.db.Read().ListAdmissions(ctx, query.ListAdmissionsParams{RepositoryID: repository, Child: digest, Tag: from, N: admissionPage})
+	for n := int32(admissionPage); ; n *= 4 {
+		tags, err := s.db.Read().ListAdmissions(ctx, query.ListAdmissionsParams{RepositoryID: repository, Child: digest, Tag: from, N: n})
 		if err != nil {
 			yield("", fmt.Errorf("list admissions: %w", err))
 			return
@@ -57,7 +58,7 @@ func (s *Store) allAdmissions(ctx context.Context, repository int64, digest []by
 				return
 			}
 		}
-		if len(tags) < admissionPage {
+		if len(tags) < int(n) {
 			return
 		}
 		from = tags[len(tags)-1] + "\x01" // the least text after it, since PostgreSQL's has no \x00; no tag has either

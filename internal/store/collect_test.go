@@ -200,6 +200,26 @@ func TestEviction(t *testing.T) {
 	})
 }
 
+// TestEvictionKeepsWhatAnIndexInUseRefersTo: a node that has its image asks for the index alone, to see whether it is current.
+func TestEvictionKeepsWhatAnIndexInUseRefersTo(t *testing.T) {
+	now := time.Now()
+	run(t, Options{Now: func() time.Time { return now }}, func(t *testing.T, s *Store) {
+		ctx, used, unused := t.Context(), newIndex(newImage("a")), newImage("unused")
+		id := mustPush(t, s, cached, newImage("a"))
+		mustPush(t, s, cached, used, "used")
+		now = now.Add(time.Hour)
+		mustPush(t, s, cached, unused, "unused")
+		now = now.Add(time.Hour)
+		s.Wanted(id, used.digest)
+		s.deferred.flush(ctx)
+		list, err := s.EvictionCandidates(ctx, 10)
+		ok(t, err)
+		if len(list) != 3 || list[0].Digest != unused.digest {
+			t.Errorf("candidates %+v, want %s first", list, unused.digest)
+		}
+	})
+}
+
 // TestEvictionSeesThePullsOfThisMoment: they are written with a delay, and their layers are being pulled meanwhile.
 func TestEvictionSeesThePullsOfThisMoment(t *testing.T) {
 	now := time.Now()

@@ -18,7 +18,7 @@ import (
 type Evictable struct {
 	Repository int64
 	Digest     oci.Digest
-	LastPulled time.Time // or when it was stored, if nobody has pulled it since
+	LastPulled time.Time // itself, or an index that refers to it; or when it was stored, if nobody has pulled it since
 }
 
 // CachedBytes is the size of the blobs that cached repositories link, each counted once.
@@ -92,7 +92,7 @@ func (s *Store) EvictionCandidates(ctx context.Context, n int) ([]Evictable, err
 		list := make([]Evictable, 0, len(rows))
 		var used []Evictable
 		for _, row := range rows {
-			m := Evictable{row.RepositoryID, oci.Digest(digestText(row.Digest)), fromMicros(max(row.UsedAt, row.LastPulledAt))}
+			m := Evictable{row.RepositoryID, oci.Digest(digestText(row.Digest)), fromMicros(max(row.UsedAt, row.LastPulledAt, row.ParentPulledAt))}
 			if last := s.deferred.lastPulled(pullKey{m.Repository, m.Digest}); last.After(m.LastPulled) {
 				m.LastPulled = last // not written yet: most likely somebody is pulling its layers right now
 			}

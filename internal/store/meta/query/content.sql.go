@@ -1386,19 +1386,23 @@ func (q *Queries) ListChildren(ctx context.Context, arg ListChildrenParams) ([]L
 }
 
 const listColdManifests = `-- name: ListColdManifests :many
-SELECT c.repository_id, c.digest, c.used_at, CAST(COALESCE(p.last_pulled_at, 0) AS BIGINT) AS last_pulled_at
+SELECT c.repository_id, c.digest, c.used_at, CAST(COALESCE(p.last_pulled_at, 0) AS BIGINT) AS last_pulled_at,
+    CAST(COALESCE((SELECT max(q.last_pulled_at) FROM manifest_references r JOIN pulls q ON q.repository_id = r.repository_id AND q.digest = r.parent
+        WHERE r.repository_id = c.repository_id AND r.child = c.digest), 0) AS BIGINT) AS parent_pulled_at
 FROM (SELECT repository_id, digest, used_at FROM cached_manifests ORDER BY used_at LIMIT CAST($1 AS INTEGER)) c
 LEFT JOIN pulls p ON p.repository_id = c.repository_id AND p.digest = c.digest
 ORDER BY c.used_at
 `
 
 type ListColdManifestsRow struct {
-	RepositoryID int64
-	Digest       []byte
-	UsedAt       int64
-	LastPulledAt int64
+	RepositoryID   int64
+	Digest         []byte
+	UsedAt         int64
+	LastPulledAt   int64
+	ParentPulledAt int64
 }
 
+// An index that is in use keeps what it refers to: a node that asks whether its image is current asks for the index alone.
 func (q *Queries) ListColdManifests(ctx context.Context, n int32) ([]ListColdManifestsRow, error) {
 	rows, err := q.query(ctx, q.listColdManifestsStmt, listColdManifests, n)
 	if err != nil {
@@ -1413,6 +1417,7 @@ func (q *Queries) ListColdManifests(ctx context.Context, n int32) ([]ListColdMan
 			&i.Digest,
 			&i.UsedAt,
 			&i.LastPulledAt,
+			&i.ParentPulledAt,
 		); err != nil {
 			return nil, err
 		}

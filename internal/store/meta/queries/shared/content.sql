@@ -285,7 +285,10 @@ UPDATE cached_bytes SET bytes = bytes + @bytes WHERE slot = @slot;
 INSERT INTO cached_manifests (repository_id, digest, used_at) VALUES (@repository_id, @digest, @used_at);
 
 -- name: ListColdManifests :many
-SELECT c.repository_id, c.digest, c.used_at, CAST(COALESCE(p.last_pulled_at, 0) AS BIGINT) AS last_pulled_at
+-- An index that is in use keeps what it refers to: a node that asks whether its image is current asks for the index alone.
+SELECT c.repository_id, c.digest, c.used_at, CAST(COALESCE(p.last_pulled_at, 0) AS BIGINT) AS last_pulled_at,
+    CAST(COALESCE((SELECT max(q.last_pulled_at) FROM manifest_references r JOIN pulls q ON q.repository_id = r.repository_id AND q.digest = r.parent
+        WHERE r.repository_id = c.repository_id AND r.child = c.digest), 0) AS BIGINT) AS parent_pulled_at
 FROM (SELECT repository_id, digest, used_at FROM cached_manifests ORDER BY used_at LIMIT CAST(@n AS INTEGER)) c
 LEFT JOIN pulls p ON p.repository_id = c.repository_id AND p.digest = c.digest
 ORDER BY c.used_at;
