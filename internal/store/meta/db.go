@@ -42,7 +42,11 @@ type Options struct {
 	DSN      string // PostgreSQL: a URL or key=value list. A transaction-pooling proxy in between is fine
 	MaxConns int    // PostgreSQL: connections at most, default 20; SQLite: readers at most, default 4
 	Version  string // of the program, noted with the replica
-	Log      *slog.Logger
+
+	// Silence is for how long a PostgreSQL server may say nothing before it counts as gone; default 10 s.
+	Silence time.Duration
+
+	Log *slog.Logger
 
 	// Observe is told of each transaction (write, snapshot or telemetry) with its wait; nil for none. It must not block.
 	Observe func(operation string, took time.Duration)

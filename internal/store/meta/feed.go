@@ -30,8 +30,9 @@ const (
 const (
 	pollEvery     = 500 * time.Millisecond
 	trimEvery     = 10 * time.Minute
-	feedRetention = time.Hour // changes older than this are trimmed; a replica silent for half of it gets ChangeAll
-	trimBatch     = 1000      // rows of one transaction: other writers get their turn in between
+	feedRetention = time.Hour       // changes older than this are trimmed; a replica silent for half of it gets ChangeAll
+	pollWait      = 2 * time.Second // well below maxBehind: memory must know in time that nobody answers
+	trimBatch     = 1000            // rows of one transaction: other writers get their turn in between
 )
 
 // feed is this replica's side of the changes table.
@@ -83,7 +84,7 @@ func (db *DB) Follow(ctx context.Context, fn func(Change)) {
 func (db *DB) Behind() time.Duration { return db.feed.seen.Load().behind() }
 
 // How far behind the feed what is held in memory may be served. Beyond maxBehind readers ask the database; while that does not answer
-// at all, because it restarts or fails over, there is nobody to ask, and memory goes on for maxDumb.
+// at all, because it restarts, fails over or is frozen, there is nobody to ask, and memory goes on for maxDumb.
 const (
 	maxBehind = 5 * time.Second
 	maxDumb   = 30 * time.Second
@@ -154,7 +155,9 @@ func (f *feed) poll(ctx context.Context, e engine) error {
 	f.polling.Lock()
 	defer f.polling.Unlock()
 	silent, began := elapsed(f.seen.Load().at), time.Now()
-	changes, next, current, err := e.changesAfter(ctx, f.cursor)
+	patient, cancel := context.WithTimeout(ctx, pollWait)
+	defer cancel()
+	changes, next, current, err := e.changesAfter(patient, f.cursor)
 	if err != nil {
 		f.dumb.Store(errors.Is(Failure(err), ErrUnavailable))
 		return err

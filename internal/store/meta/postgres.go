@@ -22,6 +22,7 @@ import (
 type postgresEngine struct {
 	db      *sql.DB
 	queries *query.Queries
+	silence *silence
 }
 
 const (
@@ -43,6 +44,8 @@ func openPostgres(ctx context.Context, o Options, log *slog.Logger) (*postgresEn
 	if config.RuntimeParams["application_name"] == "" {
 		config.RuntimeParams["application_name"] = "weir"
 	}
+	quiet := &silence{after: cmp.Or(o.Silence, maxSilence), epoch: time.Now()}
+	config.DialFunc = quiet.dial(config.DialFunc)
 	conns := cmp.Or(o.MaxConns, postgresConns)
 	db := stdlib.OpenDB(*config)
 	db.SetMaxOpenConns(conns)
@@ -52,7 +55,8 @@ func openPostgres(ctx context.Context, o Options, log *slog.Logger) (*postgresEn
 	if err := migrateUp(ctx, db, PostgreSQL, log); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
-	return &postgresEngine{db: db, queries: query.New(db)}, nil
+	quiet.armed.Store(true)
+	return &postgresEngine{db: db, queries: query.New(db), silence: quiet}, nil
 }
 
 func (e *postgresEngine) name() string { return PostgreSQL }
@@ -120,6 +124,14 @@ func (e *postgresEngine) newCursor(ctx context.Context) (cursor int64, err error
 }
 
 func (e *postgresEngine) changesAfter(ctx context.Context, cursor int64) (changes []Change, next int64, current time.Time, err error) {
+	changes, next, current, err = e.readChanges(ctx, cursor)
+	if err != nil && ctx.Err() != nil && e.silence.lasts(pollWait) {
+		err = errors.Join(err, errSilent) // not that all connections are busy
+	}
+	return changes, next, current, err
+}
+
+func (e *postgresEngine) readChanges(ctx context.Context, cursor int64) (changes []Change, next int64, current time.Time, err error) {
 	current = time.Now()
 	if next, err = e.newCursor(ctx); err != nil {
 		return nil, 0, time.Time{}, err
