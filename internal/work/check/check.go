@@ -90,6 +90,7 @@ func New(rows Rows, blobs blob.Store, o Options) *Checker {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	o.Now = work.Steady(o.Now)
 	return &Checker{rows: rows, blobs: blobs, o: o}
 }
 

@@ -78,6 +78,8 @@ type Collector struct {
 	store Content
 	blobs blob.Store
 	o     Options
+
+	steady func() time.Time
 }
 
 // New returns a collector over a store and its bytes.
@@ -91,7 +93,7 @@ func New(s Content, blobs blob.Store, o Options) *Collector {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	return &Collector{store: s, blobs: blobs, o: o}
+	return &Collector{store: s, blobs: blobs, o: o, steady: work.Steady(o.Now)}
 }
 
 type noMetrics struct{}

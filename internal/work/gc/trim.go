@@ -12,7 +12,7 @@ func (c *Collector) Trim(ctx context.Context) error {
 	var forgotten int64
 	for {
 		began := time.Now()
-		n, err := c.store.TrimHistory(ctx, c.o.Now().Add(-c.o.History))
+		n, err := c.store.TrimHistory(ctx, c.steady().Add(-c.o.History))
 		if err != nil {
 			return err
 		}

@@ -49,6 +49,7 @@ func New(s Sessions, blobs blob.Store, o Options) *Sweeper {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	o.Now = work.Steady(o.Now)
 	return &Sweeper{sessions: s, blobs: blobs, o: o}
 }
 
