@@ -112,6 +112,52 @@ func TestDatabaseRestart(t *testing.T) {
 	t.Logf("3 crashes of the database: %s", j)
 }
 
+// TestDatabaseFrozen stops PostgreSQL where it is: it takes every question and answers none. What memory has is served for half a
+// minute, all else gets an error that says "again", and nobody waits until the database goes on.
+func TestDatabaseFrozen(t *testing.T) {
+	t.Parallel()
+	p := startPostgres(t)
+	s := startJumping(t, "WEIR_DATABASE_ENGINE=postgres", "WEIR_DATABASE_DSN="+p.dsn(), "WEIR_LOG_LEVEL=info")
+	s.Apply(t, openGroup)
+	image := registrytest.RandomImage(1, 2, 100_000)
+	s.Push(t, "acme/app", []string{"1"}, image)
+	stop := s.hits(t, "acme/app", "1", image)
+	thaw := p.freeze()
+	refused := make(chan stack.Answer)
+	const asked = 60 // three times as many as there are connections
+	for i := range asked {
+		go func() {
+			if i%2 == 0 {
+				refused <- s.Do(t, "PUT", fmt.Sprintf("acme/app/manifests/w%d", i), stack.Body(image.Manifest.MediaType, image.Manifest.Payload))
+				return
+			}
+			refused <- s.Do(t, "GET", fmt.Sprintf("acme/app/manifests/never%d", i))
+		}()
+	}
+	for range asked {
+		a := <-refused
+		a.WantCode(t, 503, oci.CodeUnavailable)
+		if a.Header.Get("Retry-After") == "" {
+			t.Error("the answer does not say when to come back")
+		}
+	}
+	if n := stop(); n == 0 {
+		t.Error("nobody pulled meanwhile")
+	}
+	s.set(40 * time.Second) // half a minute has passed, for all that the server knows
+	a := s.Do(t, "GET", "acme/app/manifests/1")
+	a.WantCode(t, 503, oci.CodeUnavailable)
+	thaw()
+	eventually(t, "pulls and pushes work again", func() (string, bool) {
+		a := s.Do(t, "PUT", "acme/app/manifests/2", stack.Body(image.Manifest.MediaType, image.Manifest.Payload))
+		b := s.Do(t, "GET", "acme/app/manifests/1")
+		return fmt.Sprint(a.Status, b.Status), a.Status == 201 && b.Status == 200
+	})
+	if t.Failed() {
+		t.Logf("%s", s.Log)
+	}
+}
+
 // TestDatabaseLocked has another process hold SQLite's lock: an operator with the sqlite3 shell, or a backup. Writes wait, and
 // when it takes too long they get an error that says so, all of them soon; hits go on.
 func TestDatabaseLocked(t *testing.T) {

@@ -44,6 +44,7 @@ type pusher struct {
 	unclear   map[oci.Digest]registrytest.Image // may be there or not
 	gone      map[oci.Digest]bool               // acknowledged deletes
 	upload    *openUpload                       // that a kill has interrupted
+	anew      bool                              // uploads of which no byte was acknowledged may be unknown: nothing but their ids tells of them
 	again     bool                              // the server may say that it cannot for now: then nothing is known of what it did
 }
 
@@ -190,6 +191,10 @@ func (p *pusher) goOn(r stack.Remote, u *openUpload) bool {
 	for u.from < u.content.Size {
 		u.to = min(u.content.Size, u.from+2+p.rand.Int64N(u.content.Size)) // the range of one byte looks like that of none
 		a := r.Do(p.t, "PATCH", u.location, stack.Body(oci.MediaTypeOctets, b[u.from:u.to]), stack.Header("Content-Range", fmt.Sprintf("%d-%d", u.from, u.to-1)))
+		if a.Status == 404 && p.anew && u.from == 0 {
+			p.upload = nil
+			return p.pushBlob(r, u.content, true)
+		}
 		if !p.answered("send a part", a, 202) {
 			return false
 		}

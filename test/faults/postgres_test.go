@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -143,6 +144,29 @@ func (p *postgres) crash() (up func()) {
 		}
 		p.ready()
 	}
+}
+
+// freeze stops every process of the server where it is, until the returned function is called: it takes connections, or rather the
+// kernel does for it, and answers nothing.
+func (p *postgres) freeze() (thaw func()) {
+	p.t.Helper()
+	all := []int{p.signal(syscall.SIGSTOP)}
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", all[0]))
+	if err != nil {
+		p.t.Skip("SKIPPED on this machine: " + err.Error())
+	}
+	for field := range strings.FieldsSeq(string(text)) {
+		if pid, err := strconv.Atoi(field); err == nil && syscall.Kill(pid, syscall.SIGSTOP) == nil {
+			all = append(all, pid)
+		}
+	}
+	thaw = sync.OnceFunc(func() {
+		for _, pid := range all {
+			_ = syscall.Kill(pid, syscall.SIGCONT)
+		}
+	})
+	p.t.Cleanup(thaw)
+	return thaw
 }
 
 func (p *postgres) signal(sig syscall.Signal) (pid int) {

@@ -23,8 +23,18 @@ type Process struct {
 	API  *client.Client
 	Env  []string // settings of the next Start, as NAME=value
 
-	t   *testing.T
-	cmd *exec.Cmd
+	t       *testing.T
+	program string
+	cmd     *exec.Cmd
+}
+
+// StartProgram is StartProcess for a program that was built differently.
+func StartProgram(t *testing.T, program string, env ...string) *Process {
+	t.Helper()
+	p := &Process{t: t, Data: Folder(t), Env: env, program: program}
+	p.Start()
+	t.Cleanup(p.Kill)
+	return p
 }
 
 // Binary builds the program once for each test process and returns its path.
@@ -52,10 +62,7 @@ var binary = sync.OnceValues(func() (string, error) {
 // StartProcess starts the program with a new data folder and settings as NAME=value. It ends with the test.
 func StartProcess(t *testing.T, env ...string) *Process {
 	t.Helper()
-	p := &Process{t: t, Data: Folder(t), Env: env}
-	p.Start()
-	t.Cleanup(p.Kill)
-	return p
+	return StartProgram(t, Binary(t), env...)
 }
 
 // Start starts the program again after Kill or Stop.
@@ -73,7 +80,7 @@ func (p *Process) Start() {
 func (p *Process) start() error {
 	address := freeAddress(p.t)
 	p.Log = newLog()
-	p.cmd = exec.Command(Binary(p.t), "serve", "--data", p.Data, "--listen", address)
+	p.cmd = exec.Command(p.program, "serve", "--data", p.Data, "--listen", address)
 	p.cmd.Env = append(os.Environ(), "WEIR_OPS_LISTEN=", "WEIR_LOG_LEVEL=debug", "WEIR_UPSTREAM_ALLOW_PRIVATE_NETWORKS=true", "WEIR_ADMIN_PASSWORD="+adminPassword)
 	p.cmd.Env = append(p.cmd.Env, p.Env...)
 	p.cmd.Stdout, p.cmd.Stderr = p.Log, p.Log
