@@ -89,6 +89,7 @@ func checking(ctx context.Context, q virtual.Query) context.Context {
 // failure remembers a check that gave nothing, so that the next requests do not wait for the same again.
 type failure struct {
 	count  int
+	at     time.Time
 	until  time.Time // no check before
 	answer *registry.OutcomeError
 }
@@ -105,15 +106,29 @@ func (e *Fills) failedCheck(key flightKey, answer *registry.OutcomeError) {
 	last, _ := e.failures.get(key, now)
 	pause := min(backoffMin<<min(last.count, 5), backoffMax)
 	pause = max(pause, min(answer.RetryAfter, 5*time.Minute))
-	f := failure{count: last.count + 1, until: now.Add(pause), answer: answer}
+	f := failure{count: last.count + 1, at: now, until: now.Add(pause), answer: answer}
 	e.failures.put(key, f, now, f.until.Add(backoffKeep))
 }
 
-// resting reports a check that failed a moment ago.
-func (e *Fills) resting(key flightKey) (*registry.OutcomeError, bool) {
-	now := e.options.Now()
-	f, ok := e.failures.get(key, now)
-	return f.answer, ok && now.Before(f.until)
+// resting reports a check that failed a moment ago. An upstream that gave no answer and has answered something else since is asked
+// again, but not twice within a second: it may have trouble with this alone.
+func (r *Registry) resting(key flightKey) (*registry.OutcomeError, bool) {
+	now := r.Now()
+	f, ok := r.Fills.failures.get(key, now)
+	if !ok || !now.Before(f.until) {
+		return nil, false
+	}
+	heard, _ := r.Fills.heard.get(r.flight("", ""), now)
+	back := f.answer.Outcome == registry.Unknown && !f.answer.Limited && heard.After(f.at) && now.Sub(f.at) >= backoffMin
+	return f.answer, !back
+}
+
+// hear notes that the upstream has answered, if it has: with yes or no.
+func (r *Registry) hear(err error) {
+	if o := registry.AsOutcome(err); o == nil || o.Outcome != registry.Unknown {
+		now := r.Now()
+		r.Fills.heard.put(r.flight("", ""), now, now, now.Add(2*backoffMax))
+	}
 }
 
 // An upstream that hangs must not cost the first client of each tag, and each further check, the whole wait: after one client has

@@ -153,7 +153,8 @@ type Fills struct {
 	wrong     *expiring[Identity, string]
 	refusals  *expiring[refusalKey, refusal]
 	failures  *expiring[flightKey, failure]
-	slow      *expiring[flightKey, struct{}] // upstreams alone
+	slow      *expiring[flightKey, struct{}]  // upstreams alone
+	heard     *expiring[flightKey, time.Time] // upstreams alone: when they last answered
 	manifests flights[manifestResult]
 	heads     flights[headResult]
 	lists     flights[listResult]
@@ -172,8 +173,8 @@ func NewFills(o FillOptions) (*Fills, error) {
 		slots:     newSlots(), passes: make(chan struct{}, o.Passes),
 		wrong:    newExpiring[Identity, string](remembered),
 		refusals: newExpiring[refusalKey, refusal](remembered),
-		failures: newExpiring[flightKey, failure](remembered),
-		slow:     newExpiring[flightKey, struct{}](remembered),
+		failures: newExpiring[flightKey, failure](remembered), heard: newExpiring[flightKey, time.Time](remembered),
+		slow: newExpiring[flightKey, struct{}](remembered),
 	}, nil
 }
 

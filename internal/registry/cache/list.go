@@ -157,7 +157,7 @@ func (r *Registry) askList(ctx context.Context, q virtual.Query, kind string, fe
 		return hit, h.payload
 	}
 	hit.Cache = registry.CacheStale
-	if why, resting := r.Fills.resting(key); resting && !q.Refresh && (!r.RefuseDeleted || why.Outcome != registry.Absent) {
+	if why, resting := r.resting(key); resting && !q.Refresh && (!r.RefuseDeleted || why.Outcome != registry.Absent) {
 		explain(&hit, why)
 		return hit, h.payload
 	}

@@ -111,7 +111,7 @@ var errStillAsking = &registry.OutcomeError{Outcome: registry.Unknown, Reason: "
 // revalidate checks a stale tag with its upstream, waiting only so long.
 func (r *Registry) revalidate(ctx context.Context, q virtual.Query, h held, old time.Duration) virtual.Answer {
 	key := r.flight(q.Repository, what(q))
-	if why, resting := r.Fills.resting(key); resting && !q.Refresh {
+	if why, resting := r.resting(key); resting && !q.Refresh {
 		return r.stale(q, h, old, why)
 	}
 	fl := r.Fills.manifests.start(ctx, r.Fills, key, func(ctx context.Context) manifestResult {
@@ -270,6 +270,7 @@ func (r *Registry) keep(ctx context.Context, repository string, ref oci.Referenc
 // fetchManifest gets a manifest from the upstream and verifies it.
 func (r *Registry) fetchManifest(ctx context.Context, repository string, ref oci.Reference) (store.Manifest, error) {
 	m, err := r.Remote.Manifest(ctx, repository, ref)
+	r.hear(err)
 	if err != nil {
 		return store.Manifest{}, err
 	}
@@ -376,6 +377,7 @@ func (r *Registry) head(ctx context.Context, q virtual.Query, patience time.Dura
 // statManifest refuses what a GET would have to refuse.
 func (r *Registry) statManifest(ctx context.Context, repository string, ref oci.Reference) (oci.Descriptor, error) {
 	d, err := r.Remote.StatManifest(ctx, repository, ref)
+	r.hear(err)
 	if err == nil && oci.IsSchema1(d.MediaType) {
 		err = notKept(oci.ErrManifestSchema1)
 	}
@@ -384,7 +386,7 @@ func (r *Registry) statManifest(ctx context.Context, repository string, ref oci.
 
 // probeStale says what revalidate would answer, without changing anything.
 func (r *Registry) probeStale(ctx context.Context, q virtual.Query, h held, old time.Duration) virtual.Answer {
-	if why, resting := r.Fills.resting(r.flight(q.Repository, what(q))); resting && !q.Refresh {
+	if why, resting := r.resting(r.flight(q.Repository, what(q))); resting && !q.Refresh {
 		return r.stale(q, h, old, why)
 	}
 	res, ok := r.head(checking(ctx, q), q, r.patience(q))

@@ -2,6 +2,7 @@ package cache_test
 
 import (
 	"errors"
+	"fmt"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -130,6 +131,43 @@ func TestStaleIsServedWhateverTheTrouble(t *testing.T) {
 			w.pass(2 * time.Minute)
 			w.want(w.ask(virtual.ModeGet, alpine, latest), image.Manifest.Digest, registry.CacheRevalidated)
 		})
+	}
+}
+
+// TestChecksGoOnWhenTheUpstreamIsBack: whatever tells that it is ends the rest of all others. One that has trouble with a single
+// repository is asked for that once a second at most.
+func TestChecksGoOnWhenTheUpstreamIsBack(t *testing.T) {
+	w := newWorld(t)
+	image, other := w.push(alpine, 1, "latest"), w.push("library/debian", 2, "latest")
+	w.ask(virtual.ModeGet, alpine, latest)
+	w.pass(2 * time.Hour)
+	w.remote.set(errDown)
+	for range 40 { // the rest grows to half a minute
+		w.want(w.ask(virtual.ModeGet, alpine, latest), image.Manifest.Digest, registry.CacheStale)
+		w.pass(time.Second)
+	}
+	w.remote.set(nil)
+	w.remote.total()
+	w.want(w.ask(virtual.ModeGet, alpine, latest), image.Manifest.Digest, registry.CacheStale)
+	w.wantQuiet()
+	w.want(w.ask(virtual.ModeGet, "library/debian", latest), other.Manifest.Digest, registry.CacheMiss)
+	w.remote.total()
+	w.want(w.ask(virtual.ModeGet, alpine, latest), image.Manifest.Digest, registry.CacheRevalidated)
+	w.wantCalls("HEAD manifest", 1)
+
+	w.pass(2 * time.Hour)
+	asked := 0
+	for i := range 20 { // every other question is answered
+		w.remote.set(errDown)
+		w.want(w.ask(virtual.ModeGet, alpine, latest), image.Manifest.Digest, registry.CacheStale)
+		asked += w.remote.count("HEAD manifest")
+		w.remote.set(nil)
+		w.ask(virtual.ModeHead, fmt.Sprintf("library/app%d", i), latest)
+		w.remote.total()
+		w.pass(100 * time.Millisecond)
+	}
+	if asked != 2 {
+		t.Errorf("asked %d times in two seconds", asked)
 	}
 }
 
