@@ -17,10 +17,11 @@
 //     flushed into its parent before anything is put into it.
 //   - Save returns when the bytes are flushed and, the first time, the stage's folder. What is appended behind them later may be
 //     there or not after the cut: it does not count, as a state knows its size.
-//   - Commit renames first, and flushes the bytes and then the folder of the object: one wait for the device's journal, not two.
-//     In between a cut may leave an object that is short or empty, but only Commit's caller knows its key, and writes it into a
-//     row after Commit has returned. So no row ever names such an object, and the scrub removes it. The stage's old name may
-//     come back as a second name of the same bytes; no row names it, and the sweep of abandoned stages removes it.
+//   - Commit renames first (or, what was never saved and fits into a buffer, it writes under the object's name at once), and flushes
+//     the bytes and then the folder of the object: one wait for the device's journal, not two. In between a cut may leave an
+//     object that is short or empty, but only Commit's caller knows its key, and writes it into a row after Commit has returned.
+//     So no row ever names such an object, and the scrub removes it. The stage's old name may come back as a second name of the
+//     same bytes; no row names it, and the sweep of abandoned stages removes it.
 //   - Delete and DropStage flush nothing: what comes back is garbage that is found again.
 //   - When a flush fails, the kernel may have dropped the bytes and say so only once. The stage is broken then, and no second
 //     attempt can succeed.

@@ -163,6 +163,9 @@ func TestCommitOfDroppedStage(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = st.Close() }()
+	if _, err := st.Save(t.Context()); err != nil { // from now on others can see it
+		t.Fatal(err)
+	}
 	if err := s.DropStage(t.Context(), st.ID()); err != nil {
 		t.Fatal(err)
 	}
