@@ -159,12 +159,15 @@ func TestDatabaseFrozen(t *testing.T) {
 }
 
 // TestDatabaseLocked has another process hold SQLite's lock: an operator with the sqlite3 shell, or a backup. Writes wait, and
-// when it takes too long they get an error that says so, all of them soon; hits go on.
+// when it takes too long they get an error that says so, all of them soon; hits go on, and what is not held passes through.
 func TestDatabaseLocked(t *testing.T) {
 	t.Parallel()
 	s := start(t)
-	s.Apply(t, openGroup)
-	image := registrytest.RandomImage(1, 2, 100_000)
+	u := registrytest.NewUpstream(t, registrytest.UpstreamOptions{})
+	s.Apply(t, fmt.Sprintf(`groups: [{name: acme, hosted: [{prefix: "", anonymous_pull: true}], upstreams: [{name: far, url: %q}],
+  registries: [{name: hub, anonymous_pull: true, members: [{upstream: far}]}]}]`, u.URL()))
+	image, cold := registrytest.RandomImage(1, 2, 100_000), registrytest.RandomImage(9, 8, 100_000)
+	u.Put("library/cold", []string{"1"}, cold)
 	s.Push(t, "acme/app", []string{"1"}, image)
 	stop := s.hits(t, "acme/app", "1", image)
 
@@ -184,9 +187,10 @@ func TestDatabaseLocked(t *testing.T) {
 			t.Error("the answer does not say when to come back")
 		}
 	}
+	s.Pull(t, "acme/hub/library/cold", "1", cold) // ten parts, none of which can be kept
 	took := time.Since(began)
 	unlock()
-	t.Logf("%d writers were answered within %v", writers, took)
+	t.Logf("%d writers and a cold pull were answered within %v", writers, took)
 	if took > time.Minute { // each would wait for its own timeout, one after another
 		t.Error("writers wait for each other's timeouts")
 	}

@@ -31,9 +31,10 @@ type sqliteEngine struct {
 }
 
 const (
-	telemetryFile = "telemetry.db"
-	sqliteReaders = 4
-	sqliteBusy    = "busy_timeout(10000)"
+	telemetryFile   = "telemetry.db"
+	sqliteReaders   = 4
+	sqliteBusy      = "busy_timeout(10000)"
+	sqliteStillBusy = "busy_timeout(250)" // when that was in vain a moment ago
 
 	// Pages that a connection keeps, in KiB. What is read often is in the store's memory, and all else in the kernel's, from where a
 	// page costs microseconds; the writer's are those that a shared transaction changes.

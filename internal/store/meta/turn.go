@@ -109,12 +109,25 @@ func (t *turn) begin(arrived time.Time) error {
 }
 
 // beginShared waits for the file's lock, should another process have it. When that takes too long, all who waited meanwhile are
-// refused together: one after another, each with a wait of its own, the last of them would hear of it after minutes.
+// refused together: one after another, each with a wait of its own, the last of them would hear of it after minutes. Whoever comes
+// later, while that process still has the lock, waits for a moment only: a cold pull is many writes, which come one after another.
 func (t *turn) beginShared(arrived time.Time) error {
-	if t.refused != nil && arrived.Before(t.since) {
+	locked := t.refused != nil
+	if locked && arrived.Before(t.since) {
 		return t.refused
 	}
-	if t.refused = t.exec("BEGIN IMMEDIATE"); t.refused != nil {
+	t.refused = t.exec("BEGIN IMMEDIATE")
+	if still := t.refused != nil; still != locked {
+		patience := "PRAGMA " + sqliteBusy
+		if still {
+			patience = "PRAGMA " + sqliteStillBusy
+		}
+		if err := t.exec(patience); err != nil {
+			t.disconnect()
+			return errors.Join(t.refused, err)
+		}
+	}
+	if t.refused != nil {
 		t.since = time.Now()
 		return t.refused
 	}
