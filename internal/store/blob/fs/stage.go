@@ -268,9 +268,11 @@ func (st *stage) Save(ctx context.Context) ([]byte, error) {
 }
 
 func (st *stage) flush() error {
-	err := st.store.syncFile(st.file)
-	if err == nil && st.synced == -1 {
-		err = st.store.syncFolder(st.store.stageFolder(st.id))
+	var err error
+	if st.synced == -1 {
+		err = st.store.syncNamed(st.file, st.store.stageFolder(st.id))
+	} else {
+		err = st.store.syncFile(st.file)
 	}
 	if err != nil {
 		st.broken = translate("flush stage", st.id, err)
@@ -333,11 +335,7 @@ func (st *stage) create(folder, object string) error {
 
 // keep flushes an object and its name.
 func (st *stage) keep(f *os.File, folder, object string) error {
-	err := st.store.syncFile(f)
-	if err == nil {
-		err = st.store.syncFolder(folder)
-	}
-	if err != nil {
+	if err := st.store.syncNamed(f, folder); err != nil {
 		return errors.Join(translate("commit stage", st.id, err), os.Remove(object))
 	}
 	return nil

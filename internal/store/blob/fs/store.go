@@ -18,7 +18,7 @@
 //   - Save returns when the bytes are flushed and, the first time, the stage's folder. What is appended behind them later may be
 //     there or not after the cut: it does not count, as a state knows its size.
 //   - Commit renames first (or, what was never saved and fits into a buffer, it writes under the object's name at once), and flushes
-//     the bytes and then the folder of the object: one wait for the device's journal, not two. In between a cut may leave an
+//     the bytes and the folder of the object: one wait for the device's journal, not two. In between a cut may leave an
 //     object that is short or empty, but only Commit's caller knows its key, and writes it into a row after Commit has returned.
 //     So no row ever names such an object, and the scrub removes it. The stage's old name may come back as a second name of the
 //     same bytes; no row names it, and the sweep of abandoned stages removes it.
@@ -218,6 +218,14 @@ func (s *Store) makeFolder(path string) error {
 }
 
 func (s *Store) syncFolder(path string) error {
+	err := flushFolder(path)
+	if err == nil {
+		s.flushed(path, nil)
+	}
+	return err
+}
+
+func flushFolder(path string) error {
 	f, err := os.Open(path)
 	if err != nil {
 		return translate("flush folder", path, err)
@@ -229,7 +237,20 @@ func (s *Store) syncFolder(path string) error {
 	if err != nil {
 		return translate("flush folder", path, err)
 	}
-	s.flushed(path, nil)
+	return nil
+}
+
+// syncNamed flushes a file and the folder that its name is in, both at once: filesystems with a journal wait for one commit of it
+// then, and not for another flush of the device.
+func (s *Store) syncNamed(f *os.File, folder string) error {
+	named := make(chan error, 1)
+	go func() { named <- flushFolder(folder) }()
+	err := f.Sync()
+	if err := errors.Join(err, <-named); err != nil {
+		return err
+	}
+	s.flushed(folder, nil)
+	s.flushed(f.Name(), f)
 	return nil
 }
 
