@@ -13,13 +13,15 @@ import (
 	"github.com/weir-registry/weir/internal/store/meta/query"
 )
 
-// Grant is a role for a user at the instance, a group or a path below it.
+// Grant is a role for an account at the instance, a group or a path below it.
 type Grant struct {
 	AccountID int64
-	User      string
+	User      string // name of the account; of robots and trust rules "<group>/<name>"
+	Kind      Kind
 	GroupID   int64  // 0 = the instance
 	Group     string // empty = the instance
 	Path      string // below the group; empty = all of it
+	Origin    string // the sign-in provider that maps it; empty = given by people
 	Role      Role
 }
 
@@ -33,7 +35,7 @@ func (d *Directory) Grants(ctx context.Context, group int64) ([]Grant, error) {
 	for _, u := range s.users {
 		for _, g := range u.grants {
 			if g.group == group {
-				out = append(out, Grant{u.id, u.name, group, s.names[group], g.path, g.role})
+				out = append(out, Grant{u.id, u.name, u.kind, group, s.names[group], g.path, g.origin, g.role})
 			}
 		}
 	}

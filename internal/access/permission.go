@@ -8,20 +8,23 @@ type Permission struct {
 	Decision
 }
 
-// Permissions asks Check about every action at a path, the weakest first. public is as in Request. The error is as Check's.
+// Permissions asks Check about every action at a path, the weakest first; with an empty path about those that have none. public is
+// as in Request. The error is as Check's.
 func (d *Directory) Permissions(ctx context.Context, p Principal, path string, public bool) ([]Permission, error) {
 	s, err := d.current(ctx)
 	if err != nil {
 		return nil, err
 	}
-	all := Actions()
-	out := make([]Permission, len(all))
-	for i, a := range all {
+	var out []Permission
+	for _, a := range Actions() {
 		r := Request{Action: a, Path: path, Public: public}
-		if a == Administer {
+		switch {
+		case a == Administer:
 			r = Request{Action: a}
+		case path == "" && a != Catalog:
+			continue
 		}
-		out[i] = Permission{a, s.check(p, r)}
+		out = append(out, Permission{a, s.check(p, r)})
 	}
 	return out, nil
 }

@@ -192,6 +192,19 @@ func (d *Directory) Roles(ctx context.Context, group int64) ([]RoleSet, error) {
 	return out, nil
 }
 
+// RoleActions lists what a role means in a grant of a group (0: of the instance); ErrRole.
+func (d *Directory) RoleActions(ctx context.Context, group int64, name Role) ([]Action, error) {
+	s, err := d.current(ctx)
+	if err != nil {
+		return nil, err
+	}
+	actions := s.actionsOf(group, name).actions()
+	if len(actions) == 0 {
+		return nil, fmt.Errorf("%q: %w", name, ErrRole)
+	}
+	return actions, nil
+}
+
 // PutRole makes a role of a group (0: of the instance), or changes what it allows, for everybody who has it. check is told what is
 // there, nil when nothing is, and may refuse. Only Role, GroupID and Actions are read. ErrRoleName, ErrActions, ErrNotFound (group).
 func (d *Directory) PutRole(ctx context.Context, by Actor, r RoleSet, check func(now *RoleSet) error) (RoleSet, error) {

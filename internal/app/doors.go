@@ -100,6 +100,12 @@ func (d *doors) Door(_ context.Context, host string, client netip.Addr) (token.D
 	return token.Door{Bound: true, Mirror: b.Mirror}, nil
 }
 
+// public reports whether anybody may pull at a path, wherever the question comes from.
+func (d *doors) public(ctx context.Context, path string) bool {
+	t, err := d.table.Lookup(namespace.Request{Name: path, Client: client(ctx)})
+	return err == nil && d.anyoneMayPull(ctx, t.Anonymous)
+}
+
 // Place implements token.Doors.
 func (d *doors) Place(ctx context.Context, host, name string) (token.Place, error) {
 	t, err := d.table.Lookup(namespace.Request{Host: host, Name: name, Client: client(ctx)})

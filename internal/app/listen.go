@@ -168,7 +168,7 @@ func (s *server) api(local bool) http.Handler {
 			caller.Principal = access.PrincipalFrom(ctx)
 			return caller, err
 		},
-		Directory: s.dir, Definitions: s.db, Planner: s, Explainer: s, Refresher: s, Checker: s, Searcher: s, Content: s, Version: Version, Log: s.log,
+		Directory: s.dir, Public: s.doors.public, Definitions: s.db, Planner: s, Explainer: s, Refresher: s, Checker: s, Searcher: s, Content: s, Version: Version, Log: s.log,
 		Capabilities: s.capabilities(),
 	})
 }

@@ -17,6 +17,7 @@ import (
 // checker gathers what is wrong with the groups as they are to be.
 type checker struct {
 	maxMembers int
+	roles      func(group string) []string // that grants of a group can give
 	problems   []Problem
 }
 
@@ -85,8 +86,8 @@ func (c *checker) group(g desired.Group) {
 	}
 	for _, v := range g.Grants {
 		p := at(path+".grants", v.User)
-		if !slices.Contains([]string{"reader", "developer", "maintainer", "owner"}, v.Role) {
-			c.add(p+".role", "%q is not a role of a group: want reader, developer, maintainer or owner", v.Role)
+		if roles := c.roles(g.Name); !slices.Contains(roles, v.Role) {
+			c.add(p+".role", "%q is not a role of a group: want %s", v.Role, strings.Join(roles, ", "))
 		}
 		if v.Path != "" && !oci.ValidRepository(v.Path) {
 			c.add(p+".path", "%q is not the beginning of a repository name below the group", v.Path)

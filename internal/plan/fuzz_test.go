@@ -32,7 +32,7 @@ func FuzzCheck(f *testing.F) {
 		if diff := cmp.Diff(string(before), string(after)); diff != "" {
 			t.Errorf("the normal form is not stable:\n%s", diff)
 		}
-		c := &checker{maxMembers: DefaultMaxMembers}
+		c := &checker{maxMembers: DefaultMaxMembers, roles: (&run{}).rolesOf}
 		c.declared(g)
 		now := desired.Group{Name: g.Name, Enabled: g.Enabled}
 		want := lay(now, g, true)

@@ -308,6 +308,15 @@ func TestGrants(t *testing.T) {
 	if grants, err := db.Read().AccessGrants(t.Context()); err != nil || len(grants) != 0 {
 		t.Error(grants, err)
 	}
+	err = db.Write(t.Context(), func(ctx context.Context, tx *meta.Tx) error {
+		return tx.PutRole(ctx, query.PutRoleParams{ID: tx.ID(), Name: "pusher", Actions: `["push"]`})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text := apply(t, p, parse(t, `groups: [{name: a, grants: [{user: ann, role: pusher}]}]`), plan.Options{}).Text(); !strings.Contains(text, "+ grant ann") {
+		t.Error("a role that people made: ", text)
+	}
 	var invalid *plan.InvalidError
 	if _, err := p.Apply(t.Context(), parse(t, `groups: [{name: a, grants: [{user: bob, role: admin}]}]`), plan.Options{}); !errors.As(err, &invalid) || len(invalid.Problems) != 2 {
 		t.Errorf("want two problems: %v", err)

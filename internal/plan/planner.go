@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/weir-registry/weir/internal/access"
 	"github.com/weir-registry/weir/internal/plan/desired"
 	"github.com/weir-registry/weir/internal/seal"
 	"github.com/weir-registry/weir/internal/store/meta"
@@ -71,6 +72,7 @@ type run struct {
 	groups []meta.Group // as they are
 	users  map[string]int64
 	grants map[int64][]desired.Grant // by group, as they are
+	roles  map[int64][]string        // that people made, by group; 0 = for all
 }
 
 func (r *run) load(ctx context.Context) (err error) {
@@ -98,7 +100,24 @@ func (r *run) load(ctx context.Context) (err error) {
 		}
 		r.grants[g.GroupID] = append(r.grants[g.GroupID], desired.Grant{User: user, Path: g.Path, Role: g.Role})
 	}
+	roles, err := r.tx.AccessRoles(ctx)
+	if err != nil {
+		return fmt.Errorf("list roles: %w", err)
+	}
+	r.roles = map[int64][]string{}
+	for _, v := range roles {
+		r.roles[v.GroupID] = append(r.roles[v.GroupID], v.Name)
+	}
 	return nil
+}
+
+// rolesOf lists the roles that grants of a group can give.
+func (r *run) rolesOf(group string) []string {
+	out := []string{string(access.Reader), string(access.Developer), string(access.Maintainer), string(access.Owner)}
+	if id := r.group(group).ID; id != 0 {
+		out = append(out, r.roles[id]...)
+	}
+	return append(out, r.roles[0]...)
 }
 
 // group returns the group as it is; a new one has ID 0.
@@ -141,7 +160,7 @@ func (r *run) plan(ctx context.Context, d desired.Document) (*Plan, error) {
 }
 
 func (r *run) checker() *checker {
-	return &checker{maxMembers: cmp.Or(r.planner.MaxMembers, DefaultMaxMembers)}
+	return &checker{maxMembers: cmp.Or(r.planner.MaxMembers, DefaultMaxMembers), roles: r.rolesOf}
 }
 
 // compare makes the plan of groups that are checked but for what only the database can tell.

@@ -39,16 +39,40 @@ type Authorizer func(r *http.Request) (Caller, error)
 // Directory knows accounts, tokens and grants; *access.Directory is one.
 type Directory interface {
 	Check(ctx context.Context, p access.Principal, r access.Request) (access.Decision, error)
+	Permissions(ctx context.Context, p access.Principal, path string, public bool) ([]access.Permission, error)
+	As(ctx context.Context, name string) (access.Principal, error)
+
 	Accounts(ctx context.Context) ([]access.Account, error)
 	Account(ctx context.Context, name string) (access.Account, error)
 	CreateUser(ctx context.Context, by access.Actor, name, password string) (access.Account, error)
 	CheckPassword(ctx context.Context, userID int64, password string, from netip.Addr) error
 	SetPassword(ctx context.Context, by access.Actor, userID int64, password string) error
 	SetDisabled(ctx context.Context, by access.Actor, userID int64, disabled bool) error
+	DeleteUser(ctx context.Context, by access.Actor, userID int64) error
+
+	CreateToken(ctx context.Context, by access.Actor, accountID int64, name string, expires time.Time, c *access.Ceiling) (string, access.Token, error)
+	RotateToken(ctx context.Context, by access.Actor, accountID, tokenID int64, expires time.Time, overlap time.Duration) (string, access.Token, error)
+	Tokens(ctx context.Context, accountID int64) ([]access.Token, error)
+	RevokeToken(ctx context.Context, by access.Actor, accountID, tokenID int64) error
+
 	Grants(ctx context.Context, group int64) ([]access.Grant, error)
-	CreateToken(ctx context.Context, by access.Actor, userID int64, name string, expires time.Time, c *access.Ceiling) (string, access.Token, error)
-	Tokens(ctx context.Context, userID int64) ([]access.Token, error)
-	RevokeToken(ctx context.Context, by access.Actor, userID, tokenID int64) error
+	PutGrant(ctx context.Context, by access.Actor, g access.Grant) error
+	DeleteGrant(ctx context.Context, by access.Actor, g access.Grant) error
+
+	Roles(ctx context.Context, group int64) ([]access.RoleSet, error)
+	RoleActions(ctx context.Context, group int64, name access.Role) ([]access.Action, error)
+	PutRole(ctx context.Context, by access.Actor, r access.RoleSet, check func(*access.RoleSet) error) (access.RoleSet, error)
+	DeleteRole(ctx context.Context, by access.Actor, group int64, name access.Role, check func(*access.RoleSet) error) error
+
+	Robots(ctx context.Context, group int64) ([]access.Machine, error)
+	Robot(ctx context.Context, group int64, name string) (access.Machine, error)
+	PutRobot(ctx context.Context, by access.Actor, m access.Machine, check func(*access.Machine) error) (access.Machine, error)
+	DeleteRobot(ctx context.Context, by access.Actor, group int64, name string, check func(*access.Machine) error) error
+
+	TrustRules(ctx context.Context, group int64) ([]access.TrustRule, error)
+	TrustRule(ctx context.Context, group int64, name string) (access.TrustRule, error)
+	PutTrustRule(ctx context.Context, by access.Actor, r access.TrustRule, check func(*access.TrustRule) error) (access.TrustRule, error)
+	DeleteTrustRule(ctx context.Context, by access.Actor, group int64, name string, check func(*access.TrustRule) error) error
 }
 
 // Planner applies declarations; *plan.Planner is one.
@@ -85,6 +109,7 @@ type Options struct {
 	Refresher   Refresher
 	Checker     Checker
 	Searcher    Searcher
+	Public      func(ctx context.Context, path string) bool // whether anybody may pull there; nil: nowhere
 	Content     Content
 	Version     string
 	// Capabilities of the server; what the API knows itself, and about the caller, is filled in.
@@ -123,6 +148,12 @@ func New(o Options) *API {
 	a.registerIdentity()
 	a.registerUsers()
 	a.registerTokens()
+	a.registerRoles()
+	a.registerRobots()
+	a.registerTrustRules()
+	a.registerGrants()
+	a.registerPermissions()
+	a.registerExchange()
 	a.registerCheck()
 	a.registerSearch()
 	a.registerContent()

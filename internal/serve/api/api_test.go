@@ -30,6 +30,8 @@ import (
 
 // directory has three accounts: admin may everything, ann maintains group acme, bob has no grant.
 type directory struct {
+	api.Directory // what no test here asks
+
 	tokens []access.Token
 	expiry time.Time
 	owner  int64
@@ -80,7 +82,7 @@ func (d *directory) SetDisabled(_ context.Context, _ access.Actor, user int64, _
 }
 
 func (d *directory) Grants(context.Context, int64) ([]access.Grant, error) {
-	return []access.Grant{{AccountID: 2, User: "ann", Role: access.Maintainer}}, nil
+	return []access.Grant{{AccountID: 2, User: "ann", Kind: access.User, Role: access.Maintainer}}, nil
 }
 
 func (d *directory) CreateToken(_ context.Context, _ access.Actor, user int64, name string, expires time.Time, _ *access.Ceiling) (string, access.Token, error) {

@@ -90,6 +90,9 @@ func (a *API) declaration(ctx context.Context, in *GroupInput) (*body[Declaratio
 		return nil, err
 	}
 	for _, r := range grants {
+		if r.Kind != access.User || r.Origin != "" { // not declared, but part of a robot or trust rule, or mapped by a sign-in
+			continue
+		}
 		out.Grants = append(out.Grants, desired.Grant{User: r.User, Path: r.Path, Role: string(r.Role)})
 	}
 	return &body[Declaration]{Declaration{ID: id(g.ID), Generation: g.Generation, Group: out}}, nil

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"strconv"
 	"time"
@@ -42,9 +43,11 @@ type NewToken struct {
 
 type tokenListInput struct {
 	User string `query:"user" doc:"Whose; default: the caller's. Others' take an administrator"`
+	ListInput
 }
 
-type tokenInput struct {
+// TokenInput names a personal token.
+type TokenInput struct {
 	User string `query:"user" doc:"Whose; default: the caller's. Others' take an administrator"`
 	ID   string `path:"id"`
 }
@@ -62,6 +65,10 @@ func (a *API) registerTokens() {
 		OperationID: "revoke-token", Method: http.MethodDelete, Path: "/tokens/{id}", Tags: []string{"tokens"},
 		Summary: "Revoke a personal token",
 	}, a.revokeToken)
+	operation(a, huma.Operation{
+		OperationID: "rotate-token", Method: http.MethodPost, Path: "/tokens/{id}/rotate", DefaultStatus: http.StatusCreated, Tags: []string{"tokens"},
+		Summary: "Make the token that follows a personal token", Description: rotationText,
+	}, a.rotate)
 }
 
 // owner finds whose tokens an operation is about. A caller's own need no grant, unless the token in use is limited: a
@@ -78,6 +85,9 @@ func (a *API) owner(ctx context.Context, name string) (access.Account, error) {
 		}
 	}
 	if own {
+		if caller.Kind != access.User { // robots' tokens are their group's business, and workloads have none
+			return access.Account{}, huma.NewError(http.StatusForbidden, "personal tokens are for users; those of robots are made by owners of their group")
+		}
 		return access.Account{ID: caller.ID, Name: caller.Name}, nil
 	}
 	return a.Directory.Account(ctx, name)
@@ -93,43 +103,93 @@ func (a *API) createToken(ctx context.Context, in *body[TokenRequest]) (*body[Ne
 	if err != nil {
 		return nil, err
 	}
-	var expires time.Time
-	if in.Body.ExpiresAt != nil {
-		expires = *in.Body.ExpiresAt
-	}
-	text, t, err := a.Directory.CreateToken(ctx, a.actor(ctx), owner.ID, in.Body.Name, expires, in.Body.Limit)
+	return a.makeToken(ctx, owner, in.Body.Name, in.Body.ExpiresAt, in.Body.Limit)
+}
+
+func (a *API) makeToken(ctx context.Context, owner access.Account, name string, expires *time.Time, limit *access.Ceiling) (*body[NewToken], error) {
+	text, t, err := a.Directory.CreateToken(ctx, a.actor(ctx), owner.ID, name, deref(expires), limit)
 	if err != nil {
 		return nil, err
 	}
 	return &body[NewToken]{NewToken{Token: token(owner, t), Text: text}}, nil
 }
 
-func (a *API) listTokens(ctx context.Context, in *tokenListInput) (*body[List[Token]], error) {
+func (a *API) listTokens(ctx context.Context, in *tokenListInput) (*page[Token], error) {
 	owner, err := a.owner(ctx, in.User)
 	if err != nil {
 		return nil, err
 	}
+	return a.tokenPage(ctx, owner, in.ListInput)
+}
+
+// tokenPage is in the order in which tokens were made: ids grow, and have as many digits for centuries.
+func (a *API) tokenPage(ctx context.Context, owner access.Account, in ListInput) (*page[Token], error) {
 	tokens, err := a.Directory.Tokens(ctx, owner.ID)
 	if err != nil {
 		return nil, err
 	}
-	out := List[Token]{Items: []Token{}}
-	for _, t := range tokens {
-		out.Items = append(out.Items, token(owner, t))
+	items := make([]Token, len(tokens))
+	for i, t := range tokens {
+		items[i] = token(owner, t)
 	}
-	return &body[List[Token]]{out}, nil
+	return pageOf(ctx, in, "created", items, func(t Token) string { return fmt.Sprintf("%020s", t.ID) })
 }
 
-func (a *API) revokeToken(ctx context.Context, in *tokenInput) (*struct{}, error) {
+func (a *API) revokeToken(ctx context.Context, in *TokenInput) (*struct{}, error) {
 	owner, err := a.owner(ctx, in.User)
 	if err != nil {
 		return nil, err
 	}
-	id, err := strconv.ParseInt(in.ID, 10, 64)
+	return nil, a.endToken(ctx, owner, in.ID)
+}
+
+func (a *API) endToken(ctx context.Context, owner access.Account, number string) error {
+	id, err := strconv.ParseInt(number, 10, 64)
+	if err != nil {
+		return access.ErrNotFound
+	}
+	return a.Directory.RevokeToken(ctx, a.actor(ctx), owner.ID, id)
+}
+
+// Rotation is how one token follows another.
+type Rotation struct {
+	ExpiresAt      *time.Time `json:"expires_at,omitempty" doc:"Of the new one; default: it lives as long as the old one was to live"`
+	OverlapSeconds int64      `json:"overlap_seconds,omitempty" minimum:"0" maximum:"2592000" doc:"How long the old one goes on working; default: not at all"`
+}
+
+const rotationText = "The new token has the name, limit and life of the old one, which ends after the overlap, with the bearer tokens that it gave."
+
+type rotateTokenInput struct {
+	TokenInput
+	Body Rotation
+}
+
+func (a *API) rotate(ctx context.Context, in *rotateTokenInput) (*body[NewToken], error) {
+	owner, err := a.owner(ctx, in.User)
+	if err != nil {
+		return nil, err
+	}
+	return a.rotateToken(ctx, owner, in.ID, in.Body)
+}
+
+func (a *API) rotateToken(ctx context.Context, owner access.Account, number string, r Rotation) (*body[NewToken], error) {
+	id, err := strconv.ParseInt(number, 10, 64)
 	if err != nil {
 		return nil, access.ErrNotFound
 	}
-	return nil, a.Directory.RevokeToken(ctx, a.actor(ctx), owner.ID, id)
+	overlap := time.Duration(r.OverlapSeconds) * time.Second
+	text, t, err := a.Directory.RotateToken(ctx, a.actor(ctx), owner.ID, id, deref(r.ExpiresAt), overlap)
+	if err != nil {
+		return nil, err
+	}
+	return &body[NewToken]{NewToken{Token: token(owner, t), Text: text}}, nil
+}
+
+func deref(t *time.Time) time.Time {
+	if t == nil {
+		return time.Time{}
+	}
+	return *t
 }
 
 func token(owner access.Account, t access.Token) Token {

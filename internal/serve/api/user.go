@@ -4,6 +4,8 @@ import (
 	"context"
 	"net/http"
 	"strconv"
+	"strings"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -13,10 +15,11 @@ import (
 
 // User is an account.
 type User struct {
-	ID          string `json:"id"`
-	Name        string `json:"name"`
-	Disabled    bool   `json:"disabled"`
-	HasPassword bool   `json:"has_password" doc:"false: it can log in with personal tokens alone"`
+	ID          string     `json:"id"`
+	Name        string     `json:"name"`
+	Disabled    bool       `json:"disabled"`
+	HasPassword bool       `json:"has_password" doc:"false: it logs in with personal tokens, or by a sign-in provider"`
+	CreatedAt   *time.Time `json:"created_at,omitempty"`
 }
 
 // NewUser is the body of POST /users.
@@ -43,7 +46,20 @@ type passwordInput struct {
 
 type userChangeInput struct {
 	Name string `path:"name"`
+	Conditions
 	Body UserChange
+}
+
+type getUserInput struct {
+	Name string `path:"name"`
+	Conditions
+}
+
+type listUsersInput struct {
+	Name     string `query:"name" maxLength:"128" doc:"Only those with this in their name"`
+	Disabled string `query:"disabled" enum:"true,false" doc:"Only those that are locked out, or that are not"`
+	Sort     string `query:"sort" enum:"name,-name" default:"name" doc:"Order; with - backwards"`
+	ListInput
 }
 
 func (a *API) registerUsers() {
@@ -62,9 +78,17 @@ func (a *API) registerUsers() {
 		OperationID: "change-user", Method: http.MethodPatch, Path: "/users/{name}", Tags: []string{"users"},
 		Summary: "Disable or enable a user",
 	}, a.changeUser)
+	operation(a, huma.Operation{
+		OperationID: "get-user", Method: http.MethodGet, Path: "/users/{name}", Tags: []string{"users"},
+		Summary: "Read a user; others than oneself take an administrator",
+	}, a.getUser)
+	operation(a, huma.Operation{
+		OperationID: "delete-user", Method: http.MethodDelete, Path: "/users/{name}", Tags: []string{"users"},
+		Summary: "Delete a user with its grants, tokens and sessions", Description: "Events keep the id, which no other account ever gets.",
+	}, a.deleteUser)
 }
 
-func (a *API) listUsers(ctx context.Context, _ *struct{}) (*body[List[User]], error) {
+func (a *API) listUsers(ctx context.Context, in *listUsersInput) (*page[User], error) {
 	if err := a.may(ctx, access.Administer, ""); err != nil {
 		return nil, err
 	}
@@ -72,11 +96,50 @@ func (a *API) listUsers(ctx context.Context, _ *struct{}) (*body[List[User]], er
 	if err != nil {
 		return nil, err
 	}
-	out := List[User]{Items: []User{}}
+	items := []User{}
 	for _, u := range accounts {
-		out.Items = append(out.Items, user(u))
+		if strings.Contains(u.Name, in.Name) && (in.Disabled == "" || in.Disabled == strconv.FormatBool(u.Disabled)) {
+			items = append(items, user(u))
+		}
 	}
-	return &body[List[User]]{out}, nil
+	return pageOf(ctx, in.ListInput, in.Sort, items, func(u User) string { return u.Name })
+}
+
+// named finds a user for an administrator, or for the user itself; others do not learn whether it exists.
+func (a *API) named(ctx context.Context, name string) (access.Account, error) {
+	caller := callerFrom(ctx)
+	if caller.Kind != access.User || caller.Name != name || caller.Ceiling != nil {
+		if err := a.may(ctx, access.Administer, ""); err != nil {
+			return access.Account{}, err
+		}
+	}
+	return a.Directory.Account(ctx, name)
+}
+
+func (a *API) getUser(ctx context.Context, in *getUserInput) (*tagged[User], error) {
+	u, err := a.named(ctx, in.Name)
+	if err != nil {
+		return nil, err
+	}
+	out := user(u)
+	if err := in.read(etag(out)); err != nil {
+		return nil, err
+	}
+	return &tagged[User]{etag(out), out}, nil
+}
+
+func (a *API) deleteUser(ctx context.Context, in *getUserInput) (*struct{}, error) {
+	if err := a.may(ctx, access.Administer, ""); err != nil {
+		return nil, err
+	}
+	u, err := a.Directory.Account(ctx, in.Name)
+	if err != nil {
+		return nil, err
+	}
+	if err := in.update(etag(user(u))); err != nil {
+		return nil, err
+	}
+	return nil, a.Directory.DeleteUser(ctx, a.actor(ctx), u.ID)
 }
 
 func (a *API) createUser(ctx context.Context, in *body[NewUser]) (*body[User], error) {
@@ -114,7 +177,7 @@ func (a *API) setPassword(ctx context.Context, in *passwordInput) (*struct{}, er
 	return nil, a.Directory.SetPassword(ctx, a.actor(ctx), u.ID, in.Body.Password)
 }
 
-func (a *API) changeUser(ctx context.Context, in *userChangeInput) (*body[User], error) {
+func (a *API) changeUser(ctx context.Context, in *userChangeInput) (*tagged[User], error) {
 	if err := a.may(ctx, access.Administer, ""); err != nil {
 		return nil, err
 	}
@@ -125,13 +188,16 @@ func (a *API) changeUser(ctx context.Context, in *userChangeInput) (*body[User],
 	if err != nil {
 		return nil, err
 	}
+	if err := in.update(etag(user(u))); err != nil {
+		return nil, err
+	}
 	if err := a.Directory.SetDisabled(ctx, a.actor(ctx), u.ID, *in.Body.Disabled); err != nil {
 		return nil, err
 	}
 	u.Disabled = *in.Body.Disabled
-	return &body[User]{user(u)}, nil
+	return &tagged[User]{etag(user(u)), user(u)}, nil
 }
 
 func user(u access.Account) User {
-	return User{ID: strconv.FormatInt(u.ID, 10), Name: u.Name, Disabled: u.Disabled, HasPassword: u.HasPassword}
+	return User{ID: strconv.FormatInt(u.ID, 10), Name: u.Name, Disabled: u.Disabled, HasPassword: u.HasPassword, CreatedAt: optional(u.CreatedAt)}
 }

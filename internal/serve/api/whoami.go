@@ -13,7 +13,7 @@ import (
 // Identity is who a request comes from, and what it came with.
 type Identity struct {
 	Name    string          `json:"name"`
-	Kind    access.Kind     `json:"kind" enum:"user,operator" doc:"operator: through the socket in the data folder; may do everything"`
+	Kind    access.Kind     `json:"kind" enum:"user,robot,workload,operator" doc:"workload: let in by a trust rule; operator: through the socket in the data folder; may do everything"`
 	UserID  string          `json:"user_id,omitempty"`
 	TokenID string          `json:"token_id,omitempty" doc:"Absent: a password or the socket"`
 	Token   string          `json:"token,omitempty" doc:"Name of the token"`

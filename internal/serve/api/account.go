@@ -1,0 +1,251 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"net/http"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/weir-registry/weir/internal/access"
+	"github.com/weir-registry/weir/internal/plan"
+)
+
+// owned is a kind of thing of a group that the directory keeps: roles, robots, trust rules. What kind is to definitions, it is to
+// these: they are changed by the directory, each in one transaction that checks the conditions of the request.
+type owned[T any] struct {
+	one, many, segment string
+	see                access.Action // that reading takes, beside seeing the group
+	list               func(ctx context.Context, group int64) ([]T, error)
+	get                func(ctx context.Context, group int64, name string) (T, error)
+	put                func(ctx context.Context, by access.Actor, group int64, v T, check func(now *T) error) (T, error)
+	remove             func(ctx context.Context, by access.Actor, group int64, name string, check func(now *T) error) error
+	key                func(T) string
+	strip              func(*T) // of what a client cannot set
+	named              func(*T, string) (field string)
+	// may refuses what the caller may not give away; nil allows.
+	may func(ctx context.Context, group string, v T) error
+}
+
+func (k *owned[T]) register(a *API) {
+	all := "/groups/{group}/" + k.segment
+	one := all + "/{name}"
+	tags := []string{k.segment}
+	operation(a, huma.Operation{
+		OperationID: "list-" + k.segment, Method: http.MethodGet, Path: all, Tags: tags, Summary: "List the " + k.many + " of a group",
+	}, func(ctx context.Context, in *listInput) (*page[T], error) {
+		group, err := k.group(ctx, a, in.Group)
+		if err != nil {
+			return nil, err
+		}
+		items, err := k.list(ctx, group)
+		if err != nil {
+			return nil, err
+		}
+		return pageOf(ctx, in.ListInput, in.Sort, containing(items, k.key, in.Name), k.key)
+	})
+	operation(a, huma.Operation{
+		OperationID: "get-" + dashed(k.one), Method: http.MethodGet, Path: one, Tags: tags, Summary: "Read " + article(k.one),
+	}, func(ctx context.Context, in *getInput) (*tagged[T], error) {
+		group, err := k.group(ctx, a, in.Group)
+		if err != nil {
+			return nil, err
+		}
+		return k.read(ctx, group, in.Name, in.Conditions)
+	})
+	operation(a, changes[T](a, huma.Operation{
+		OperationID: "put-" + dashed(k.one), Method: http.MethodPut, Path: one, Tags: tags, Summary: "Create or replace " + article(k.one),
+		Description: "Fields that are left out take their defaults. If-None-Match: * only creates.",
+	}, true), func(ctx context.Context, in *putOwnedInput[T]) (*changed, error) {
+		group, err := k.owner(ctx, a, in.Group)
+		if err != nil {
+			return nil, err
+		}
+		return k.replace(ctx, a, in.Group, group, in.Name, in.Conditions, in.Body)
+	})
+	operation(a, patches[T](a, huma.Operation{
+		OperationID: "patch-" + dashed(k.one), Method: http.MethodPatch, Path: one, Tags: tags, Summary: "Change fields of " + article(k.one),
+		Description: "A JSON merge patch (RFC 7396): fields that are left out stay, null is the default, lists are replaced as a whole.",
+	}), func(ctx context.Context, in *patchOwnedInput) (*changed, error) {
+		group, err := k.owner(ctx, a, in.Group)
+		if err != nil {
+			return nil, err
+		}
+		return k.patch(ctx, a, group, in)
+	})
+	operation(a, removes(a, huma.Operation{
+		OperationID: "delete-" + dashed(k.one), Method: http.MethodDelete, Path: one, Tags: tags, Summary: "Delete " + article(k.one),
+	}), func(ctx context.Context, in *DeleteInput) (*changed, error) {
+		group, err := k.owner(ctx, a, in.Group)
+		if err != nil {
+			return nil, err
+		}
+		return k.delete(ctx, a, in.Group, group, in)
+	})
+}
+
+type putOwnedInput[T any] struct {
+	OneInput
+	Conditions
+	Body T
+}
+
+type patchOwnedInput struct {
+	OneInput
+	Conditions
+	RawBody []byte `contentType:"application/merge-patch+json"`
+}
+
+// group finds a group for a caller who may read this kind there.
+func (k *owned[T]) group(ctx context.Context, a *API, name string) (int64, error) {
+	if err := a.do(ctx, k.see, name); err != nil {
+		return 0, err
+	}
+	return a.groupID(ctx, name)
+}
+
+// owner finds a group for a caller who may change this kind there.
+func (k *owned[T]) owner(ctx context.Context, a *API, name string) (int64, error) {
+	if err := a.do(ctx, access.Own, name); err != nil {
+		return 0, err
+	}
+	return a.groupID(ctx, name)
+}
+
+// groupID is for callers who may see the group; the instance is 0.
+func (a *API) groupID(ctx context.Context, name string) (int64, error) {
+	g, err := a.Definitions.Group(ctx, name)
+	return g.ID, orNoGroup(err)
+}
+
+func (k *owned[T]) read(ctx context.Context, group int64, name string, c Conditions) (*tagged[T], error) {
+	v, err := k.get(ctx, group, name)
+	if err != nil {
+		return nil, k.problem(err)
+	}
+	if err := c.read(etag(v)); err != nil {
+		return nil, err
+	}
+	return &tagged[T]{etag(v), v}, nil
+}
+
+func (k *owned[T]) replace(ctx context.Context, a *API, name string, group int64, key string, c Conditions, v T) (*changed, error) {
+	if field := k.named(&v, key); field != "" {
+		return nil, missing(field, "is not the name in the path: leave it out")
+	}
+	if k.may != nil {
+		if err := k.may(ctx, name, v); err != nil {
+			return nil, err
+		}
+	}
+	status := http.StatusOK
+	out, err := k.put(ctx, a.actor(ctx), group, v, func(now *T) error {
+		if status = http.StatusOK; now == nil {
+			status = http.StatusCreated
+			return c.update("")
+		}
+		return c.update(etag(*now))
+	})
+	if err != nil {
+		return nil, k.problem(err)
+	}
+	return &changed{Status: status, ETag: etag(out), Body: out}, nil
+}
+
+// patch reads, merges and writes what it has read: whoever comes in between makes it begin again.
+func (k *owned[T]) patch(ctx context.Context, a *API, group int64, in *patchOwnedInput) (*changed, error) {
+	for range 5 {
+		now, err := k.get(ctx, group, in.Name)
+		if err != nil {
+			return nil, k.problem(err)
+		}
+		if err := in.update(etag(now)); err != nil {
+			return nil, err
+		}
+		tag := etag(now)
+		k.strip(&now)
+		v, err := merged(a, now, in.RawBody)
+		if err != nil {
+			return nil, err
+		}
+		out, err := k.replace(ctx, a, in.Group, group, in.Name, Conditions{IfMatch: tag}, v)
+		if e, ok := errors.AsType[huma.StatusError](err); !ok || e.GetStatus() != http.StatusPreconditionFailed {
+			return out, err
+		}
+	}
+	return nil, conflict("others change it all the time: try again")
+}
+
+// errTried ends the transaction of a dry run.
+var errTried = errors.New("dry run")
+
+func (k *owned[T]) delete(ctx context.Context, a *API, name string, group int64, in *DeleteInput) (*changed, error) {
+	err := k.remove(ctx, a.actor(ctx), group, in.Name, func(now *T) error {
+		if err := in.update(etag(*now)); err != nil {
+			return err
+		}
+		if in.DryRun {
+			return errTried
+		}
+		return nil
+	})
+	if errors.Is(err, errTried) {
+		return planned(&plan.Plan{Changes: []plan.Change{{Action: plan.Remove, Group: name, Kind: k.one, Name: in.Name}}}), nil
+	}
+	if err != nil {
+		return nil, k.problem(err)
+	}
+	return &changed{Status: http.StatusNoContent}, nil
+}
+
+// problem names the field that the directory did not accept.
+func (k *owned[T]) problem(err error) error {
+	if e, ok := errors.AsType[huma.StatusError](err); ok {
+		return e
+	}
+	if errors.Is(err, access.ErrNotFound) {
+		return notThere(k.one)
+	}
+	if e, ok := errors.AsType[*access.FieldError](err); ok {
+		return missing(e.Field, e.Message)
+	}
+	for _, f := range []struct {
+		err   error
+		field string
+	}{
+		{access.ErrMachineName, "name"}, {access.ErrRoleName, "name"}, {access.ErrPath, "grants"}, {access.ErrRole, "grants"}, {access.ErrGrants, "grants"},
+		{access.ErrActions, "actions"},
+	} {
+		if errors.Is(err, f.err) {
+			return missing(f.field, err.Error())
+		}
+	}
+	return err
+}
+
+// mayGive refuses to give a role that has more than the caller has at the path.
+func (a *API) mayGive(ctx context.Context, group int64, path string, role access.Role, field string) error {
+	actions, err := a.Directory.RoleActions(ctx, group, role)
+	if errors.Is(err, access.ErrRole) {
+		return missing(field, err.Error())
+	}
+	if err != nil {
+		return err
+	}
+	return a.mayAll(ctx, path, actions, field)
+}
+
+// mayAll refuses actions that the caller may not do at the path: nobody gives away more than he has.
+func (a *API) mayAll(ctx context.Context, path string, actions []access.Action, field string) error {
+	for _, action := range actions {
+		where := path
+		if action == access.Administer || path == "" { // what counts everywhere is for administrators to give
+			action, where = access.Administer, ""
+		}
+		if err := a.may(ctx, action, where); err != nil {
+			what := "you cannot give what you do not have: " + string(action) + " at " + path
+			return huma.NewError(http.StatusForbidden, what, &huma.ErrorDetail{Location: "body." + field, Message: what})
+		}
+	}
+	return nil
+}

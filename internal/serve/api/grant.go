@@ -1,0 +1,251 @@
+package api
+
+import (
+	"cmp"
+	"context"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/weir-registry/weir/internal/access"
+	"github.com/weir-registry/weir/internal/plan"
+	"github.com/weir-registry/weir/internal/plan/desired"
+)
+
+// AccountGrant is a role that somebody has at a path of a group, or at the instance.
+type AccountGrant struct {
+	Account string      `json:"account,omitempty" readOnly:"true" doc:"A user, or <group>/<name> for a robot or trust rule"`
+	Kind    access.Kind `json:"kind,omitempty" readOnly:"true" enum:"user,robot,workload"`
+	Path    string      `json:"path,omitempty" readOnly:"true" doc:"Below the group; empty: all of it"`
+	Role    string      `json:"role" maxLength:"128"`
+	Origin  string      `json:"origin,omitempty" readOnly:"true" doc:"The sign-in provider that maps it; absent: given by people"`
+}
+
+type listGrantsInput struct {
+	Group   string `path:"group" maxLength:"128" doc:"Name of the group"`
+	Account string `query:"account" maxLength:"300" doc:"Only those of accounts with this in their name"`
+	Sort    string `query:"sort" enum:"account,-account" default:"account" doc:"Order; with - backwards"`
+	ListInput
+}
+
+type listInstanceGrantsInput struct {
+	Account string `query:"account" maxLength:"300" doc:"Only those of accounts with this in their name"`
+	Sort    string `query:"sort" enum:"account,-account" default:"account" doc:"Order; with - backwards"`
+	ListInput
+}
+
+// GrantInput names a user's grant.
+type GrantInput struct {
+	Group string `path:"group" maxLength:"128" doc:"Name of the group"`
+	User  string `path:"user" maxLength:"128"`
+	Path  string `path:"path" maxLength:"255" doc:"Below the group, with slashes as %2F; - is all of the group"`
+}
+
+type putGrantInput struct {
+	GrantInput
+	Conditions
+	Body AccountGrant
+}
+
+type getGrantInput struct {
+	GrantInput
+	Conditions
+}
+
+// InstanceGrantInput names a user's grant at the instance.
+type InstanceGrantInput struct {
+	User string `path:"user" maxLength:"128"`
+}
+
+type putInstanceGrantInput struct {
+	InstanceGrantInput
+	Body AccountGrant
+}
+
+// registerGrants declares the grants of users. Those of robots and trust rules are part of these, and are listed here.
+func (a *API) registerGrants() {
+	tags := []string{"grants"}
+	const one = "/groups/{group}/grants/{user}/{path}"
+	operation(a, huma.Operation{
+		OperationID: "list-grants", Method: http.MethodGet, Path: "/groups/{group}/grants", Tags: tags, Summary: "List who has which role in a group",
+		Description: "Grants of the instance, which count in every group, are listed at /grants.",
+	}, func(ctx context.Context, in *listGrantsInput) (*page[AccountGrant], error) {
+		if err := a.do(ctx, access.Own, in.Group); err != nil {
+			return nil, err
+		}
+		group, err := a.groupID(ctx, in.Group)
+		if err != nil {
+			return nil, err
+		}
+		return a.grantPage(ctx, group, in.Account, in.Sort, in.ListInput)
+	})
+	operation(a, huma.Operation{
+		OperationID: "get-grant", Method: http.MethodGet, Path: one, Tags: tags, Summary: "Read the role that a user was given at a path",
+	}, a.getGrant)
+	operation(a, changes[AccountGrant](a, huma.Operation{
+		OperationID: "put-grant", Method: http.MethodPut, Path: one, Tags: tags, Summary: "Give a user a role at a path, instead of the one it was given there",
+		Description: "Takes an owner of the path, who can give what he has. If-None-Match: * only creates.",
+	}, true), a.putGrant)
+	operation(a, huma.Operation{
+		OperationID: "delete-grant", Method: http.MethodDelete, Path: one, Tags: tags, Summary: "Take the role at a path away from a user",
+	}, a.deleteGrant)
+	operation(a, huma.Operation{
+		OperationID: "list-instance-grants", Method: http.MethodGet, Path: "/grants", Tags: tags, Summary: "List who has which role in every group",
+	}, func(ctx context.Context, in *listInstanceGrantsInput) (*page[AccountGrant], error) {
+		if err := a.may(ctx, access.Administer, ""); err != nil {
+			return nil, err
+		}
+		return a.grantPage(ctx, 0, in.Account, in.Sort, in.ListInput)
+	})
+	operation(a, huma.Operation{
+		OperationID: "put-instance-grant", Method: http.MethodPut, Path: "/grants/{user}", Tags: tags, Summary: "Give a user a role in every group, or make it an administrator",
+	}, a.putInstanceGrant)
+	operation(a, huma.Operation{
+		OperationID: "delete-instance-grant", Method: http.MethodDelete, Path: "/grants/{user}", Tags: tags, Summary: "Take the role in every group away from a user",
+	}, a.deleteInstanceGrant)
+}
+
+func (a *API) grantPage(ctx context.Context, group int64, account, sort string, in ListInput) (*page[AccountGrant], error) {
+	grants, err := a.Directory.Grants(ctx, group)
+	if err != nil {
+		return nil, err
+	}
+	items := make([]AccountGrant, len(grants))
+	for i, g := range grants {
+		items[i] = AccountGrant{Account: g.User, Kind: g.Kind, Path: g.Path, Role: string(g.Role), Origin: g.Origin}
+	}
+	items = containing(items, func(g AccountGrant) string { return g.Account }, account)
+	return pageOf(ctx, in, sort, items, func(g AccountGrant) string { return g.Account + "\x00" + g.Path + "\x00" + g.Origin })
+}
+
+// ownPath lets through who owns a path; who cannot even see the group gets that of a group that does not exist.
+func (a *API) ownPath(ctx context.Context, in *GrantInput) (path string, err error) {
+	if in.Path = strings.Trim(in.Path, "/"); in.Path == wholeGroup {
+		in.Path = ""
+	}
+	path = in.Group
+	if in.Path != "" {
+		path += "/" + in.Path
+	}
+	if err := a.may(ctx, access.Own, path); err != nil {
+		return "", cmp.Or(a.see(ctx, in.Group), err)
+	}
+	return path, nil
+}
+
+func findGrant(g *desired.Group, in GrantInput) int {
+	return slices.IndexFunc(g.Grants, func(v desired.Grant) bool { return v.User == in.User && v.Path == in.Path })
+}
+
+func describeGrant(v desired.Grant) AccountGrant {
+	return AccountGrant{Account: v.User, Kind: access.User, Path: v.Path, Role: v.Role}
+}
+
+func (a *API) getGrant(ctx context.Context, in *getGrantInput) (*tagged[AccountGrant], error) {
+	if _, err := a.ownPath(ctx, &in.GrantInput); err != nil {
+		return nil, err
+	}
+	group, err := a.groupID(ctx, in.Group)
+	if err != nil {
+		return nil, err
+	}
+	grants, err := a.Directory.Grants(ctx, group)
+	if err != nil {
+		return nil, err
+	}
+	for _, g := range grants {
+		if g.User == in.User && g.Path == in.Path && g.Origin == "" && g.Kind == access.User {
+			out := describeGrant(desired.Grant{User: g.User, Path: g.Path, Role: string(g.Role)})
+			if err := in.read(etag(out)); err != nil {
+				return nil, err
+			}
+			return &tagged[AccountGrant]{etag(out), out}, nil
+		}
+	}
+	return nil, notThere("grant")
+}
+
+func (a *API) putGrant(ctx context.Context, in *putGrantInput) (*changed, error) {
+	path, err := a.ownPath(ctx, &in.GrantInput)
+	if err != nil {
+		return nil, err
+	}
+	group, err := a.groupID(ctx, in.Group)
+	if err != nil {
+		return nil, err
+	}
+	if err := a.mayGive(ctx, group, path, access.Role(in.Body.Role), "role"); err != nil {
+		return nil, err
+	}
+	want := desired.Grant{User: in.User, Path: in.Path, Role: in.Body.Role}
+	status := http.StatusOK
+	err = a.editGrants(ctx, in.GrantInput, func(s *plan.State) error {
+		i := findGrant(&s.Group, in.GrantInput)
+		if i < 0 {
+			status = http.StatusCreated
+			s.Group.Grants = append(s.Group.Grants, want)
+			return in.update("")
+		}
+		if err := in.update(etag(describeGrant(s.Group.Grants[i]))); err != nil {
+			return err
+		}
+		status = http.StatusOK
+		s.Group.Grants[i] = want
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	out := describeGrant(want)
+	return &changed{Status: status, ETag: etag(out), Body: out}, nil
+}
+
+func (a *API) deleteGrant(ctx context.Context, in *getGrantInput) (*struct{}, error) {
+	if _, err := a.ownPath(ctx, &in.GrantInput); err != nil {
+		return nil, err
+	}
+	return nil, a.editGrants(ctx, in.GrantInput, func(s *plan.State) error {
+		i := findGrant(&s.Group, in.GrantInput)
+		if i < 0 {
+			return notThere("grant")
+		}
+		if err := in.update(etag(describeGrant(s.Group.Grants[i]))); err != nil {
+			return err
+		}
+		s.Group.Grants = slices.Delete(slices.Clone(s.Group.Grants), i, i+1)
+		return nil
+	})
+}
+
+func (a *API) editGrants(ctx context.Context, in GrantInput, change func(*plan.State) error) error {
+	_, err := a.edit(ctx, in.Group, false, false, "groups["+in.Group+"].grants["+in.User+"]", "body", change)
+	return err
+}
+
+func (a *API) putInstanceGrant(ctx context.Context, in *putInstanceGrantInput) (*body[AccountGrant], error) {
+	if err := a.may(ctx, access.Administer, ""); err != nil {
+		return nil, err
+	}
+	u, err := a.Directory.Account(ctx, in.User)
+	if err != nil {
+		return nil, err
+	}
+	err = a.Directory.PutGrant(ctx, a.actor(ctx), access.Grant{AccountID: u.ID, Role: access.Role(in.Body.Role)})
+	if err != nil {
+		return nil, err
+	}
+	return &body[AccountGrant]{AccountGrant{Account: u.Name, Kind: access.User, Role: in.Body.Role}}, nil
+}
+
+func (a *API) deleteInstanceGrant(ctx context.Context, in *InstanceGrantInput) (*struct{}, error) {
+	if err := a.may(ctx, access.Administer, ""); err != nil {
+		return nil, err
+	}
+	u, err := a.Directory.Account(ctx, in.User)
+	if err != nil {
+		return nil, err
+	}
+	return nil, a.Directory.DeleteGrant(ctx, a.actor(ctx), access.Grant{AccountID: u.ID})
+}

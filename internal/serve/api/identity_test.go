@@ -1,0 +1,236 @@
+package api_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/weir-registry/weir/internal/access"
+	"github.com/weir-registry/weir/internal/serve/api"
+	"github.com/weir-registry/weir/internal/store/meta"
+	"github.com/weir-registry/weir/internal/store/meta/metatest"
+)
+
+const (
+	aRobot = `{"grants": [{"path": "app", "role": "developer"}]}`
+	aRule  = `{"issuer": "https://ci.test", "audience": "weir", "conditions": [{"claim": "sub", "equals": "x"}], "grants": [{"role": "reader"}]}`
+	aRole  = `{"actions": ["pull", "push"]}`
+)
+
+// Every operation on identities as every role: who may not see the group gets what a group that is not there gives.
+func TestIdentityRights(t *testing.T) {
+	w := newWorld(t, metatest.Open(t, meta.SQLite))
+	for _, c := range []struct{ path, body string }{{"robots/bot", aRobot}, {"trust-rules/rule", aRule}, {"roles/role", aRole}, {"grants/reader/app", `{"role": "developer"}`}} {
+		w.wantAs(t, "owner", "PUT", "/groups/acme/"+c.path, c.body, 201)
+	}
+	read, change := "404 404 403 403 403 200 200", "404 404 403 403 403 2xx 2xx"
+	for _, tc := range []struct{ method, path, body, want string }{
+		{"GET", "robots", "", read}, {"GET", "robots/bot", "", read}, {"PUT", "robots/bot", aRobot, change}, {"PATCH", "robots/bot", `{"enabled": false}`, change},
+		{"GET", "robots/bot/tokens", "", read}, {"POST", "robots/bot/tokens", `{"name": "t%s"}`, change}, {"DELETE", "robots/bot?dry_run=true", "", change},
+		{"GET", "trust-rules", "", read}, {"GET", "trust-rules/rule", "", read}, {"PUT", "trust-rules/rule", aRule, change},
+		{"POST", "trust-rules/rule/test", `{"claims": {"sub": "x"}}`, read}, {"DELETE", "trust-rules/rule?dry_run=true", "", change},
+		{"GET", "roles", "", "404 404 200 200 200 200 200"}, {"GET", "roles/role", "", "404 404 200 200 200 200 200"}, {"PUT", "roles/role", aRole, change},
+		{"DELETE", "roles/role?dry_run=true", "", change},
+		{"GET", "grants", "", read}, {"GET", "grants/reader/app", "", read}, {"PUT", "grants/reader/app", `{"role": "reader"}`, change},
+	} {
+		want := strings.Fields(strings.Replace(tc.want, "404", "401", 1))
+		for i, user := range roles {
+			body := tc.body
+			if strings.Contains(body, "%s") {
+				body = fmt.Sprintf(body, user)
+			}
+			got := w.send(t, user, tc.method, "/groups/acme/"+tc.path, body)
+			ok := fmt.Sprint(got.status) == want[i] || want[i] == "2xx" && got.status/100 == 2
+			if !ok {
+				t.Errorf("%s %s as %s: %d, want %s: %s", tc.method, tc.path, user, got.status, want[i], got.body)
+			}
+			if user == "stranger" {
+				ghost := w.send(t, user, tc.method, "/groups/ghost/"+tc.path, body)
+				if ghost.status != got.status || ghost.body != got.body {
+					t.Errorf("%s %s tells whether the group exists:\n%s\n%s", tc.method, tc.path, got.body, ghost.body)
+				}
+			}
+		}
+	}
+	for _, tc := range []struct{ method, path, body string }{
+		{"GET", "/users", ""}, {"GET", "/users/owner", ""}, {"DELETE", "/users/owner", ""}, {"GET", "/users/ghost", ""}, {"PUT", "/roles/all", aRole}, {"GET", "/grants", ""},
+		{"PUT", "/grants/reader", `{"role": "admin"}`}, {"DELETE", "/grants/admin", ""}, {"GET", "/permissions?as=reader", ""},
+	} {
+		for _, user := range roles[1 : len(roles)-1] {
+			if tc.method == "GET" && strings.HasSuffix(tc.path, user) {
+				continue // about oneself
+			}
+			w.wantAs(t, user, tc.method, tc.path, tc.body, 403)
+		}
+	}
+}
+
+func TestRobotLifecycle(t *testing.T) {
+	metatest.Run(t, func(t *testing.T, db *meta.DB) {
+		w := newWorld(t, db)
+		made := w.wantAs(t, "owner", "PUT", "/groups/acme/robots/bot", aRobot, 201, `"enabled":true`, `"grants":[{"path":"app","role":"developer"}]`)
+		tag := made.header.Get("ETag")
+		read := w.wantAs(t, "owner", "GET", "/groups/acme/robots/bot", "", 200)
+		if read.header.Get("ETag") != tag || read.body != made.body {
+			t.Errorf("%s %s\n%s %s", tag, made.body, read.header.Get("ETag"), read.body)
+		}
+		if r := w.send(t, "owner", "PUT", "/groups/acme/robots/bot", aRobot, "If-None-Match", "*"); r.status != 412 {
+			t.Error(r.status, r.body)
+		}
+		changed := w.send(t, "owner", "PATCH", "/groups/acme/robots/bot", `{"enabled": false}`, "If-Match", tag)
+		if changed.status != 200 || !strings.Contains(changed.body, `"enabled":false,"grants":[{"path":"app"`) {
+			t.Error(changed.status, changed.body)
+		}
+		for _, method := range []string{"PUT", "PATCH", "DELETE"} {
+			if r := w.send(t, "owner", method, "/groups/acme/robots/bot", aRobot, "If-Match", tag); r.status != 412 {
+				t.Errorf("%s with an old ETag: %d %s", method, r.status, r.body)
+			}
+		}
+		w.wantAs(t, "owner", "PUT", "/groups/acme/robots/bot", aRobot, 200)
+		w.wantAs(t, "owner", "PUT", "/groups/acme/robots/bad", `{"grants": [{"role": "boss"}]}`, 422, `"location":"body.grants`)
+		w.wantAs(t, "owner", "PUT", "/groups/acme/robots/B", `{}`, 422, `"location":"body.name"`)
+		w.wantAs(t, "owner", "POST", "/groups/acme/robots/bot/tokens", `{"name": "x", "limit": {"scopes": [{"path": "acme/lib", "actions": ["push"]}]}}`, 422)
+		var tok api.NewToken
+		r := w.wantAs(t, "owner", "POST", "/groups/acme/robots/bot/tokens", `{"name": "ci"}`, 201, `"user":"acme/bot"`)
+		if err := json.Unmarshal([]byte(r.body), &tok); err != nil {
+			t.Fatal(err)
+		}
+		if p, err := w.dir.Authenticate(t.Context(), access.Credentials{Authorization: "Bearer " + tok.Text}); err != nil || p.Kind != access.Robot {
+			t.Error(p, err)
+		}
+		next := w.wantAs(t, "owner", "POST", "/groups/acme/robots/bot/tokens/"+tok.ID+"/rotate", `{"overlap_seconds": 60}`, 201, `"name":"ci"`, `"token":"weir_`)
+		w.wantAs(t, "owner", "POST", "/groups/acme/robots/bot/tokens/17/rotate", `{}`, 404)
+		_ = json.Unmarshal([]byte(next.body), &tok)
+		w.wantAs(t, "owner", "DELETE", "/groups/acme/robots/bot/tokens/"+tok.ID, "", 204)
+		list := w.wantAs(t, "owner", "GET", "/groups/acme/robots/bot/tokens?limit=1", "", 200)
+		if !strings.Contains(list.header.Get("Link"), `rel="next"`) {
+			t.Error(list.header, list.body)
+		}
+		w.wantAs(t, "owner", "DELETE", "/groups/acme/robots/bot?dry_run=true", "", 200, `"action":"remove"`, `"applied":false`)
+		w.wantAs(t, "owner", "DELETE", "/groups/acme/robots/bot", "", 204)
+		w.wantAs(t, "owner", "GET", "/groups/acme/robots/bot", "", 404)
+		w.wantAs(t, "owner", "DELETE", "/groups/acme/robots/bot", "", 404)
+	})
+}
+
+// Nobody gives away more than he has, whichever way he tries.
+func TestNobodyGivesMoreThanHeHas(t *testing.T) {
+	w := newWorld(t, metatest.Open(t, meta.SQLite))
+	w.wantAs(t, "admin", "PUT", "/groups/acme/roles/keeper", `{"actions": ["view", "own"]}`, 201)
+	w.wantAs(t, "admin", "PUT", "/groups/acme/roles/own-pull", `{"actions": ["view", "own", "pull", "catalog"]}`, 201)
+	w.wantAs(t, "admin", "PUT", "/groups/acme/robots/strong", `{"grants": [{"role": "owner"}]}`, 201)
+	w.wantAs(t, "admin", "PUT", "/groups/acme/grants/stranger/-", `{"role": "own-pull"}`, 201)
+	for path, body := range map[string]string{
+		"robots/x": aRobot, "trust-rules/x": strings.Replace(aRule, "reader", "owner", 1), "roles/x": aRole, "roles/keeper": aRole,
+		"grants/stranger/-": `{"role": "owner"}`, "grants/reader/app": `{"role": "maintainer"}`,
+	} {
+		w.wantAs(t, "stranger", "PUT", "/groups/acme/"+path, body, 403, "you cannot give what you do not have")
+	}
+	w.wantAs(t, "stranger", "POST", "/groups/acme/robots/strong/tokens", `{"name": "mine"}`, 403)
+	w.wantAs(t, "stranger", "PUT", "/groups/acme/grants/reader/app", `{"role": "keeper"}`, 201)
+	w.wantAs(t, "owner", "PUT", "/groups/acme/roles/root", `{"actions": ["administer"]}`, 403)
+	w.wantAs(t, "admin", "PUT", "/groups/acme/roles/root", `{"actions": ["administer"]}`, 422, `"location":"body.actions"`)
+	// An owner of a path is an owner there and nowhere else.
+	w.wantAs(t, "owner", "PUT", "/groups/acme/grants/developer/team", `{"role": "owner"}`, 201)
+	w.wantAs(t, "developer", "PUT", "/groups/acme/grants/reader/team%2Fapp", `{"role": "owner"}`, 201)
+	w.wantAs(t, "developer", "PUT", "/groups/acme/grants/reader/teams", `{"role": "reader"}`, 403)
+	w.wantAs(t, "developer", "PUT", "/groups/acme/grants/reader/-", `{"role": "reader"}`, 403)
+	w.wantAs(t, "developer", "DELETE", "/groups/acme/grants/reader/team%2Fapp", "", 204)
+}
+
+func TestGrantsByAPI(t *testing.T) {
+	w := newWorld(t, metatest.Open(t, meta.SQLite))
+	made := w.wantAs(t, "owner", "PUT", "/groups/acme/grants/stranger/team%2Fapp", `{"role": "developer"}`, 201, `"path":"team/app"`)
+	read := w.wantAs(t, "owner", "GET", "/groups/acme/grants/stranger/team%2Fapp", "", 200)
+	if made.header.Get("ETag") == "" || made.header.Get("ETag") != read.header.Get("ETag") {
+		t.Error(made.header, read.header)
+	}
+	w.wantAs(t, "owner", "PUT", "/groups/acme/grants/ghost/-", `{"role": "reader"}`, 422, `"location":"body.user"`)
+	w.wantAs(t, "owner", "PUT", "/groups/acme/grants/stranger/-", `{"role": "boss"}`, 422)
+	w.wantAs(t, "owner", "PUT", "/groups/acme/robots/bot", aRobot, 201)
+	w.wantAs(t, "owner", "GET", "/groups/acme/grants", "", 200, `"account":"acme/bot","kind":"robot"`, `"account":"stranger","kind":"user","path":"team/app"`)
+	w.reset(t) // applies with prune: what robots carry is not declared, and stays
+	w.wantAs(t, "owner", "GET", "/groups/acme/grants?account=acme/", "", 200, `"account":"acme/bot"`)
+	w.wantAs(t, "owner", "GET", "/groups/acme/grants/stranger/team%2Fapp", "", 404)
+	if r := w.wantAs(t, "owner", "GET", "/groups/acme/declaration", "", 200); strings.Contains(r.body, "acme/bot") {
+		t.Error("the declaration has the robot's grants: ", r.body)
+	}
+	w.wantAs(t, "admin", "PUT", "/grants/stranger", `{"role": "reader"}`, 200)
+	w.wantAs(t, "stranger", "GET", "/groups/acme/roles", "", 200)
+	w.wantAs(t, "admin", "GET", "/grants", "", 200, `"account":"stranger"`)
+	w.wantAs(t, "admin", "DELETE", "/grants/stranger", "", 204)
+	w.wantAs(t, "admin", "DELETE", "/grants/admin", "", 409)
+	w.wantAs(t, "stranger", "GET", "/groups/acme/roles", "", 404)
+}
+
+func TestTrustRulesByAPI(t *testing.T) {
+	w := newWorld(t, metatest.Open(t, meta.SQLite))
+	w.wantAs(t, "owner", "PUT", "/groups/acme/trust-rules/gitlab", aRule, 201, `"lifetime_seconds":3600`, `"enabled":true`)
+	for field, body := range map[string]string{
+		"body.issuer": `{}`, "body.audience": `{"issuer": "https://ci.test"}`, "body.conditions": `{"issuer": "https://ci.test", "audience": "a"}`,
+		"body.lifetime_seconds": strings.Replace(aRule, `"audience"`, `"lifetime_seconds": 9223372036854775807, "audience"`, 1),
+	} {
+		w.wantAs(t, "owner", "PUT", "/groups/acme/trust-rules/x", body, 422, `"location":"`+field+`"`)
+	}
+	w.wantAs(t, "owner", "PATCH", "/groups/acme/trust-rules/gitlab", `{"single_use": true}`, 200, `"single_use":true`, `"https://ci.test"`)
+	w.wantAs(t, "owner", "POST", "/groups/acme/trust-rules/gitlab/test", `{"claims": {"iss": "https://ci.test", "aud": "weir", "sub": "x"}}`, 200, `"matches":true`, `"lacks":[]`)
+	w.wantAs(t, "owner", "POST", "/groups/acme/trust-rules/gitlab/test", `{"claims": {"iss": "https://ci.test", "aud": ["weir"], "sub": "y"}}`, 200, `"matches":false`, `the claim sub is not x`)
+	w.wantAs(t, "owner", "PUT", "/groups/acme/robots/gitlab", `{}`, 409)
+	w.wantAs(t, "owner", "DELETE", "/groups/acme/trust-rules/gitlab", "", 204)
+	w.wantAs(t, "owner", "POST", "/groups/acme/trust-rules/gitlab/test", `{"claims": {}}`, 404)
+}
+
+func TestRolesByAPI(t *testing.T) {
+	w := newWorld(t, metatest.Open(t, meta.SQLite))
+	w.wantAs(t, "admin", "PUT", "/roles/auditor", `{"actions": ["view", "audit"]}`, 201, `"instance":true`)
+	w.wantAs(t, "owner", "PUT", "/groups/acme/roles/pusher", aRole, 201)
+	w.wantAs(t, "owner", "PUT", "/groups/acme/roles/reader", aRole, 422, `"location":"body.name"`)
+	w.wantAs(t, "owner", "PUT", "/groups/acme/roles/fly", `{"actions": ["fly"]}`, 422)
+	w.wantAs(t, "owner", "GET", "/groups/acme/roles?name=er", "", 200, `"name":"pusher"`, `"name":"reader"`)
+	w.wantAs(t, "owner", "GET", "/groups/acme/roles/auditor", "", 200)
+	w.wantAs(t, "owner", "PUT", "/groups/acme/grants/stranger/-", `{"role": "pusher"}`, 201)
+	w.wantAs(t, "owner", "DELETE", "/groups/acme/roles/pusher", "", 409)
+	w.wantAs(t, "owner", "PATCH", "/groups/acme/roles/pusher", `{"actions": ["pull"]}`, 200)
+	w.wantAs(t, "owner", "DELETE", "/groups/acme/roles/auditor", "", 404)
+	w.wantAs(t, "admin", "DELETE", "/roles/auditor", "", 204)
+}
+
+func TestPermissionsByAPI(t *testing.T) {
+	w := newWorld(t, metatest.Open(t, meta.SQLite))
+	w.wantAs(t, "developer", "GET", "/permissions?path=acme/app", "", 200,
+		`{"action":"push","allowed":true,"cause":"granted","role":"developer","scope":"acme","why":"developer is developer of acme"}`, `{"action":"own","allowed":false,"cause":"ungranted"`)
+	w.wantAs(t, "owner", "GET", "/permissions?path=acme/app&as=reader", "", 200, `"as":"reader"`, `{"action":"push","allowed":false`)
+	w.wantAs(t, "owner", "GET", "/permissions?path=acme&as=anonymous", "", 200, `"kind":"anonymous"`, `"cause":"login"`)
+	w.wantAs(t, "owner", "GET", "/permissions?path=acme&as=ghost", "", 404)
+	w.wantAs(t, "developer", "GET", "/permissions?path=acme&as=reader", "", 403)
+	real := w.wantAs(t, "stranger", "GET", "/permissions?path=acme", "", 200)
+	ghost := w.wantAs(t, "stranger", "GET", "/permissions?path=nope", "", 200)
+	if strings.ReplaceAll(real.body, "acme", "nope") != ghost.body {
+		t.Errorf("%s\n%s", real.body, ghost.body)
+	}
+	if r := w.wantAs(t, "stranger", "GET", "/permissions?path=acme&as=owner", "", 404); r.body != w.wantAs(t, "stranger", "GET", "/permissions?path=nope&as=owner", "", 404).body {
+		t.Error(r.body)
+	}
+}
+
+func TestUsersByAPI(t *testing.T) {
+	w := newWorld(t, metatest.Open(t, meta.SQLite))
+	w.wantAs(t, "admin", "POST", "/users", `{"name": "zoe", "password": "correct-horse"}`, http.StatusCreated)
+	first := w.wantAs(t, "admin", "GET", "/users?limit=2", "", 200, `"name":"admin"`)
+	if !strings.Contains(first.header.Get("Link"), "after=") {
+		t.Error(first.header)
+	}
+	w.wantAs(t, "admin", "GET", "/users?name=zo&disabled=false", "", 200, `"name":"zoe"`, `"has_password":true`)
+	tag := w.wantAs(t, "zoe", "GET", "/users/zoe", "", 200).header.Get("ETag")
+	if r := w.send(t, "admin", "PATCH", "/users/zoe", `{"disabled": true}`, "If-Match", tag); r.status != 200 {
+		t.Error(r.status, r.body)
+	}
+	if r := w.send(t, "admin", "DELETE", "/users/zoe", "", "If-Match", tag); r.status != 412 {
+		t.Error(r.status, r.body)
+	}
+	w.wantAs(t, "admin", "DELETE", "/users/zoe", "", 204)
+	w.wantAs(t, "admin", "GET", "/users/zoe", "", 404)
+	w.wantAs(t, "admin", "DELETE", "/users/admin", "", 409)
+}

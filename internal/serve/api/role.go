@@ -1,0 +1,138 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/weir-registry/weir/internal/access"
+)
+
+// Role is a named set of actions.
+type Role struct {
+	Name      string          `json:"name,omitempty" doc:"Lower-case letters and digits with single separators; none of the built-in ones"`
+	Actions   []access.Action `json:"actions,omitempty" enum:"pull,catalog,view,push,delete,configure,audit,own,administer" doc:"What it allows, at the place of the grant and below. Administer is of the built-in role admin alone"`
+	Builtin   bool            `json:"builtin,omitempty" readOnly:"true"`
+	Instance  bool            `json:"instance,omitempty" readOnly:"true" doc:"Of the instance: every group's grants can give it"`
+	CreatedAt *time.Time      `json:"created_at,omitempty" readOnly:"true"`
+	UpdatedAt *time.Time      `json:"updated_at,omitempty" readOnly:"true"`
+}
+
+func describeRole(r access.RoleSet) Role {
+	return Role{
+		Name: string(r.Role), Actions: r.Actions, Builtin: r.Builtin, Instance: r.Builtin || r.GroupID == 0,
+		CreatedAt: optional(r.CreatedAt), UpdatedAt: optional(r.UpdatedAt),
+	}
+}
+
+func (a *API) roles() *owned[Role] {
+	k := &owned[Role]{
+		one: "role", many: "roles", segment: "roles", see: access.View, key: func(v Role) string { return v.Name },
+		named: func(v *Role, name string) string { return fixed(&v.Name, name, "name") },
+		strip: func(v *Role) { v.Builtin, v.Instance, v.CreatedAt, v.UpdatedAt = false, false, nil, nil },
+		list: func(ctx context.Context, group int64) ([]Role, error) {
+			sets, err := a.Directory.Roles(ctx, group)
+			out := make([]Role, len(sets))
+			for i, r := range sets {
+				out[i] = describeRole(r)
+			}
+			return out, err
+		},
+		put: func(ctx context.Context, by access.Actor, group int64, v Role, check func(*Role) error) (Role, error) {
+			r, err := a.Directory.PutRole(ctx, by, access.RoleSet{GroupID: group, Role: access.Role(v.Name), Actions: v.Actions}, adapt(check, describeRole))
+			return describeRole(r), err
+		},
+		remove: func(ctx context.Context, by access.Actor, group int64, name string, check func(*Role) error) error {
+			return a.Directory.DeleteRole(ctx, by, group, access.Role(name), adapt(check, describeRole))
+		},
+		may: func(ctx context.Context, group string, v Role) error {
+			return a.mayAll(ctx, group, v.Actions, "actions")
+		},
+	}
+	k.get = func(ctx context.Context, group int64, name string) (Role, error) {
+		all, err := k.list(ctx, group)
+		if err != nil {
+			return Role{}, err
+		}
+		for _, r := range all {
+			if r.Name == name {
+				return r, nil
+			}
+		}
+		return Role{}, access.ErrNotFound
+	}
+	return k
+}
+
+// adapt turns a condition on what the API shows into one on what the directory has.
+func adapt[A, B any](check func(*B) error, show func(A) B) func(*A) error {
+	return func(now *A) error {
+		if now == nil {
+			return check(nil)
+		}
+		v := show(*now)
+		return check(&v)
+	}
+}
+
+// InstanceRoleInput names a role of the instance.
+type InstanceRoleInput struct {
+	Name string `path:"name" maxLength:"128"`
+	Conditions
+}
+
+type putInstanceRoleInput struct {
+	InstanceRoleInput
+	Body Role
+}
+
+type deleteInstanceRoleInput struct {
+	Name string `path:"name" maxLength:"128"`
+	Conditions
+	Try
+}
+
+type listRolesInput struct {
+	Name string `query:"name" maxLength:"128" doc:"Only those with this in their name"`
+	Sort string `query:"sort" enum:"name,-name" default:"name" doc:"Order; with - backwards"`
+	ListInput
+}
+
+// registerRoles declares the roles of groups, and those of the instance, which administrators make.
+func (a *API) registerRoles() {
+	k := a.roles()
+	k.register(a)
+	tags := []string{"roles"}
+	operation(a, huma.Operation{
+		OperationID: "list-instance-roles", Method: http.MethodGet, Path: "/roles", Tags: tags, Summary: "List the roles that every group's grants can give",
+	}, func(ctx context.Context, in *listRolesInput) (*page[Role], error) {
+		items, err := k.list(ctx, 0)
+		if err != nil {
+			return nil, err
+		}
+		return pageOf(ctx, in.ListInput, in.Sort, containing(items, k.key, in.Name), k.key)
+	})
+	operation(a, huma.Operation{
+		OperationID: "get-instance-role", Method: http.MethodGet, Path: "/roles/{name}", Tags: tags, Summary: "Read a role of the instance",
+	}, func(ctx context.Context, in *InstanceRoleInput) (*tagged[Role], error) {
+		return k.read(ctx, 0, in.Name, in.Conditions)
+	})
+	operation(a, changes[Role](a, huma.Operation{
+		OperationID: "put-instance-role", Method: http.MethodPut, Path: "/roles/{name}", Tags: tags, Summary: "Create or replace a role of the instance",
+	}, true), func(ctx context.Context, in *putInstanceRoleInput) (*changed, error) {
+		if err := a.may(ctx, access.Administer, ""); err != nil {
+			return nil, err
+		}
+		return k.replace(ctx, a, "", 0, in.Name, in.Conditions, in.Body)
+	})
+	operation(a, removes(a, huma.Operation{
+		OperationID: "delete-instance-role", Method: http.MethodDelete, Path: "/roles/{name}", Tags: tags, Summary: "Delete a role of the instance",
+	}), func(ctx context.Context, in *deleteInstanceRoleInput) (*changed, error) {
+		if err := a.may(ctx, access.Administer, ""); err != nil {
+			return nil, err
+		}
+		return k.delete(ctx, a, "", 0, &DeleteInput{OneInput: OneInput{Name: in.Name}, Conditions: in.Conditions, Try: in.Try})
+	})
+}
