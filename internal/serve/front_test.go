@@ -235,7 +235,7 @@ func TestSendfile(t *testing.T) {
 			return err
 		}
 		defer func() { _ = file.Close() }()
-		w.Header().Set("Content-Length", "3145745")
+		w.Header().Set("Content-Length", strconv.Itoa(size))
 		_, err = io.Copy(w, io.LimitReader(file, size))
 		return err
 	})

@@ -14,7 +14,7 @@ import (
 const minProgress = 16 << 10
 
 // sendChunk is how much of a file goes out under one write deadline, unless the client is slow.
-const sendChunk = 1 << 20
+const sendChunk = 4 << 20
 
 const copyBuffer = 32 << 10
 
