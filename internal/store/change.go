@@ -49,6 +49,11 @@ func (s *Store) changeNamed(ctx context.Context, key RepositoryKey, fn func(cont
 	held := &holds[itemKey]{memory: s.content}
 	defer held.release()
 	err := s.db.Write(ctx, func(ctx context.Context, tx *meta.Tx) error {
+		if id, ok := s.rememberedID(key); ok { // ids are given once, so it is that repository, or it is gone
+			if err := s.lockAndRun(ctx, tx, id, held, fn); !errors.Is(err, errNoRepository) {
+				return err
+			}
+		}
 		for {
 			id, created, err := s.ensureRepository(ctx, tx, key)
 			if err == nil {

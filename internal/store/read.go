@@ -25,6 +25,16 @@ func (s *Store) RepositoryID(ctx context.Context, key RepositoryKey) (int64, err
 	return *id, nil
 }
 
+// rememberedID is the id of a repository that is remembered to exist.
+func (s *Store) rememberedID(key RepositoryKey) (int64, bool) {
+	key.Format = ""
+	id, ok := recall[int64](s.ids, key)
+	if !ok || id == nil {
+		return 0, false
+	}
+	return *id, true
+}
+
 // loadRepositoryID asks the database. What is remembered of a repository that somebody has just made, here or at another replica, may
 // be a moment old; who must not take that for an answer asks here.
 func (s *Store) loadRepositoryID(ctx context.Context, key RepositoryKey) (int64, error) {
