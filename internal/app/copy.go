@@ -12,6 +12,7 @@ import (
 	"github.com/weir-registry/weir/internal/access"
 	"github.com/weir-registry/weir/internal/oci"
 	"github.com/weir-registry/weir/internal/registry"
+	"github.com/weir-registry/weir/internal/registry/cache"
 	"github.com/weir-registry/weir/internal/registry/hosted"
 	"github.com/weir-registry/weir/internal/registry/namespace"
 	"github.com/weir-registry/weir/internal/registry/virtual"
@@ -267,11 +268,14 @@ func (c *copying) signatureTags(ctx context.Context, digest oci.Digest) error {
 func (c *copying) blob(ctx context.Context, digest oci.Digest) error {
 	for attempt := range 3 {
 		trace := &registry.Trace{}
-		_, err := c.from.Registry.StatBlob(registry.WithTrace(ctx, trace), c.from.Local, digest)
+		if _, err := c.from.Registry.StatBlob(registry.WithTrace(ctx, trace), c.from.Local, digest); err != nil {
+			return err
+		}
+		key, keeper, err := c.keeper(ctx, trace.Values().Member, digest)
 		if err != nil {
 			return err
 		}
-		held, err := c.held(ctx, trace.Values().Member, digest)
+		held, err := c.held(ctx, key, digest)
 		if err != nil {
 			return err
 		}
@@ -287,19 +291,17 @@ func (c *copying) blob(ctx context.Context, digest oci.Digest) error {
 		if err := c.fetch(ctx, digest); err != nil {
 			return err
 		}
+		if keeper != nil {
+			if err := keeper.Settle(ctx, key.Name, digest); err != nil {
+				return err
+			}
+		}
 	}
 	return oci.NewError(oci.CodeUnavailable, "a blob of the source cannot be kept in the cache, so it cannot be copied: is there space?").WithRetryAfter(time.Minute)
 }
 
-// held reports whether the source's own repository holds the blob: with member, that of an upstream of a virtual registry.
-func (c *copying) held(ctx context.Context, member string, digest oci.Digest) (bool, error) {
-	key := store.RepositoryKey{GroupID: c.from.GroupID, Name: c.from.Local}
-	if v, ok := c.from.Registry.(*virtual.Registry); ok {
-		var err error
-		if key, err = c.cachedKey(ctx, v, member, digest); err != nil {
-			return false, err
-		}
-	}
+// held reports whether the source's own repository holds the blob.
+func (c *copying) held(ctx context.Context, key store.RepositoryKey, digest oci.Digest) (bool, error) {
 	id, err := c.store.RepositoryID(ctx, key)
 	if err == nil {
 		_, err = c.store.Blob(ctx, id, digest)
@@ -307,24 +309,30 @@ func (c *copying) held(ctx context.Context, member string, digest oci.Digest) (b
 	return present(digest, err)
 }
 
-// cachedKey is the repository in which a member keeps what it serves.
-func (c *copying) cachedKey(ctx context.Context, v *virtual.Registry, member string, digest oci.Digest) (store.RepositoryKey, error) {
+// keeper is the repository in which the source keeps what it serves: its own, or that of the member of a virtual registry that
+// answered; and its cache, if it is one of those.
+func (c *copying) keeper(ctx context.Context, member string, digest oci.Digest) (store.RepositoryKey, *cache.Registry, error) {
 	key := store.RepositoryKey{GroupID: c.from.GroupID, Name: c.from.Local}
+	v, ok := c.from.Registry.(*virtual.Registry)
+	if !ok {
+		return key, nil, nil
+	}
 	verdicts, err := v.Evaluate(ctx, c.from.Local, oci.ByDigest(digest))
 	if err != nil {
-		return key, err
+		return key, nil, err
 	}
 	for _, verdict := range verdicts {
 		if verdict.Member == member {
 			key.Name = verdict.Repository
 		}
 	}
-	if g := c.live.named(c.from.Group); g != nil {
-		if cache := g.Caches[member]; cache != nil {
-			key.UpstreamID, key.Epoch = cache.UpstreamID, cache.Epoch
-		}
+	g := c.live.named(c.from.Group)
+	if g == nil || g.Caches[member] == nil {
+		return key, nil, nil
 	}
-	return key, nil
+	keeper := g.Caches[member]
+	key.UpstreamID, key.Epoch = keeper.UpstreamID, keeper.Epoch
+	return key, keeper, nil
 }
 
 // fetch has the source fetch a blob, by reading it to its end.

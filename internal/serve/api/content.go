@@ -38,14 +38,14 @@ const repositoryPath = "/groups/{group}/repositories/{repository}"
 const repositoryNaming = "A repository's name stands in the path as one segment, each / in it as %2F. " +
 	"A hosted repository is named as below its group; a cached one as its upstream names it, and `upstream` says which upstream."
 
-// repositoryInput names a repository.
-type repositoryInput struct {
+// RepositoryInput names a repository. (It is exported because fields of embedded structs count only then.)
+type RepositoryInput struct {
 	Group      string `path:"group" maxLength:"128" doc:"Name of the group"`
 	Repository string `path:"repository" maxLength:"255" doc:"Name of the repository, each / as %2F: library%2Falpine" example:"library%2Falpine"`
 	Upstream   string `query:"upstream" maxLength:"128" doc:"The upstream that a cached repository is from; a hosted repository without it"`
 }
 
-func (in repositoryInput) place(ctx context.Context) Place {
+func (in RepositoryInput) place(ctx context.Context) Place {
 	return Place{in.Group, in.Repository, in.Upstream, callerFrom(ctx)}
 }
 

@@ -116,7 +116,7 @@ type Referrer struct {
 }
 
 type manifestInput struct {
-	repositoryInput
+	RepositoryInput
 	Digest string `path:"digest" maxLength:"135" doc:"Digest of the manifest"`
 	Conditions
 }
@@ -138,7 +138,7 @@ func (a *API) registerManifests() {
 }
 
 func (a *API) listManifests(ctx context.Context, in *struct {
-	repositoryInput
+	RepositoryInput
 	ListInput
 }) (*page[ManifestSummary], error) {
 	key, err := in.start("digest", 1)

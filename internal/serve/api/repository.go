@@ -90,7 +90,7 @@ func (a *API) listRepositories(ctx context.Context, in *RepositoryQuery) (*page[
 }
 
 func (a *API) getRepository(ctx context.Context, in *struct {
-	repositoryInput
+	RepositoryInput
 	Conditions
 }) (*one[RepositoryDetail], error) {
 	out, err := a.Content.Repository(ctx, in.place(ctx))

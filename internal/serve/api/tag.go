@@ -51,13 +51,13 @@ type TagMove struct {
 	ID        string    `json:"id"`
 	Digest    string    `json:"digest,omitempty" doc:"Where it pointed from then on; missing when it was deleted"`
 	At        time.Time `json:"at"`
-	ActorID   string    `json:"actor_id,omitempty" doc:"Who moved it; missing when the server did, as caches do, and for callers who may not view the group"`
+	ActorID   string    `json:"actor_id,omitempty" doc:"Who moved it, in a cache by a pull; missing when the server did by itself, and for callers who may not view the group"`
 	ActorName string    `json:"actor_name,omitempty"`
 }
 
 // TagQuery is what a list of tags asks.
 type TagQuery struct {
-	repositoryInput
+	RepositoryInput
 	Prefix string `query:"prefix" maxLength:"128" doc:"Only tags that begin so"`
 	Sort   string `query:"sort" enum:"name,-updated_at" default:"name" doc:"-updated_at begins with the tag that moved last"`
 	ListInput
@@ -73,7 +73,7 @@ type TagPlace struct {
 }
 
 type tagInput struct {
-	repositoryInput
+	RepositoryInput
 	Tag string `path:"tag" maxLength:"128" doc:"Name of the tag"`
 	Conditions
 }
@@ -140,7 +140,7 @@ func (c Conditions) digestTag(digest string) (string, error) {
 }
 
 func (a *API) listTagHistory(ctx context.Context, in *struct {
-	repositoryInput
+	RepositoryInput
 	Tag string `path:"tag" maxLength:"128" doc:"Name of the tag"`
 	ListInput
 }) (*page[TagMove], error) {
