@@ -169,6 +169,7 @@ func (s *server) api(local bool) http.Handler {
 			return caller, err
 		},
 		Directory: s.dir, Public: s.doors.public, Definitions: s.db, Planner: s, Explainer: s, Refresher: s, Checker: s, Searcher: s, Content: s, Version: Version, Log: s.log,
+		Upstreams:    s,
 		Capabilities: s.capabilities(),
 	})
 }

@@ -79,9 +79,11 @@ func New(opt Options) *Assembler {
 // Group is a group brought to life.
 type Group struct {
 	meta.Group
-	Hosted   *hosted.Registry
-	Virtual  map[string]*virtual.Registry // by name; turned-off ones too
-	Caches   map[string]*cache.Registry   // by name of the upstream
+	Hosted  *hosted.Registry
+	Virtual map[string]*virtual.Registry // by name; turned-off ones too
+	Caches  map[string]*cache.Registry   // by name of the upstream
+	// Remotes are the connections of the upstreams that can be used, by name.
+	Remotes  map[string]*upstream.Registry
 	prefixes prefixes
 }
 
@@ -105,7 +107,7 @@ func (a *Assembler) Build(groups []meta.Group) []*Group {
 }
 
 func (a *Assembler) group(g meta.Group, before map[int64]remote) *Group {
-	live := &Group{Group: g, Virtual: map[string]*virtual.Registry{}, Caches: map[string]*cache.Registry{}, prefixes: newPrefixes(g.HostedPrefixes)}
+	live := &Group{Group: g, Virtual: map[string]*virtual.Registry{}, Caches: map[string]*cache.Registry{}, Remotes: map[string]*upstream.Registry{}, prefixes: newPrefixes(g.HostedPrefixes)}
 	live.Hosted = hosted.New(a.opt.Store, g.ID, live.AllowsSparseIndex)
 	members := make(map[int64]virtual.MemberConfig, len(g.Upstreams))
 	for _, u := range g.Upstreams {
@@ -146,7 +148,7 @@ func (a *Assembler) cache(g *Group, u meta.Upstream, before map[int64]remote) *c
 	var from registry.Registry
 	name := g.Name + "/" + u.Name
 	if r, err := a.remote(g, u, name, before); err == nil {
-		from = r
+		from, g.Remotes[u.Name] = r, r
 	} else {
 		a.opt.Log.Error("unusable upstream", "group", g.Name, "upstream", u.Name, "error", err)
 		from = broken{reason: fmt.Sprintf("upstream %s is misconfigured: %v", u.Name, err)}

@@ -190,7 +190,7 @@ func (l *login) prove(ctx context.Context, repository string, d demand, scope st
 			l.tokens.put(tokenKey{key.fingerprint, key.realm, key.service, usual}, t)
 		}
 	}
-	return proof{scheme: schemeBearer, header: credential.NewSecret("Bearer " + t.text.Reveal()), key: key, token: t}, nil
+	return proof{scheme: schemeBearer, header: bearerHeader(t), key: key, token: t}, nil
 }
 
 // obtain gets a token from the realm, once for all who want it now. The request goes on when the first of them leaves.
@@ -248,6 +248,8 @@ func (l *login) mayReceive(host string) bool {
 func notAllowed(host string) error {
 	return &registry.OutcomeError{Outcome: registry.Unknown, Reason: "the credential may not be sent to " + host, Err: errors.New("host is not among the credential's hosts")}
 }
+
+func bearerHeader(t token) credential.Secret { return credential.NewSecret("Bearer " + t.text.Reveal()) }
 
 func basicProof(l credential.Login) proof {
 	header := "Basic " + base64.StdEncoding.EncodeToString([]byte(l.Username+":"+l.Password.Reveal()))

@@ -94,7 +94,9 @@ func (l *login) askRealm(ctx context.Context, key tokenKey, identity credential.
 	if key.service != "" {
 		q.Set("service", key.service)
 	}
-	q["scope"] = []string{key.scope}
+	if key.scope != "" { // without, the token tells who we are and opens nothing
+		q["scope"] = []string{key.scope}
+	}
 	u.RawQuery = q.Encode()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
 	if err != nil {
@@ -113,7 +115,9 @@ func (l *login) askRealm(ctx context.Context, key tokenKey, identity credential.
 
 func (l *login) post(ctx context.Context, key tokenKey, form url.Values) (*http.Response, error) {
 	form.Set("service", key.service)
-	form.Set("scope", key.scope)
+	if key.scope != "" {
+		form.Set("scope", key.scope)
+	}
 	form.Set("client_id", "weir")
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, key.realm, strings.NewReader(form.Encode()))
 	if err != nil {

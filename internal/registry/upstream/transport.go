@@ -70,9 +70,14 @@ func (r *Registry) roundTrip(ctx context.Context, kind Kind, req *http.Request) 
 		if ctx.Err() == nil && !errors.Is(err, errAddress) {
 			breaker.fail(probe)
 		}
-		return nil, failure(ctx, host, err)
+		outcome := failure(ctx, host, err)
+		if ctx.Err() == nil {
+			r.note(host, outcome)
+		}
+		return nil, outcome
 	}
 	breaker.succeed()
+	r.note(host, nil)
 	r.o.Metrics.Request(kind, req.Method, resp.StatusCode, took)
 	idle := time.AfterFunc(r.o.IdleTimeout, func() { cancel(errIdle) })
 	idle.Stop() // it runs only while someone reads: a slow client is not a slow upstream

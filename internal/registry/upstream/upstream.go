@@ -84,6 +84,7 @@ type Registry struct {
 	budget    *budget
 	small     chan struct{} // slots
 	large     chan struct{}
+	noted     notes
 
 	breakersMu sync.Mutex
 	breakers   map[string]*breaker // by host

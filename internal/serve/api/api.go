@@ -109,6 +109,7 @@ type Options struct {
 	Refresher   Refresher
 	Checker     Checker
 	Searcher    Searcher
+	Upstreams   Upstreams
 	Public      func(ctx context.Context, path string) bool // whether anybody may pull there; nil: nowhere
 	Content     Content
 	Version     string
@@ -122,6 +123,7 @@ type API struct {
 	Options
 	mux  *http.ServeMux
 	huma huma.API
+	docs docsPage
 }
 
 // New declares the operations.
@@ -162,12 +164,20 @@ func New(o Options) *API {
 
 // ServeHTTP implements http.Handler.
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if _, pattern := a.mux.Handler(r); pattern == "" {
-		writeProblem(w, http.StatusNotFound, "there is no such operation; see "+Prefix+"/openapi.json")
-		return
-	}
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
+	if r.URL.Path == docsPath && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
+		if err := a.docs.serve(w, r, a.huma.OpenAPI()); err != nil {
+			a.Log.ErrorContext(r.Context(), "api", "error", err)
+			writeProblem(w, http.StatusInternalServerError, "the page cannot be made; the server's log has the reason")
+		}
+		return
+	}
+	if _, pattern := a.mux.Handler(r); pattern == "" {
+		w.Header().Set("Link", "<"+docsPath+`>; rel="service-doc"`)
+		writeProblem(w, http.StatusNotFound, "there is no such operation: "+docsPath+" is the list for people, "+Prefix+"/openapi.json for programs")
+		return
+	}
 	a.mux.ServeHTTP(w, r)
 }
 

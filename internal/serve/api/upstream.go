@@ -28,6 +28,7 @@ func (a *API) registerUpstreams() {
 	upstreams.register(a)
 	upstreams.registerDelete(a, "Every registry that has it as a member loses it, with the claims and rules that were about it; "+
 		"members below move up. What is cached from it is no longer served, and collected.")
+	a.registerUpstreamChecks()
 	part[desired.Upstream, List[desired.Rule]]{
 		kind: upstreams, segment: "rules", what: "the rules of an upstream, for every registry that has it as a member", at: ".rules", body: "body.items",
 		get: func(v desired.Upstream) List[desired.Rule] { return listOf(v.Rules) },

@@ -1,0 +1,108 @@
+package upstream_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/weir-registry/weir/internal/registry/registrytest"
+	"github.com/weir-registry/weir/internal/registry/upstream"
+)
+
+// summary is the steps of a probe as "name+ connect- …".
+func summary(steps []upstream.Step) string {
+	var out []string
+	for _, s := range steps {
+		out = append(out, s.Name+map[bool]string{true: "+", false: "-"}[s.OK])
+	}
+	return strings.Join(out, " ")
+}
+
+func TestProbe(t *testing.T) {
+	bearer := func(b *registrytest.Behavior) { b.Auth, b.Username, b.Password = registrytest.AuthBearer, "ci", "s3cret" }
+	basic := func(b *registrytest.Behavior) { b.Auth, b.Username, b.Password = registrytest.AuthBasic, "ci", "s3cret" }
+	private := func(o *upstream.Options) { o.AllowPrivateNetworks = false }
+	for _, c := range []struct {
+		name    string
+		behave  func(*registrytest.Behavior)
+		options []func(*upstream.Options)
+		repo    string
+		want    string
+		last    string // part of the last step
+	}{
+		{name: "open", behave: func(*registrytest.Behavior) {}, repo: app, want: "name+ connect+ registry+ login+ repository+", last: "can be read"},
+		{name: "no such repository", behave: func(*registrytest.Behavior) {}, repo: "none", want: "name+ connect+ registry+ login+ repository-", last: "404"},
+		{name: "bearer", behave: bearer, options: []func(*upstream.Options){login("ci", "s3cret")}, repo: app, want: "name+ connect+ registry+ login+ repository+"},
+		{name: "bearer, no repository", behave: bearer, options: []func(*upstream.Options){login("ci", "s3cret")}, want: "name+ connect+ registry+ login+", last: "accepted"},
+		{name: "wrong bearer", behave: bearer, options: []func(*upstream.Options){login("ci", "s3cret-wrong")}, want: "name+ connect+ registry+ login-", last: "refused"},
+		{name: "basic", behave: basic, options: []func(*upstream.Options){login("ci", "s3cret")}, want: "name+ connect+ registry+ login+", last: "accepted"},
+		{name: "wrong basic", behave: basic, options: []func(*upstream.Options){login("ci", "s3cret-wrong")}, want: "name+ connect+ registry+ login-", last: "refused"},
+		{name: "basic without a credential", behave: basic, want: "name+ connect+ registry+ login-", last: "no credential"},
+		{name: "private address", behave: bearer, options: []func(*upstream.Options){private}, want: "name+ connect-", last: "private"},
+		{name: "credential of another host", behave: bearer, options: []func(*upstream.Options){login("ci", "s3cret"), func(o *upstream.Options) { o.CredentialHosts = []string{"other.test"} }}, want: "name+ connect+ registry+ login-", last: "may not be sent"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			u, _ := fake(t, c.behave)
+			steps := connect(t, u, c.options...).Probe(t.Context(), c.repo)
+			if got := summary(steps); got != c.want {
+				t.Errorf("%s, want %s: %+v", got, c.want, steps)
+			}
+			last := steps[len(steps)-1]
+			if !strings.Contains(last.Detail, c.last) || last.OK == (last.Advice != "") {
+				t.Errorf("last step %+v, want %q", last, c.last)
+			}
+			for _, s := range steps {
+				if strings.Contains(s.Detail+s.Advice, "s3cret") {
+					t.Errorf("step tells a secret: %+v", s)
+				}
+			}
+		})
+	}
+}
+
+// What does not answer says at which step; TLS is told from no TLS.
+func TestProbeUnreachable(t *testing.T) {
+	short := func(o *upstream.Options) { o.Timeout = time.Second }
+	if s := summary(open(t, "https://nowhere.invalid", short).Probe(t.Context(), "")); s != "name-" {
+		t.Errorf("no such host: %s", s)
+	}
+	u, _ := fake(t)
+	address := strings.Replace(u.URL(), "http://", "https://", 1)
+	if s := summary(open(t, address, short).Probe(t.Context(), "")); s != "name+ connect+ tls-" {
+		t.Errorf("no TLS: %s", s)
+	}
+	secure := registrytest.NewUpstream(t, registrytest.UpstreamOptions{TLS: true})
+	r := open(t, secure.URL(), short)
+	if s := r.Probe(t.Context(), ""); summary(s) != "name+ connect+ tls-" || !strings.Contains(s[2].Advice, "ca") {
+		t.Errorf("unknown authority: %+v", s)
+	}
+	r = open(t, secure.URL(), func(o *upstream.Options) { o.CA = secure.CA() })
+	if s := r.Probe(t.Context(), ""); summary(s) != "name+ connect+ tls+ registry+ login+" || !strings.Contains(s[2].Detail, "valid until") {
+		t.Errorf("TLS: %+v", s)
+	}
+}
+
+// Health tells of exchanges that were made anyway.
+func TestHealth(t *testing.T) {
+	clock := newClock()
+	u, _ := fake(t)
+	r := connect(t, u, func(o *upstream.Options) { o.Now = clock.now })
+	if h := r.Health(); !h.Answered.IsZero() || !h.Failed.IsZero() || h.Open {
+		t.Errorf("before anything: %+v", h)
+	}
+	if _, err := r.StatManifest(t.Context(), app, v1()); err != nil {
+		t.Fatal(err)
+	}
+	answered := clock.now()
+	clock.advance(time.Minute)
+	u.Close()
+	for range 3 {
+		if _, err := r.StatManifest(t.Context(), app, v1()); err == nil {
+			t.Fatal("a closed upstream answers")
+		}
+	}
+	h := r.Health()
+	if !h.Answered.Equal(answered) || !h.Failed.Equal(clock.now()) || h.Failure == "" || !h.Open {
+		t.Errorf("after it is gone: %+v", h)
+	}
+}
