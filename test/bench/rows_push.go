@@ -67,6 +67,7 @@ func (b *bench) pushes(r receiver, images []repository, atOnce int, h how) subje
 		if err != nil {
 			return sample{}, err
 		}
+		recorded := b.record(ctx, t.process, r.name+" "+string(h), 1)
 		latencies := make([]float64, len(images))
 		began := time.Now()
 		err = parallel(ctx, atOnce, len(images), func() (func(context.Context, int) error, func(), error) {
@@ -78,7 +79,7 @@ func (b *bench) pushes(r receiver, images []repository, atOnce int, h how) subje
 		})
 		took := time.Since(began)
 		after, errAfter := t.cpu()
-		if err := errors.Join(err, errAfter); err != nil {
+		if err := errors.Join(err, errAfter, <-recorded); err != nil {
 			return sample{}, err
 		}
 		n := float64(len(images))
