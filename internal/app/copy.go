@@ -36,7 +36,7 @@ func (s *server) Copy(ctx context.Context, r api.CopyRequest) (api.Copied, error
 	}
 	name, ref, err := s.parseImage(r.Source)
 	if err != nil {
-		return api.Copied{}, err
+		return api.Copied{}, api.WrongBody("source", "want an image: <group>/<registry>/<name>:<tag> or <group>/<path>:<tag>, or @<digest>")
 	}
 	ctx = acting(ctx, r.Caller)
 	from, err := s.copySource(ctx, r.Caller, name)

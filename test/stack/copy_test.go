@@ -146,7 +146,7 @@ func TestCopyRights(t *testing.T) {
 		{bob, "b/hub/library/base:1.0", "b/hub/x", 422}, // not hosted
 		{bob, "b/hub/library/base:1.0", "b/x@" + string(index.Manifest.Digest), 422},
 		{bob, "b/hub/library/base:1.0", "b/X", 422},
-		{bob, "X", "b/x", 400},
+		{bob, "X", "b/x", 422},
 	} {
 		refused(t, copyTo(c.who, c.source, c.target), c.status)
 	}
