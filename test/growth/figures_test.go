@@ -7,6 +7,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -40,7 +41,7 @@ func look(t *testing.T, p *prepared) figures {
 	s := start(t, p)
 	f.add("start to first answer, ms", "%d", s.started.Milliseconds())
 	f.add("memory after start, MB", "%.0f", s.memory("VmRSS"))
-	for i, step := range []func(*figures, *server, *prepared){lookAtReads, lookAtLists, lookAtSearches, lookAtWrites, lookAtCollection} {
+	for i, step := range []func(*figures, *server, *prepared){lookAtReads, lookAtLists, lookAtSearches, lookAtContent, lookAtWrites, lookAtCollection} {
 		step(f, s, p)
 		t.Logf("highest memory after step %d: %.0f MB", i+1, s.memory("VmHWM"))
 	}
@@ -135,6 +136,25 @@ func lookAtSearches(f *figures, s *server, p *prepared) {
 		}
 		f.add("search: "+q[0]+", CPU ms", "%s, %d%s", c, found, more)
 	}
+}
+
+func lookAtContent(f *figures, s *server, p *prepared) {
+	large := p.Made.Repositories[slices.IndexFunc(p.Made.Repositories, func(r Repository) bool { return !r.Cached })]
+	repository := "repositories/" + url.PathEscape(large.Name)
+	for _, q := range [][2]string{
+		{"page of repositories", "repositories?limit=100"},
+		{"page of repositories, coldest first", "repositories?limit=100&sort=last_pulled_at"},
+		{"repository", repository},
+		{"page of its tags", repository + "/tags?limit=100"},
+		{"page of its tags, latest first", repository + "/tags?limit=100&sort=-updated_at"},
+		{"tag", repository + "/tags/" + large.Tags[0]},
+		{"manifest", repository + "/manifests/" + string(large.Digest[0])},
+	} {
+		f.add("content: "+q[0]+", CPU ms", "%s", s.measure(20, 1, func(int) { s.do("GET", "/api/v1/groups/"+group+"/"+q[1], nil, 200) }))
+	}
+	f.add("content: dry run of a purge, CPU ms", "%s", s.measure(3, 1, func(int) {
+		s.do("POST", "/api/v1/groups/"+group+"/upstreams/hub/purge?dry_run=true", []byte("{}"), 200)
+	}))
 }
 
 func lookAtWrites(f *figures, s *server, p *prepared) {

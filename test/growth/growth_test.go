@@ -74,12 +74,14 @@ func TestGeneratedStoreIsSound(t *testing.T) {
 
 // TestQueryPlansWithRows asks again with rows and statistics, which lead planners to other plans than without.
 func TestQueryPlansWithRows(t *testing.T) {
-	// What a request of the distribution API or of a search may ask.
+	// What a request of the distribution API, of a search or of those who look at content may ask.
 	requests := []string{
 		"FindRepository", "GetTag", "GetManifest", "GetLinkedBlob", "GetBlob", "GetReference", "IsReferenced", "FindCachedBlob", "IsCached",
 		"ListTags", "ListReferrers", "ListReferrersOfType", "ListTagsOf", "IsTagged", "GetList", "GetAdmission", "NewestTagAdmission",
 		"ListMissingBlobs", "ListMissingManifests", "ListChildren", "ConfigIsNamed", "ListAwaitingTags", "StatManifest", "GetUpload",
 		"UpsertTag", "ConfirmTag", "LinkBlob", "InsertManifest", "SetImageInfo", "DeleteLinkCandidates", "PutCandidate", "ListDueCandidates",
+		"BrowseTags", "BrowseNewTags", "BrowseLinks", "BrowseRepository", "ListGroupLinks", "ListParents", "ListSizedReferences", "ListRepositoriesOf",
+		"ListTagHistory", "GetPulls", "ListSomeTagsOf",
 	}
 	for _, engine := range []string{meta.SQLite, meta.PostgreSQL} {
 		t.Run(engine, func(t *testing.T) {

@@ -127,6 +127,9 @@ func (g *generator) writePulls(ctx context.Context, pulls [][]any) error {
 			err := q.AddPulls(ctx, query.AddPullsParams{
 				RepositoryID: p[0].(int64), Digest: p[1].([]byte), LastPulledAt: p[2].(int64), PullCount: int64(p[3].(int)),
 			})
+			if err == nil {
+				err = q.AddRepositoryPulls(ctx, query.AddRepositoryPullsParams{RepositoryID: p[0].(int64), LastPulledAt: p[2].(int64), PullCount: int64(p[3].(int))})
+			}
 			if err != nil {
 				return err
 			}
