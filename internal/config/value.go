@@ -35,9 +35,6 @@ func (d *Duration) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// Std is d as the standard library's type.
-func (d Duration) Std() time.Duration { return time.Duration(d) }
-
 // MarshalText implements encoding.TextMarshaler.
 func (d Duration) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
 

@@ -129,18 +129,6 @@ func TestRefresh(t *testing.T) {
 	}
 }
 
-func TestNames(t *testing.T) {
-	g := remote("ghcr", newFake())
-	g.Hosts = []string{"ghcr.io"}
-	r := registryOf(hub("hub", newFake()), g)
-	if got := r.Names("alpine"); len(got) != 2 || got["hub"] != "library/alpine" || got["ghcr"] != "alpine" {
-		t.Errorf("%v", got)
-	}
-	if got := r.Names("ghcr.io/org/img"); len(got) != 1 || got["ghcr"] != "org/img" {
-		t.Errorf("%v", got)
-	}
-}
-
 // FuzzNarrowing: whatever name and host a client sends, a member gets a valid name that is the end of what was asked for, and
 // a name of a host never reaches a member that does not serve it.
 func FuzzNarrowing(f *testing.F) {

@@ -50,20 +50,6 @@ func (r *Registry) Refresh(ctx context.Context, repository string, ref oci.Refer
 	return w.decide(result, err), err
 }
 
-// Names returns, by member, the members' own names of a repository as asked for here, of those that serve the host it may start
-// with. Rules and claims do not matter: what is cached already may be older than they are.
-func (r *Registry) Names(repository string) map[string]string {
-	w := &walk{r: r, q: Query{Repository: repository}, steps: make([]step, len(r.members))}
-	w.narrow("")
-	names := make(map[string]string, len(r.members))
-	for i := range r.members {
-		if w.steps[i].out == in {
-			names[r.members[i].Name] = r.members[i].name(w.q.Repository)
-		}
-	}
-	return names
-}
-
 // MemberAnswer is one member's answer in a collection.
 type MemberAnswer struct {
 	Member string

@@ -81,18 +81,6 @@ func (tx *Tx) LockRepository(ctx context.Context, id int64) (query.Repository, e
 	return r, err
 }
 
-// LockManifest locks a manifest's row without reading its payload; sql.ErrNoRows.
-func (tx *Tx) LockManifest(ctx context.Context, repository int64, digest []byte) error {
-	var one int
-	return tx.lock(ctx, "SELECT 1 FROM manifests WHERE repository_id = $1 AND digest = $2", repository, digest).Scan(&one)
-}
-
-// LockGroup locks a group's row, so that two changes of one group's definitions follow each other; sql.ErrNoRows.
-func (tx *Tx) LockGroup(ctx context.Context, id int64) error {
-	var one int
-	return tx.lock(ctx, "SELECT 1 FROM groups WHERE id = $1", id).Scan(&one)
-}
-
 // lock runs a SELECT whose rows stay locked until the end of the transaction. On SQLite the turn to write is the lock.
 func (tx *Tx) lock(ctx context.Context, statement string, args ...any) rowScanner {
 	return tx.conn.QueryRowContext(ctx, statement+tx.db.engine.forUpdate(), args...)
