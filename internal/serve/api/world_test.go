@@ -67,7 +67,12 @@ func newWorld(t testing.TB, db *meta.DB) *world {
 			t.Fatal(err)
 		}
 	}
-	w.api = api.New(api.Options{Authorize: w.authorize, Directory: w.dir, Definitions: db, Planner: w.planner, Upstreams: connections{}, Version: "1.2.3"})
+	w.api = api.New(api.Options{
+		Authorize: w.authorize, Directory: w.dir, Definitions: db, Planner: w.planner, Upstreams: connections{}, Version: "1.2.3",
+		Capabilities: api.Capabilities{
+			Formats: []string{"container"}, CredentialKinds: []string{"static"}, Features: map[string]bool{"private_upstreams": false},
+		},
+	})
 	w.Server = httptest.NewServer(w.api)
 	t.Cleanup(w.Close)
 	w.reset(t)
