@@ -66,6 +66,7 @@ generate: $(TOOLS)/sqlc ## regenerate SQL code and generated documents
 	$(TOOLS)/sqlc generate
 	go test -count=1 ./internal/config ./internal/telemetry -run Reference -update >/dev/null
 	go test -count=1 ./internal/serve/api -run OpenAPI -update >/dev/null
+	go test -count=1 ./cmd/weir -run Reference -update >/dev/null
 	go test -count=1 ./internal/serve/distribution -run ErrorBytes -update >/dev/null
 	go test -count=1 ./test/faults -run Reference -update >/dev/null
 	go test -count=1 ./internal/store/meta -run QueryPlans -update >/dev/null

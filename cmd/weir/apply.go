@@ -4,8 +4,6 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
-
-	"github.com/weir-registry/weir/internal/client"
 )
 
 func newApplyCommand() *cobra.Command {
@@ -17,13 +15,11 @@ func newApplyCommand() *cobra.Command {
 			"A secret may stand as {env: NAME} or {file: PATH}; left out, it stays as it is.",
 		Example: "  weir apply -f deploy/examples/acme.yaml --dry-run",
 	}
-	files := cmd.Flags().StringArrayP("file", "f", nil, `file to read, "-" for standard input; may be given several times`)
-	prune := cmd.Flags().Bool("prune", false, "remove what the named groups have beyond the files")
-	dryRun := cmd.Flags().Bool("dry-run", false, "only show what would change")
-	_ = cmd.MarkFlagRequired("file") // the flag exists
+	read := declarationFlags(cmd)
+	dryRun := dryRunFlag(cmd)
 	connect, show := clientFlags(cmd), outputFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		d, err := client.Reader{Stdin: cmd.InOrStdin()}.Read(*files)
+		d, prune, err := read(cmd)
 		if err != nil {
 			return err
 		}
@@ -31,7 +27,7 @@ func newApplyCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		out, err := c.Apply(cmd.Context(), d, *prune, *dryRun)
+		out, err := c.Apply(cmd.Context(), d, prune, *dryRun)
 		if err != nil {
 			return err
 		}

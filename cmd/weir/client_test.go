@@ -64,8 +64,9 @@ func TestCommands(t *testing.T) {
 		{[]string{"token", "create", "--name", "ci", "--expires", "90d"}, "weir_x\n"},
 		{[]string{"token", "list", "--user", "ann"}, "2026-01-02 03:04"},
 		{[]string{"token", "revoke", "7"}, "revoked"},
-		{[]string{"get"}, "acme   true     1"},
-		{[]string{"get", "acme"}, "groups:\n- name: acme\n  registries:\n  - name: hub\n"},
+		{[]string{"group", "list"}, "acme   true     1"},
+		{[]string{"group", "list", "-o", "name"}, "acme\n"},
+		{[]string{"export", "--group", "acme"}, "groups:\n- name: acme\n  registries:\n  - name: hub\n"},
 		{[]string{"refresh", "--upstream", "acme/hub"}, "everything cached from acme/hub will be confirmed"},
 		{[]string{"explain", "acme/hub/x:1"}, "depends on the upstreams"},
 		{[]string{"explain", "acme/hub/x:1"}, "1  hub     library/x   may_answer     stale, 1m30s old  revalidate"},
@@ -83,7 +84,7 @@ func TestCommands(t *testing.T) {
 			}
 		})
 	}
-	for _, args := range [][]string{{"refresh"}, {"refresh", "x", "--upstream", "y"}, {"apply"}, {"token", "create", "--name", "x", "--expires", "soon"}, {"get", "-o", "xml"}} {
+	for _, args := range [][]string{{"refresh"}, {"refresh", "x", "--upstream", "y"}, {"apply"}, {"token", "create", "--name", "x", "--expires", "soon"}, {"group", "list", "-o", "xml"}} {
 		if code := run("weir", append(args, "--data", dir), strings.NewReader(""), &bytes.Buffer{}, &bytes.Buffer{}); code == 0 {
 			t.Errorf("%v succeeded", args)
 		}

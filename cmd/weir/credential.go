@@ -96,6 +96,6 @@ func storeCredential(ctx context.Context, text []byte) error {
 	if err != nil {
 		return err
 	}
-	_, err = logIn(ctx, server, c.Username, c.Secret)
+	_, err = logIn(ctx, server, c.Username, c.Secret, "")
 	return err
 }

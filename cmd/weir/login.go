@@ -30,6 +30,7 @@ func newLoginCommand() *cobra.Command {
 	user := cmd.Flags().StringP("user", "u", "", "user name (default: asked for)")
 	passwordStdin := cmd.Flags().Bool("password-stdin", false, "read the password from standard input")
 	tokenStdin := cmd.Flags().Bool("token-stdin", false, "read a personal token from standard input and keep that")
+	group := cmd.Flags().String("group", "", "group that commands are about unless they are told")
 	cmd.MarkFlagsMutuallyExclusive("password-stdin", "token-stdin")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		server, err := client.ServerAddress(args[0])
@@ -40,7 +41,7 @@ func newLoginCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		login, err := logIn(cmd.Context(), server, name, secret)
+		login, err := logIn(cmd.Context(), server, name, secret, *group)
 		if err != nil {
 			return err
 		}
@@ -83,7 +84,7 @@ func askWho(cmd *cobra.Command, user string, passwordStdin, tokenStdin bool) (na
 }
 
 // logIn turns a password into a token, or checks a token, and keeps it.
-func logIn(ctx context.Context, server, user, secret string) (client.Login, error) {
+func logIn(ctx context.Context, server, user, secret, group string) (client.Login, error) {
 	logins, err := readLogins()
 	if err != nil {
 		return client.Login{}, err
@@ -97,6 +98,7 @@ func logIn(ctx context.Context, server, user, secret string) (client.Login, erro
 	if err != nil {
 		return client.Login{}, err
 	}
+	login.Group = group
 	logins.Put(login)
 	return login, logins.Save()
 }
@@ -144,6 +146,7 @@ func renewed(ctx context.Context, logins *client.Logins, login client.Login) cli
 		return login
 	}
 	current := logins.Current
+	fresh.Group = login.Group
 	logins.Put(fresh)
 	logins.Current = current
 	if err := logins.Save(); err != nil {

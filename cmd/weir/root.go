@@ -29,14 +29,11 @@ func run(program string, args []string, stdin io.Reader, stdout, stderr io.Write
 	root.SetIn(stdin)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	err := root.ExecuteContext(ctx)
-	if err == nil {
-		return 0
+	cmd, err := root.ExecuteContextC(ctx)
+	if err != nil && !errors.Is(err, errReported) {
+		fmt.Fprintf(stderr, "weir: %v\n", inFlags(cmd, err))
 	}
-	if !errors.Is(err, errReported) {
-		fmt.Fprintf(stderr, "weir: %v\n", err)
-	}
-	return 1
+	return exitCode(err)
 }
 
 // untilSignal returns a context that the first signal cancels. By then signals must have their default effect again, or a second one
@@ -60,9 +57,6 @@ func untilSignal() (ctx context.Context, stop func()) {
 	}
 }
 
-// errReported ends a command with exit code 1 whose output has said all there is to say.
-var errReported = errors.New("reported")
-
 func newRootCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use:           "weir",
@@ -72,11 +66,23 @@ func newRootCommand() *cobra.Command {
 		SilenceUsage:  true,
 	}
 	root.PersistentFlags().String("data", envOr("WEIR_DATA", "./data"), "data folder of the server; the command line finds its socket there")
-	root.AddCommand(
-		newServeCommand(), newConfigCommand(), newKeysCommand(), newCheckCommand(),
-		newApplyCommand(), newSearchCommand(), newExplainCommand(), newRefreshCommand(), newTokenCommand(), newUserCommand(),
-		newGetCommand(), newLabCommand(), newLoginCommand(), newLogoutCommand(), newWhoamiCommand(),
-	)
+	for _, part := range []struct {
+		id, title string
+		commands  []*cobra.Command
+	}{
+		{"server", "The server:", []*cobra.Command{newServeCommand(), newConfigCommand(), newKeysCommand(), newCheckCommand(), newLabCommand()}},
+		{"login", "Logging in:", []*cobra.Command{newLoginCommand(), newLogoutCommand(), newWhoamiCommand()}},
+		{"declare", "Declaring everything in files:", []*cobra.Command{newApplyCommand(), newDiffCommand(), newExportCommand()}},
+		{"resource", "Things, one by one:", append(newResourceCommands(), newRuleCommand(), newTokenCommand(), newPermissionsCommand())},
+		{"image", "Images:", []*cobra.Command{newSetupCommand(), newSearchCommand(), newExplainCommand(), newRefreshCommand(), newCopyCommand()}},
+	} {
+		root.AddGroup(&cobra.Group{ID: part.id, Title: part.title})
+		for _, cmd := range part.commands {
+			cmd.GroupID = part.id
+			root.AddCommand(cmd)
+		}
+	}
+	checkUsage(root)
 	return root
 }
 

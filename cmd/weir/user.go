@@ -6,27 +6,23 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
-
-	"github.com/weir-registry/weir/internal/client"
 )
 
-func newUserCommand() *cobra.Command {
-	cmd := &cobra.Command{
-		Use: "user", Short: "Create users, set passwords, lock users out",
-		Long: "Roles are declared as grants of a group: see weir apply.",
-	}
-	connect := clientFlags(cmd)
-	cmd.AddCommand(newUserCreate(connect), newUserList(connect), newUserPassword(connect),
+// userCommands are what a user can do beyond the verbs that all have.
+func userCommands(r *resource, connect connector) []*cobra.Command {
+	out := []*cobra.Command{
+		newUserCreate(connect), newUserPassword(connect),
 		newUserSwitch(connect, "disable", "Lock a user out, tokens included", true),
-		newUserSwitch(connect, "enable", "Let a user in again", false))
-	return cmd
+		newUserSwitch(connect, "enable", "Let a user in again", false),
+	}
+	for _, cmd := range out[1:] {
+		cmd.ValidArgsFunction = r.complete(connect)
+	}
+	return out
 }
-
-type connector = func() (*client.Client, error)
 
 func newUserCreate(connect connector) *cobra.Command {
 	cmd := &cobra.Command{
@@ -48,7 +44,7 @@ func newUserCreate(connect connector) *cobra.Command {
 			return err
 		}
 		showPassword(cmd, made, password)
-		fmt.Fprintf(cmd.ErrOrStderr(), "user %s is created; it may nothing until a group grants it a role\n", u.Name)
+		fmt.Fprintf(cmd.ErrOrStderr(), "user %s is created; it may nothing until `weir grant set` gives it a role\n", u.Name)
 		return nil
 	}
 	return cmd
@@ -110,30 +106,6 @@ func showPassword(cmd *cobra.Command, made bool, password string) {
 	if made {
 		fmt.Fprintln(cmd.OutOrStdout(), password)
 	}
-}
-
-func newUserList(connect connector) *cobra.Command {
-	cmd := &cobra.Command{Use: "list", Short: "List the users", Args: cobra.NoArgs}
-	show := outputFlag(cmd)
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		c, err := connect()
-		if err != nil {
-			return err
-		}
-		users, err := c.Users(cmd.Context())
-		if err != nil {
-			return err
-		}
-		if done, err := show(cmd.OutOrStdout(), users); done || err != nil {
-			return err
-		}
-		rows := [][]string{{"NAME", "PASSWORD", "DISABLED", "ID"}}
-		for _, u := range users {
-			rows = append(rows, []string{u.Name, strconv.FormatBool(u.HasPassword), strconv.FormatBool(u.Disabled), u.ID})
-		}
-		return table(cmd.OutOrStdout(), rows)
-	}
-	return cmd
 }
 
 func newUserSwitch(connect connector, word, short string, disabled bool) *cobra.Command {

@@ -30,12 +30,14 @@ type Options struct {
 	Token          string // sent with requests to Server
 	User, Password string // sent instead of a Token, to make one
 	Data           string // data folder of a server on this machine
+	Group          string // that calls are about by default
 }
 
 // Client calls one server. It is safe for concurrent use.
 type Client struct {
 	base, token, where string
 	user, password     string
+	group              string
 	http               *http.Client
 }
 
@@ -55,7 +57,7 @@ func New(o Options) (*Client, error) {
 		// A redirect must not carry the token elsewhere.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
-	return &Client{base: strings.TrimRight(o.Server, "/") + prefix, token: o.Token, user: o.User, password: o.Password, where: o.Server, http: c}, nil
+	return &Client{base: strings.TrimRight(o.Server, "/") + prefix, token: o.Token, user: o.User, password: o.Password, where: o.Server, group: o.Group, http: c}, nil
 }
 
 const prefix = "/api/v1"
@@ -72,6 +74,9 @@ func local(socket string) *Client {
 
 // Where is the server's address, or the socket, for people.
 func (c *Client) Where() string { return c.where }
+
+// DefaultGroup is the group that calls are about unless told; empty for none.
+func (c *Client) DefaultGroup() string { return c.group }
 
 // Problem is an error that the server answered (RFC 9457).
 type Problem struct {
@@ -130,11 +135,18 @@ func (c *Client) Call(ctx context.Context, method, path string, in, out any) err
 
 // send sends a request and returns a good answer, whose body the caller closes.
 func (c *Client) send(ctx context.Context, h *http.Client, method, path string, content io.Reader) (*http.Response, error) {
+	return c.sendWith(ctx, h, method, path, content, http.Header{})
+}
+
+func (c *Client) sendWith(ctx context.Context, h *http.Client, method, path string, content io.Reader, header http.Header) (*http.Response, error) {
 	r, err := http.NewRequestWithContext(ctx, method, c.base+path, content)
 	if err != nil {
 		return nil, err
 	}
-	r.Header.Set("Content-Type", "application/json")
+	r.Header = header
+	if header.Get("Content-Type") == "" {
+		r.Header.Set("Content-Type", "application/json")
+	}
 	r.Header.Set("Accept", "application/json, application/problem+json")
 	r.Header.Set("User-Agent", "weir-cli")
 	switch {

@@ -45,9 +45,22 @@ func (r Reader) Read(files []string) (desired.Document, error) {
 	return desired.Merge(documents...)
 }
 
-func (r Reader) file(file string) ([]desired.Document, error) {
-	var text []byte
-	var err error
+// ReadInto reads one definition of any kind into v, a pointer, by the same rules.
+func (r Reader) ReadInto(file string, v any) error {
+	text, decoder, err := r.open(file)
+	if err != nil {
+		return err
+	}
+	switch err := decoder.Decode(v); {
+	case errors.Is(err, io.EOF):
+		return fmt.Errorf("%s: there is nothing in it", file)
+	case err != nil:
+		return fmt.Errorf("%s: %w", file, readable(text, err))
+	}
+	return nil
+}
+
+func (r Reader) open(file string) (text []byte, decoder *yaml.Decoder, err error) {
 	folder := "."
 	if file == "-" {
 		text, err = io.ReadAll(r.Stdin)
@@ -56,9 +69,9 @@ func (r Reader) file(file string) ([]desired.Document, error) {
 		folder = filepath.Dir(file)
 	}
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	decoder := yaml.NewDecoder(bytes.NewReader(text), yaml.Strict(),
+	return text, yaml.NewDecoder(bytes.NewReader(text), yaml.Strict(),
 		yaml.CustomUnmarshaler(func(p *desired.Password, b []byte) error {
 			value, err := r.text(b, folder, true)
 			*p = desired.Password(value)
@@ -69,7 +82,14 @@ func (r Reader) file(file string) ([]desired.Document, error) {
 			*p = desired.PEM(value)
 			return err
 		}),
-	)
+	), nil
+}
+
+func (r Reader) file(file string) ([]desired.Document, error) {
+	text, decoder, err := r.open(file)
+	if err != nil {
+		return nil, err
+	}
 	var out []desired.Document
 	for {
 		var d desired.Document

@@ -139,7 +139,7 @@ func TestReadWrongType(t *testing.T) {
 	}
 }
 
-// What `weir get` prints, `weir apply` reads.
+// What `weir export` prints, `weir apply` reads.
 func TestWrite(t *testing.T) {
 	off := false
 	d := desired.Document{Groups: []desired.Group{{

@@ -22,6 +22,7 @@ type Login struct {
 	TokenID   string     `json:"token_id,omitempty"` // of a token that the login made and may renew and revoke; empty: it was given one
 	MadeAt    time.Time  `json:"made_at"`
 	ExpiresAt *time.Time `json:"expires_at,omitempty"`
+	Group     string     `json:"group,omitempty"` // that commands are about unless they are told
 }
 
 // Due reports whether the login's own token is in the last third of its life, when it should be renewed.

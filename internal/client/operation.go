@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"encoding/json"
 	"net/http"
 	"net/url"
 	"time"
@@ -12,8 +13,9 @@ import (
 
 // Applied is the answer to Apply.
 type Applied struct {
-	Applied bool   `json:"applied"`
-	Text    string `json:"text"` // the changes, for people
+	Applied bool              `json:"applied"`
+	Text    string            `json:"text"` // the changes, for people
+	Changes []json.RawMessage `json:"changes"`
 }
 
 // Apply sends a declaration.

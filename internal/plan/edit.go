@@ -3,6 +3,7 @@ package plan
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/weir-registry/weir/internal/plan/desired"
 	"github.com/weir-registry/weir/internal/store/meta"
@@ -42,7 +43,7 @@ func (r *run) state(name string) State {
 		return State{Group: desired.Group{Name: name}}
 	}
 	s := Read(now)
-	s.Group.Grants = r.grants[now.ID]
+	s.Group.Grants = slices.Clone(r.grants[now.ID]) // which an edit may change, and must then differ from what is
 	return s
 }
 
