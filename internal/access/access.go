@@ -56,6 +56,7 @@ type Principal struct {
 	TokenID int64    // of the token behind the login, 0 = password
 	Token   string   // its name
 	Ceiling *Ceiling // what the token in use is limited to; nil = everything the user may
+	Session int64    // of the browser, 0 = none
 	Bearer  bool     // came with a bearer token of the token endpoint: another one may cover more
 
 	personal *Ceiling      // of what is behind a bearer or refresh token: a personal token, or an exchanged one

@@ -15,7 +15,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/weir-registry/weir/internal/access"
 	"github.com/weir-registry/weir/internal/config"
 	"github.com/weir-registry/weir/internal/serve"
 	"github.com/weir-registry/weir/internal/serve/api"
@@ -155,20 +154,8 @@ func (s *server) handler(front *serve.Front, local bool) http.Handler {
 
 func (s *server) api(local bool) http.Handler {
 	return api.New(api.Options{
-		Authorize: func(r *http.Request) (api.Caller, error) {
-			caller := api.Caller{Local: local}
-			if info := serve.FromContext(r.Context()); info != nil {
-				caller.RequestID, caller.Address = info.ID, info.Client
-			}
-			if local {
-				caller.Principal = access.Local()
-				return caller, nil
-			}
-			ctx, _, err := s.gate.Authenticate(r)
-			caller.Principal = access.PrincipalFrom(ctx)
-			return caller, err
-		},
-		Directory: s.dir, Public: s.doors.public, Definitions: s.db, Planner: s, Explainer: s, Refresher: s, Checker: s, Searcher: s, Content: s, Version: Version, Log: s.log,
+		Authorize: func(r *http.Request) (api.Caller, error) { return s.caller(r, local) },
+		Directory: s.dir, Sessions: s.session, Public: s.doors.public, Definitions: s.db, Planner: s, Explainer: s, Refresher: s, Checker: s, Searcher: s, Content: s, Version: Version, Log: s.log,
 		Upstreams:    s,
 		Capabilities: s.capabilities(),
 	})

@@ -24,6 +24,7 @@ import (
 	"github.com/weir-registry/weir/internal/registry/upstream"
 	"github.com/weir-registry/weir/internal/seal"
 	"github.com/weir-registry/weir/internal/serve"
+	"github.com/weir-registry/weir/internal/serve/session"
 	"github.com/weir-registry/weir/internal/serve/token"
 	"github.com/weir-registry/weir/internal/store/meta"
 	"github.com/weir-registry/weir/internal/telemetry"
@@ -41,6 +42,8 @@ type server struct {
 	budget  *budget
 	planner *plan.Planner
 	gate    gate
+	rates   *access.Rates
+	session *session.Manager
 	doors   *doors
 	live    *live
 	id      string // of the instance, in Via headers
@@ -144,9 +147,16 @@ func (s *server) open(ctx context.Context) (err error) {
 	}
 	s.metrics.Store.Watch(s.db)
 	table := &namespace.Table{}
+	s.rates = access.NewRates(c.Limits.RequestsPerPrincipal, c.Limits.RequestsPerAddress)
+	s.session, err = session.New(session.Options{
+		DB: s.db, Directory: s.dir, Idle: time.Duration(c.Auth.SessionIdle), Lifetime: time.Duration(c.Auth.SessionLifetime), Origins: c.ExternalURLs,
+	})
+	if err != nil {
+		return err
+	}
 	s.doors = &doors{table: table, private: isLoopback(c.Listen)}
 	s.gate = gate{token.New(token.Options{Access: s.dir, Doors: s.doors, ExternalURLs: c.ExternalURLs, Listen: c.Listen, Metrics: s.metrics.Access, Log: s.log,
-		Rates: access.NewRates(c.Limits.RequestsPerPrincipal, c.Limits.RequestsPerAddress)})}
+		Rates: s.rates})}
 	s.live = newLive(s.db, s.assembler(), table, ownHosts(c), s.log)
 	return nil
 }

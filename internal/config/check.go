@@ -72,6 +72,8 @@ func (c *Config) checkNumbers(p *problems) {
 	p.positive("upstream.timeout", c.Upstream.Timeout)
 	p.positive("upstream.idle_timeout", c.Upstream.IdleTimeout)
 	p.positive("auth.token_ttl", c.Auth.TokenTTL)
+	p.positive("auth.session_idle", c.Auth.SessionIdle)
+	p.positive("auth.session_lifetime", c.Auth.SessionLifetime)
 	if h, l := c.Cache.HighWatermark, c.Cache.LowWatermark; l < 1 || l >= h || h > 100 {
 		p.addf("cache", "wants 1 <= low_watermark < high_watermark <= 100, has %d and %d", l, h)
 	}

@@ -182,6 +182,10 @@ type Auth struct {
 	// Failed logins allowed per minute for one address, before answers become 429. One user name may fail three times as
 	// often, so that a single address cannot lock a user out.
 	LoginRate int `yaml:"login_rate" env:"LOGIN_RATE"`
+	// How long a browser stays logged in without being used.
+	SessionIdle Duration `yaml:"session_idle" env:"SESSION_IDLE"`
+	// How long a browser stays logged in however much it is used.
+	SessionLifetime Duration `yaml:"session_lifetime" env:"SESSION_LIFETIME"`
 }
 
 // Default returns the settings of a server without any configuration.
@@ -204,6 +208,6 @@ func Default() Config {
 			RevalidateWait: Duration(400 * time.Millisecond), Concurrency: 32,
 		},
 		GC:   GC{Delay: Duration(24 * time.Hour)},
-		Auth: Auth{TokenTTL: Duration(5 * time.Minute), LoginRate: 10},
+		Auth: Auth{TokenTTL: Duration(5 * time.Minute), LoginRate: 10, SessionIdle: Duration(8 * time.Hour), SessionLifetime: Duration(7 * 24 * time.Hour)},
 	}
 }

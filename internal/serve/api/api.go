@@ -17,6 +17,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"github.com/weir-registry/weir/internal/access"
+	"github.com/weir-registry/weir/internal/oci"
 	"github.com/weir-registry/weir/internal/plan"
 	"github.com/weir-registry/weir/internal/plan/desired"
 	"github.com/weir-registry/weir/internal/store/meta"
@@ -33,6 +34,15 @@ type Caller struct {
 	Address   netip.Addr // where the request comes from
 }
 
+// Actor is the caller in the words of events.
+func (c Caller) Actor() event.Actor {
+	a := event.Actor{ID: c.ID, Kind: string(c.Kind), TokenID: c.TokenID, RequestID: c.RequestID}
+	if c.Address.IsValid() {
+		a.Address = c.Address.String()
+	}
+	return a
+}
+
 // Authorizer tells who sent a request. The error is an *oci.Error for bad credentials; no credentials are no error.
 type Authorizer func(r *http.Request) (Caller, error)
 
@@ -47,6 +57,7 @@ type Directory interface {
 	CreateUser(ctx context.Context, by access.Actor, name, password string) (access.Account, error)
 	CheckPassword(ctx context.Context, userID int64, password string, from netip.Addr) error
 	SetPassword(ctx context.Context, by access.Actor, userID int64, password string) error
+	Login(ctx context.Context, name, password string, c access.Credentials) (access.Principal, error)
 	SetDisabled(ctx context.Context, by access.Actor, userID int64, disabled bool) error
 	DeleteUser(ctx context.Context, by access.Actor, userID int64) error
 
@@ -110,6 +121,7 @@ type Options struct {
 	Checker     Checker
 	Searcher    Searcher
 	Upstreams   Upstreams
+	Sessions    Sessions
 	Public      func(ctx context.Context, path string) bool // whether anybody may pull there; nil: nowhere
 	Content     Content
 	Version     string
@@ -138,10 +150,11 @@ func New(o Options) *API {
 	config.RejectUnknownQueryParameters = true
 	config.Transformers = append(config.Transformers, withoutValues)
 	config.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
-		"token": {Type: "http", Scheme: "bearer", Description: "A personal token, weir_…"},
-		"basic": {Type: "http", Scheme: "basic", Description: "User name and password, or a token as the password"},
+		"token":   {Type: "http", Scheme: "bearer", Description: "A personal token, weir_…"},
+		"basic":   {Type: "http", Scheme: "basic", Description: "User name and password, or a token as the password"},
+		"session": {Type: "apiKey", In: "cookie", Name: "__Host-weir", Description: "A browser's session; without TLS the cookie is called weir"},
 	}
-	config.Security = []map[string][]string{{"token": {}}, {"basic": {}}}
+	config.Security = []map[string][]string{{"token": {}}, {"basic": {}}, {"session": {}}}
 	a.huma = humago.NewWithPrefix(a.mux, Prefix, config)
 	a.huma.UseMiddleware(a.authenticate)
 	a.registerServer()
@@ -156,6 +169,7 @@ func New(o Options) *API {
 	a.registerGrants()
 	a.registerPermissions()
 	a.registerExchange()
+	a.registerSessions()
 	a.registerCheck()
 	a.registerSearch()
 	a.registerContent()
@@ -186,23 +200,53 @@ func (a *API) OpenAPI() ([]byte, error) { return a.huma.OpenAPI().MarshalJSON() 
 
 type callerKey struct{}
 
-// authenticate puts the caller into the context of every operation. Nothing here is for anonymous callers.
+// authenticate puts the caller into the context of every operation. Nothing here is for anonymous callers but what says so.
 func (a *API) authenticate(ctx huma.Context, next func(huma.Context)) {
 	r, _ := humago.Unwrap(ctx)
 	caller, err := a.Authorize(r)
-	if err == nil && caller.IsAnonymous() && !caller.Local {
+	if ctx.Operation().Metadata[anyone] == true {
+		err = a.withoutLogin(r, &caller, err)
+	} else if err == nil && caller.IsAnonymous() && !caller.Local {
 		err = errLogin
 	}
 	if err != nil {
 		p := a.problem(ctx.Context(), err)
 		if p.GetStatus() == http.StatusUnauthorized {
-			ctx.SetHeader("WWW-Authenticate", `Basic realm="weir"`)
+			ctx.SetHeader("WWW-Authenticate", challenge(r))
+		}
+		if e, ok := errors.AsType[huma.HeadersError](p); ok {
+			for name, values := range e.GetHeaders() {
+				ctx.SetHeader(name, values[0])
+			}
 		}
 		_ = huma.WriteErr(a.huma, ctx, p.GetStatus(), p.Error())
 		return
 	}
 	ctx = huma.WithValue(ctx, urlKey{}, r.URL)
 	next(huma.WithValue(ctx, callerKey{}, caller))
+}
+
+// withoutLogin lets a login that is wrong or over pass as none, where none is needed. A page of another site may not even do that.
+func (a *API) withoutLogin(r *http.Request, caller *Caller, err error) error {
+	switch oci.ErrorCode(err) {
+	case oci.CodeUnauthorized:
+		caller.Principal = access.Nobody()
+	case "":
+		if err != nil {
+			return err
+		}
+	default:
+		return err
+	}
+	return a.Sessions.SameOrigin(r)
+}
+
+// challenge asks programs for Basic; a browser would open its own dialog for that, over a page that has a better one.
+func challenge(r *http.Request) string {
+	if r.Header.Get("Sec-Fetch-Mode") != "" {
+		return `Bearer realm="weir"`
+	}
+	return `Basic realm="weir"`
 }
 
 func callerFrom(ctx context.Context) Caller {

@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -49,7 +51,12 @@ func (a *API) problem(ctx context.Context, err error) huma.StatusError {
 		return huma.NewError(http.StatusUnprocessableEntity, "the declaration cannot be applied; nothing was changed", details...)
 	}
 	if e, ok := errors.AsType[*oci.Error](err); ok {
-		return huma.NewError(e.Status(), e.Message)
+		p := huma.NewError(e.Status(), e.Message)
+		if e.RetryAfter > 0 {
+			seconds := strconv.Itoa(int((e.RetryAfter + time.Second - 1) / time.Second))
+			return headed{p, http.Header{"Retry-After": {seconds}}}
+		}
+		return p
 	}
 	for _, s := range statuses {
 		if errors.Is(err, s.err) {
@@ -87,6 +94,26 @@ func missing(field, what string) error {
 
 // conflict is the problem of a change that something else stands in the way of; what says what to do first.
 func conflict(what string) error { return huma.NewError(http.StatusConflict, what) }
+
+// headed is a problem with headers.
+type headed struct {
+	huma.StatusError
+	headers http.Header
+}
+
+// GetHeaders implements huma.HeadersError.
+func (h headed) GetHeaders() http.Header { return h.headers }
+
+// MarshalJSON implements json.Marshaler: headers are no part of the body.
+func (h headed) MarshalJSON() ([]byte, error) { return json.Marshal(h.StatusError) }
+
+// ContentType implements huma.ContentTypeFilter.
+func (h headed) ContentType(t string) string {
+	if f, ok := h.StatusError.(huma.ContentTypeFilter); ok {
+		return f.ContentType(t)
+	}
+	return t
+}
 
 // withoutValues keeps problems from echoing what was sent.
 func withoutValues(_ huma.Context, _ string, v any) (any, error) {
