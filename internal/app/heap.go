@@ -12,7 +12,7 @@ import (
 // times a second under load, for a tenth of its CPU time; a GOGC that suits so small a heap lets one of a few more megabytes grow by
 // a hundred. So the heap may grow to heapSize, and by minGrowth when more than the rest of that is in use.
 const (
-	heapSize  = 34 << 20 // bytes
+	heapSize  = 28 << 20 // bytes
 	minGrowth = 14 << 20
 )
 
