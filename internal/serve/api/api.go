@@ -34,15 +34,6 @@ type Caller struct {
 	Address   netip.Addr // where the request comes from
 }
 
-// Actor is the caller in the words of events.
-func (c Caller) Actor() event.Actor {
-	a := event.Actor{ID: c.ID, Kind: string(c.Kind), TokenID: c.TokenID, RequestID: c.RequestID}
-	if c.Address.IsValid() {
-		a.Address = c.Address.String()
-	}
-	return a
-}
-
 // Authorizer tells who sent a request. The error is an *oci.Error for bad credentials; no credentials are no error.
 type Authorizer func(r *http.Request) (Caller, error)
 
