@@ -4,3 +4,6 @@
 ALTER TABLE credentials ADD COLUMN previous_secret BLOB NOT NULL DEFAULT x'';     -- sealed; empty = none
 ALTER TABLE credentials ADD COLUMN previous_version BIGINT NOT NULL DEFAULT 0; -- that it is sealed for
 ALTER TABLE credentials ADD COLUMN previous_until BIGINT NOT NULL DEFAULT 0;   -- not used from then on
+
+-- +goose Down
+-- Weir never migrates down: restore a backup.
