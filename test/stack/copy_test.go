@@ -172,14 +172,15 @@ func TestCopyRights(t *testing.T) {
 		t.Fatal("the images differ")
 	}
 	liar := registrytest.NewUpstream(t, registrytest.UpstreamOptions{})
-	liar.PutManifest("library/stolen", []string{"1"}, stolen.Manifest)
+	liar.Put("library/stolen", []string{"1"}, stolen)
+	liar.Fail(registrytest.Rule{Kind: registrytest.KindBlob, Reference: string(layer.Digest), Fault: registrytest.Fault{FlipAt: 1}}) // of what it sends, the first byte is not that layer's
 	s.Apply(t, fmt.Sprintf(`groups:
 - name: c
   grants: [{user: bob, role: owner}]
   upstreams: [{name: liar, url: %q}]
   registries: [{name: hub, members: [{upstream: liar}]}]`, liar.URL()))
 	if err := copyTo(bob, "c/hub/library/stolen:1", "c/mine:1"); err == nil {
-		t.Error("an image was copied whose layers its upstream never sent")
+		t.Error("an image was copied whose layers its upstream did not send")
 	}
 	remote.Do(t, "HEAD", "c/mine/blobs/"+string(layer.Digest)).Want(t, 404)
 }
