@@ -116,7 +116,7 @@ func (d *Directory) insertUser(ctx context.Context, tx *meta.Tx, by Actor, id in
 	if err != nil {
 		return err
 	}
-	return tx.Event(ctx, meta.Event{Kind: "user.created", ActorID: by.ID, Subject: name, RequestID: by.RequestID})
+	return tx.Event(ctx, meta.Event{Kind: "user.created", ActorID: by.ID, Subject: fmt.Sprintf("user %d", id), RequestID: by.RequestID})
 }
 
 // SetPassword changes a user's password. Bearer and refresh tokens that the old one gave end with it. ErrPassword, ErrNotFound.

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 	"github.com/go-jose/go-jose/v4/jwt"
 	"github.com/maypok86/otter/v2"
 
+	"github.com/weir-registry/weir/internal/event"
 	"github.com/weir-registry/weir/internal/oci"
 	"github.com/weir-registry/weir/internal/store/meta"
 	"github.com/weir-registry/weir/internal/store/meta/query"
@@ -117,7 +119,8 @@ func (d *Directory) admit(ctx context.Context, name, token string, c Credentials
 	if err := d.logins.blocked(k, d.now()); err != nil {
 		return Principal{}, err
 	}
-	try := &attempt{Directory: d, snapshot: s, name: name, token: token, exchange: exchange, requestID: c.RequestID}
+	try := &attempt{Directory: d, snapshot: s, name: name, token: token, exchange: exchange}
+	ctx = event.WithActor(ctx, event.Actor{Kind: string(Workload), Address: addressText(c.Address), RequestID: c.RequestID})
 	u, err := try.decide(ctx)
 	if oci.ErrorCode(err) == oci.CodeUnauthorized {
 		d.logins.failed(k, d.now())
@@ -140,11 +143,10 @@ func workload(u *user, subject string) Principal {
 // attempt is one decision about one token.
 type attempt struct {
 	*Directory
-	snapshot  *snapshot
-	name      string // of the rule; empty = any
-	token     string
-	exchange  bool
-	requestID string
+	snapshot *snapshot
+	name     string // of the rule; empty = any
+	token    string
+	exchange bool
 
 	issuer  string // as the token says, verified or not
 	subject string // verified
@@ -295,7 +297,7 @@ func (a *attempt) refuse(ctx context.Context, rules []*trustRule, why, message s
 }
 
 func (a *attempt) event(ctx context.Context, tx *meta.Tx, kind string, account *user, why string) error {
-	e := meta.Event{Kind: kind, Subject: "issuer " + printable(a.issuer), RequestID: a.requestID}
+	e := meta.Event{Kind: kind, Subject: "issuer " + printable(a.issuer)}
 	detail := map[string]any{"issuer": printable(a.issuer), "subject": a.subject, "exchange": a.exchange}
 	if a.id != "" {
 		detail["jti"] = printable(a.id)
@@ -309,6 +311,14 @@ func (a *attempt) event(ctx context.Context, tx *meta.Tx, kind string, account *
 	}
 	e.Detail = detail
 	return tx.Event(ctx, e)
+}
+
+// addressText is an address for an event, empty for none.
+func addressText(a netip.Addr) string {
+	if !a.IsValid() {
+		return ""
+	}
+	return a.String()
 }
 
 // printable cuts foreign text to what logs and names can bear.

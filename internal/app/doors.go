@@ -145,7 +145,12 @@ func (g gate) Authenticate(r *http.Request) (context.Context, registry.Caller, e
 	if err != nil {
 		return ctx, caller, err
 	}
-	return event.WithActor(ctx, event.Actor{ID: caller.PrincipalID, RequestID: caller.RequestID}), caller, nil
+	return event.WithActor(ctx, actor(access.PrincipalFrom(ctx), caller.Address, caller.RequestID)), caller, nil
+}
+
+// actor is a principal in the words of events.
+func actor(p access.Principal, address, requestID string) event.Actor {
+	return event.Actor{ID: p.ID, Kind: string(p.Kind), TokenID: p.TokenID, Address: address, RequestID: requestID}
 }
 
 // Authorize implements distribution.Access.

@@ -137,7 +137,7 @@ var _ api.Refresher = (*server)(nil)
 func (s *server) Refresh(ctx context.Context, t api.RefreshTarget) (api.Refreshed, error) {
 	ctx = access.WithPrincipal(ctx, t.Caller.Principal)
 	ctx = registry.WithCaller(ctx, registry.Caller{PrincipalID: t.Caller.ID, Principal: t.Caller.Name, RequestID: t.Caller.RequestID})
-	ctx = event.WithActor(ctx, event.Actor{ID: t.Caller.ID, RequestID: t.Caller.RequestID})
+	ctx = event.WithActor(ctx, t.Caller.Actor())
 	switch {
 	case t.Image != "":
 		return s.refreshImage(ctx, t.Image)

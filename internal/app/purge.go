@@ -25,7 +25,7 @@ const (
 func acting(ctx context.Context, c api.Caller) context.Context {
 	ctx = access.WithPrincipal(ctx, c.Principal)
 	ctx = registry.WithCaller(ctx, registry.Caller{PrincipalID: c.ID, Principal: c.Name, Accepted: true, RequestID: c.RequestID})
-	return event.WithActor(ctx, event.Actor{ID: c.ID, RequestID: c.RequestID})
+	return event.WithActor(ctx, c.Actor())
 }
 
 // DeleteTag implements api.Content. A hosted tag goes the way of the distribution API. With only, the tag must point there.

@@ -17,9 +17,16 @@ const (
 
 // Actor is who causes a change. The zero Actor is the server itself.
 type Actor struct {
-	ID        int64  // principal; 0 = the server or anonymous
-	RequestID string // of the request that caused it, empty for background work
+	ID         int64  // of the account; 0 = the server, the operator at the local socket, or anonymous
+	Kind       string // of principal, as package access has it; empty = the server
+	TokenID    int64  // that was shown, 0 = none
+	Address    string // where the request came from, empty = from no network
+	RequestID  string // of the request that caused it, empty for background work
+	DecisionID string // of the resolver's answer that the change stands on, empty if there was none
 }
+
+// Server is the Kind of an Actor that is nobody's request.
+const Server = "server"
 
 type actorKey struct{}
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/weir-registry/weir/internal/access"
@@ -33,6 +34,7 @@ func (r *run) apply(ctx context.Context, p *Plan) error {
 		}
 	}
 	for _, c := range p.Changes {
+		c = r.nameless(c)
 		err := r.tx.Event(ctx, meta.Event{
 			GroupID: groupID(groups, c.Group), Kind: "definition." + eventWords[c.Action], ActorID: r.options.ActorID,
 			Subject: c.Group + ": " + title(c), Detail: c, RequestID: r.options.RequestID,
@@ -42,6 +44,17 @@ func (r *run) apply(ctx context.Context, p *Plan) error {
 		}
 	}
 	return nil
+}
+
+// nameless is a change for an event, which must not hold what a person is called.
+func (r *run) nameless(c Change) Change {
+	if c.Kind != KindGrant {
+		return c
+	}
+	user, path, _ := strings.Cut(c.Name, " ")
+	c.Name = strings.TrimSpace(fmt.Sprintf("account %d %s", r.users[user], path))
+	c.Fields = slices.DeleteFunc(slices.Clone(c.Fields), func(f Field) bool { return f.Name == "user" })
+	return c
 }
 
 var eventWords = map[Action]string{Add: "added", Modify: "changed", Remove: "removed"}

@@ -17,6 +17,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"github.com/weir-registry/weir/internal/access"
+	"github.com/weir-registry/weir/internal/event"
 	"github.com/weir-registry/weir/internal/oci"
 	"github.com/weir-registry/weir/internal/plan"
 	"github.com/weir-registry/weir/internal/plan/desired"
@@ -214,6 +215,7 @@ func (a *API) authenticate(ctx huma.Context, next func(huma.Context)) {
 		return
 	}
 	ctx = huma.WithValue(ctx, urlKey{}, r.URL)
+	ctx = huma.WithContext(ctx, event.WithActor(ctx.Context(), caller.Actor()))
 	next(huma.WithValue(ctx, callerKey{}, caller))
 }
 

@@ -24,6 +24,8 @@ func scanning() map[string]string {
 			ListMembers ListRules ListHostedPrefixes ListHostBindings CountUpstreamUse CountRegistryUse AccessAccounts AccessUsers AccessGrants
 			AccessRoles AccessTrustRules AccessGroups AccessSigningKeys CountAdmins RetireSigningKeys DeleteSigningKeys ListReplicas DeleteGroupGrants`,
 		"sixteen rows": "SumCachedBytes",
+		"the index has nothing but what is to be sealed":  "UnsealedEvents UnsealedPullBatches",
+		"there is one, or a few after rotations":          "AuditKeys",
 		"a check reads everything, in the background":     `CheckTags CheckLinks CheckReferences CheckDoomed CheckUnlinked CheckCachedBytes`,
 		"the page begins with the first row in the index": "ListColdManifests ListDoomedKeys",
 		"a page, or the question whether there is anything": `HasContent IsAwaited GroupHasContent BrowseRepositories CountManifests CountTags ListHostedRepositories ListManifestDigests ListLinkDigests

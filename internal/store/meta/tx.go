@@ -1,11 +1,15 @@
 package meta
 
 import (
+	"cmp"
 	"context"
+	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
+	"github.com/weir-registry/weir/internal/event"
 	"github.com/weir-registry/weir/internal/store/meta/query"
 )
 
@@ -39,13 +43,15 @@ func (tx *Tx) Change(ctx context.Context, group int64, kind, key string) error {
 	return nil
 }
 
-// Event is something that happened, for the audit trail. Detail becomes JSON and must hold no secrets.
+// Event is something that happened, for the audit trail. Who caused it and from where is taken from the context
+// (event.WithActor); ActorID and RequestID count before what the context says. Nothing here may name a person or hold a secret: events
+// cannot be changed later.
 type Event struct {
 	GroupID   int64 // 0 = the instance
 	Kind      string
-	ActorID   int64 // 0 = nobody, or the system
+	ActorID   int64
 	Subject   string
-	Detail    any
+	Detail    any // becomes JSON
 	RequestID string
 }
 
@@ -58,10 +64,44 @@ func (tx *Tx) Event(ctx context.Context, e Event) error {
 			return fmt.Errorf("encode the detail of event %s: %w", e.Kind, err)
 		}
 	}
+	by, now := event.ActorFrom(ctx), time.Now()
+	if e.ActorID != 0 && e.ActorID != by.ID { // an account that acts by what it has just shown
+		by.ID, by.Kind, by.TokenID = e.ActorID, "", 0
+	} else {
+		by.Kind = cmp.Or(by.Kind, event.Server)
+	}
+	address, err := tx.address(ctx, by, now)
+	if err != nil {
+		return fmt.Errorf("note the address of event %s: %w", e.Kind, err)
+	}
 	return tx.InsertEvent(ctx, query.InsertEventParams{
-		ID: tx.ID(), GroupID: e.GroupID, Kind: e.Kind, ActorID: e.ActorID, Subject: e.Subject,
-		Detail: string(detail), RequestID: e.RequestID, At: micros(time.Now()),
+		ID: tx.ID(), GroupID: e.GroupID, Kind: e.Kind, ActorID: by.ID, ActorKind: by.Kind, TokenID: by.TokenID, AddressID: address,
+		Subject: e.Subject, Detail: string(detail), RequestID: cmp.Or(e.RequestID, by.RequestID), DecisionID: by.DecisionID, At: micros(now),
 	})
+}
+
+// address is the id of where an actor comes from in this month; 0 for none.
+func (tx *Tx) address(ctx context.Context, by event.Actor, now time.Time) (int64, error) {
+	if by.Address == "" {
+		return 0, nil
+	}
+	find := query.FindAddressParams{ActorID: by.ID, Month: Month(now), Address: by.Address}
+	id, err := tx.FindAddress(ctx, find)
+	if !errors.Is(err, sql.ErrNoRows) {
+		return id, err
+	}
+	id = tx.ID()
+	n, err := tx.InsertAddress(ctx, query.InsertAddressParams{ID: id, ActorID: find.ActorID, Month: find.Month, Address: find.Address})
+	if err == nil && n == 0 { // another transaction was first
+		id, err = tx.FindAddress(ctx, find)
+	}
+	return id, err
+}
+
+// Month is how the table of addresses counts them.
+func Month(at time.Time) int64 {
+	at = at.UTC()
+	return int64(at.Year())*12 + int64(at.Month()) - 1
 }
 
 // LockBlob reads a blob's row and keeps every other transaction from linking, collecting or moving it until this one ends.

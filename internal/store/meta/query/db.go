@@ -57,6 +57,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.accountTokensStmt, err = db.PrepareContext(ctx, accountTokens); err != nil {
 		return nil, fmt.Errorf("error preparing query AccountTokens: %w", err)
 	}
+	if q.actorsNamedStmt, err = db.PrepareContext(ctx, actorsNamed); err != nil {
+		return nil, fmt.Errorf("error preparing query ActorsNamed: %w", err)
+	}
 	if q.addCachedBytesStmt, err = db.PrepareContext(ctx, addCachedBytes); err != nil {
 		return nil, fmt.Errorf("error preparing query AddCachedBytes: %w", err)
 	}
@@ -71,6 +74,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	}
 	if q.admittedViaStmt, err = db.PrepareContext(ctx, admittedVia); err != nil {
 		return nil, fmt.Errorf("error preparing query AdmittedVia: %w", err)
+	}
+	if q.auditKeysStmt, err = db.PrepareContext(ctx, auditKeys); err != nil {
+		return nil, fmt.Errorf("error preparing query AuditKeys: %w", err)
 	}
 	if q.beatReplicaStmt, err = db.PrepareContext(ctx, beatReplica); err != nil {
 		return nil, fmt.Errorf("error preparing query BeatReplica: %w", err)
@@ -126,8 +132,14 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.checkUnlinkedStmt, err = db.PrepareContext(ctx, checkUnlinked); err != nil {
 		return nil, fmt.Errorf("error preparing query CheckUnlinked: %w", err)
 	}
+	if q.claimEventStmt, err = db.PrepareContext(ctx, claimEvent); err != nil {
+		return nil, fmt.Errorf("error preparing query ClaimEvent: %w", err)
+	}
 	if q.claimJobStmt, err = db.PrepareContext(ctx, claimJob); err != nil {
 		return nil, fmt.Errorf("error preparing query ClaimJob: %w", err)
+	}
+	if q.claimPullBatchStmt, err = db.PrepareContext(ctx, claimPullBatch); err != nil {
+		return nil, fmt.Errorf("error preparing query ClaimPullBatch: %w", err)
 	}
 	if q.configIsNamedStmt, err = db.PrepareContext(ctx, configIsNamed); err != nil {
 		return nil, fmt.Errorf("error preparing query ConfigIsNamed: %w", err)
@@ -246,6 +258,12 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.deleteMembersStmt, err = db.PrepareContext(ctx, deleteMembers); err != nil {
 		return nil, fmt.Errorf("error preparing query DeleteMembers: %w", err)
 	}
+	if q.deletePullBatchGroupsStmt, err = db.PrepareContext(ctx, deletePullBatchGroups); err != nil {
+		return nil, fmt.Errorf("error preparing query DeletePullBatchGroups: %w", err)
+	}
+	if q.deletePullBatchPrincipalsStmt, err = db.PrepareContext(ctx, deletePullBatchPrincipals); err != nil {
+		return nil, fmt.Errorf("error preparing query DeletePullBatchPrincipals: %w", err)
+	}
 	if q.deletePullsStmt, err = db.PrepareContext(ctx, deletePulls); err != nil {
 		return nil, fmt.Errorf("error preparing query DeletePulls: %w", err)
 	}
@@ -279,6 +297,12 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.deleteRoleStmt, err = db.PrepareContext(ctx, deleteRole); err != nil {
 		return nil, fmt.Errorf("error preparing query DeleteRole: %w", err)
 	}
+	if q.deleteSealedEventsStmt, err = db.PrepareContext(ctx, deleteSealedEvents); err != nil {
+		return nil, fmt.Errorf("error preparing query DeleteSealedEvents: %w", err)
+	}
+	if q.deleteSealedPullBatchesStmt, err = db.PrepareContext(ctx, deleteSealedPullBatches); err != nil {
+		return nil, fmt.Errorf("error preparing query DeleteSealedPullBatches: %w", err)
+	}
 	if q.deleteSessionStmt, err = db.PrepareContext(ctx, deleteSession); err != nil {
 		return nil, fmt.Errorf("error preparing query DeleteSession: %w", err)
 	}
@@ -306,14 +330,35 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.deleteUpstreamRulesStmt, err = db.PrepareContext(ctx, deleteUpstreamRules); err != nil {
 		return nil, fmt.Errorf("error preparing query DeleteUpstreamRules: %w", err)
 	}
+	if q.dropPullSealStmt, err = db.PrepareContext(ctx, dropPullSeal); err != nil {
+		return nil, fmt.Errorf("error preparing query DropPullSeal: %w", err)
+	}
+	if q.dropSealStmt, err = db.PrepareContext(ctx, dropSeal); err != nil {
+		return nil, fmt.Errorf("error preparing query DropSeal: %w", err)
+	}
 	if q.ensureJobStmt, err = db.PrepareContext(ctx, ensureJob); err != nil {
 		return nil, fmt.Errorf("error preparing query EnsureJob: %w", err)
+	}
+	if q.eraseActorStmt, err = db.PrepareContext(ctx, eraseActor); err != nil {
+		return nil, fmt.Errorf("error preparing query EraseActor: %w", err)
+	}
+	if q.eraseAddressesStmt, err = db.PrepareContext(ctx, eraseAddresses); err != nil {
+		return nil, fmt.Errorf("error preparing query EraseAddresses: %w", err)
+	}
+	if q.erasePullAddressesStmt, err = db.PrepareContext(ctx, erasePullAddresses); err != nil {
+		return nil, fmt.Errorf("error preparing query ErasePullAddresses: %w", err)
 	}
 	if q.failJobStmt, err = db.PrepareContext(ctx, failJob); err != nil {
 		return nil, fmt.Errorf("error preparing query FailJob: %w", err)
 	}
+	if q.findAddressStmt, err = db.PrepareContext(ctx, findAddress); err != nil {
+		return nil, fmt.Errorf("error preparing query FindAddress: %w", err)
+	}
 	if q.findCachedBlobStmt, err = db.PrepareContext(ctx, findCachedBlob); err != nil {
 		return nil, fmt.Errorf("error preparing query FindCachedBlob: %w", err)
+	}
+	if q.findPullAddressStmt, err = db.PrepareContext(ctx, findPullAddress); err != nil {
+		return nil, fmt.Errorf("error preparing query FindPullAddress: %w", err)
 	}
 	if q.findRepositoryStmt, err = db.PrepareContext(ctx, findRepository); err != nil {
 		return nil, fmt.Errorf("error preparing query FindRepository: %w", err)
@@ -332,6 +377,12 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	}
 	if q.getAccountStmt, err = db.PrepareContext(ctx, getAccount); err != nil {
 		return nil, fmt.Errorf("error preparing query GetAccount: %w", err)
+	}
+	if q.getActorStmt, err = db.PrepareContext(ctx, getActor); err != nil {
+		return nil, fmt.Errorf("error preparing query GetActor: %w", err)
+	}
+	if q.getAddressStmt, err = db.PrepareContext(ctx, getAddress); err != nil {
+		return nil, fmt.Errorf("error preparing query GetAddress: %w", err)
 	}
 	if q.getAdmissionStmt, err = db.PrepareContext(ctx, getAdmission); err != nil {
 		return nil, fmt.Errorf("error preparing query GetAdmission: %w", err)
@@ -359,6 +410,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	}
 	if q.getManifestStmt, err = db.PrepareContext(ctx, getManifest); err != nil {
 		return nil, fmt.Errorf("error preparing query GetManifest: %w", err)
+	}
+	if q.getPullAddressStmt, err = db.PrepareContext(ctx, getPullAddress); err != nil {
+		return nil, fmt.Errorf("error preparing query GetPullAddress: %w", err)
 	}
 	if q.getPullsStmt, err = db.PrepareContext(ctx, getPulls); err != nil {
 		return nil, fmt.Errorf("error preparing query GetPulls: %w", err)
@@ -393,6 +447,12 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.insertAccountStmt, err = db.PrepareContext(ctx, insertAccount); err != nil {
 		return nil, fmt.Errorf("error preparing query InsertAccount: %w", err)
 	}
+	if q.insertAddressStmt, err = db.PrepareContext(ctx, insertAddress); err != nil {
+		return nil, fmt.Errorf("error preparing query InsertAddress: %w", err)
+	}
+	if q.insertAuditKeyStmt, err = db.PrepareContext(ctx, insertAuditKey); err != nil {
+		return nil, fmt.Errorf("error preparing query InsertAuditKey: %w", err)
+	}
 	if q.insertBlobStmt, err = db.PrepareContext(ctx, insertBlob); err != nil {
 		return nil, fmt.Errorf("error preparing query InsertBlob: %w", err)
 	}
@@ -420,6 +480,21 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.insertMemberStmt, err = db.PrepareContext(ctx, insertMember); err != nil {
 		return nil, fmt.Errorf("error preparing query InsertMember: %w", err)
 	}
+	if q.insertPullAddressStmt, err = db.PrepareContext(ctx, insertPullAddress); err != nil {
+		return nil, fmt.Errorf("error preparing query InsertPullAddress: %w", err)
+	}
+	if q.insertPullBatchStmt, err = db.PrepareContext(ctx, insertPullBatch); err != nil {
+		return nil, fmt.Errorf("error preparing query InsertPullBatch: %w", err)
+	}
+	if q.insertPullBatchGroupStmt, err = db.PrepareContext(ctx, insertPullBatchGroup); err != nil {
+		return nil, fmt.Errorf("error preparing query InsertPullBatchGroup: %w", err)
+	}
+	if q.insertPullBatchPrincipalStmt, err = db.PrepareContext(ctx, insertPullBatchPrincipal); err != nil {
+		return nil, fmt.Errorf("error preparing query InsertPullBatchPrincipal: %w", err)
+	}
+	if q.insertPullSealStmt, err = db.PrepareContext(ctx, insertPullSeal); err != nil {
+		return nil, fmt.Errorf("error preparing query InsertPullSeal: %w", err)
+	}
 	if q.insertReferenceStmt, err = db.PrepareContext(ctx, insertReference); err != nil {
 		return nil, fmt.Errorf("error preparing query InsertReference: %w", err)
 	}
@@ -434,6 +509,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	}
 	if q.insertRuleStmt, err = db.PrepareContext(ctx, insertRule); err != nil {
 		return nil, fmt.Errorf("error preparing query InsertRule: %w", err)
+	}
+	if q.insertSealStmt, err = db.PrepareContext(ctx, insertSeal); err != nil {
+		return nil, fmt.Errorf("error preparing query InsertSeal: %w", err)
 	}
 	if q.insertSessionStmt, err = db.PrepareContext(ctx, insertSession); err != nil {
 		return nil, fmt.Errorf("error preparing query InsertSession: %w", err)
@@ -474,11 +552,23 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.keyIsDoomedStmt, err = db.PrepareContext(ctx, keyIsDoomed); err != nil {
 		return nil, fmt.Errorf("error preparing query KeyIsDoomed: %w", err)
 	}
+	if q.lastPullSealStmt, err = db.PrepareContext(ctx, lastPullSeal); err != nil {
+		return nil, fmt.Errorf("error preparing query LastPullSeal: %w", err)
+	}
+	if q.lastSealStmt, err = db.PrepareContext(ctx, lastSeal); err != nil {
+		return nil, fmt.Errorf("error preparing query LastSeal: %w", err)
+	}
 	if q.linkBlobStmt, err = db.PrepareContext(ctx, linkBlob); err != nil {
 		return nil, fmt.Errorf("error preparing query LinkBlob: %w", err)
 	}
+	if q.listActorEventsStmt, err = db.PrepareContext(ctx, listActorEvents); err != nil {
+		return nil, fmt.Errorf("error preparing query ListActorEvents: %w", err)
+	}
 	if q.listAdmissionsStmt, err = db.PrepareContext(ctx, listAdmissions); err != nil {
 		return nil, fmt.Errorf("error preparing query ListAdmissions: %w", err)
+	}
+	if q.listAllEventsStmt, err = db.PrepareContext(ctx, listAllEvents); err != nil {
+		return nil, fmt.Errorf("error preparing query ListAllEvents: %w", err)
 	}
 	if q.listAwaitingTagsStmt, err = db.PrepareContext(ctx, listAwaitingTags); err != nil {
 		return nil, fmt.Errorf("error preparing query ListAwaitingTags: %w", err)
@@ -507,8 +597,14 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.listEventsStmt, err = db.PrepareContext(ctx, listEvents); err != nil {
 		return nil, fmt.Errorf("error preparing query ListEvents: %w", err)
 	}
+	if q.listGroupEventsStmt, err = db.PrepareContext(ctx, listGroupEvents); err != nil {
+		return nil, fmt.Errorf("error preparing query ListGroupEvents: %w", err)
+	}
 	if q.listGroupLinksStmt, err = db.PrepareContext(ctx, listGroupLinks); err != nil {
 		return nil, fmt.Errorf("error preparing query ListGroupLinks: %w", err)
+	}
+	if q.listGroupPullBatchesStmt, err = db.PrepareContext(ctx, listGroupPullBatches); err != nil {
+		return nil, fmt.Errorf("error preparing query ListGroupPullBatches: %w", err)
 	}
 	if q.listGroupsStmt, err = db.PrepareContext(ctx, listGroups); err != nil {
 		return nil, fmt.Errorf("error preparing query ListGroups: %w", err)
@@ -551,6 +647,12 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	}
 	if q.listParentsStmt, err = db.PrepareContext(ctx, listParents); err != nil {
 		return nil, fmt.Errorf("error preparing query ListParents: %w", err)
+	}
+	if q.listPrincipalPullBatchesStmt, err = db.PrepareContext(ctx, listPrincipalPullBatches); err != nil {
+		return nil, fmt.Errorf("error preparing query ListPrincipalPullBatches: %w", err)
+	}
+	if q.listPullBatchesStmt, err = db.PrepareContext(ctx, listPullBatches); err != nil {
+		return nil, fmt.Errorf("error preparing query ListPullBatches: %w", err)
 	}
 	if q.listPullPageStmt, err = db.PrepareContext(ctx, listPullPage); err != nil {
 		return nil, fmt.Errorf("error preparing query ListPullPage: %w", err)
@@ -603,8 +705,23 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.newestTagAdmissionStmt, err = db.PrepareContext(ctx, newestTagAdmission); err != nil {
 		return nil, fmt.Errorf("error preparing query NewestTagAdmission: %w", err)
 	}
+	if q.nextPullSealsStmt, err = db.PrepareContext(ctx, nextPullSeals); err != nil {
+		return nil, fmt.Errorf("error preparing query NextPullSeals: %w", err)
+	}
+	if q.nextSealsStmt, err = db.PrepareContext(ctx, nextSeals); err != nil {
+		return nil, fmt.Errorf("error preparing query NextSeals: %w", err)
+	}
+	if q.oldPullSealsStmt, err = db.PrepareContext(ctx, oldPullSeals); err != nil {
+		return nil, fmt.Errorf("error preparing query OldPullSeals: %w", err)
+	}
+	if q.oldSealsStmt, err = db.PrepareContext(ctx, oldSeals); err != nil {
+		return nil, fmt.Errorf("error preparing query OldSeals: %w", err)
+	}
 	if q.postponeCandidateStmt, err = db.PrepareContext(ctx, postponeCandidate); err != nil {
 		return nil, fmt.Errorf("error preparing query PostponeCandidate: %w", err)
+	}
+	if q.putActorStmt, err = db.PrepareContext(ctx, putActor); err != nil {
+		return nil, fmt.Errorf("error preparing query PutActor: %w", err)
 	}
 	if q.putCandidateStmt, err = db.PrepareContext(ctx, putCandidate); err != nil {
 		return nil, fmt.Errorf("error preparing query PutCandidate: %w", err)
@@ -660,6 +777,18 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.saveUploadStmt, err = db.PrepareContext(ctx, saveUpload); err != nil {
 		return nil, fmt.Errorf("error preparing query SaveUpload: %w", err)
 	}
+	if q.sealEventStmt, err = db.PrepareContext(ctx, sealEvent); err != nil {
+		return nil, fmt.Errorf("error preparing query SealEvent: %w", err)
+	}
+	if q.sealPullBatchStmt, err = db.PrepareContext(ctx, sealPullBatch); err != nil {
+		return nil, fmt.Errorf("error preparing query SealPullBatch: %w", err)
+	}
+	if q.sealedEventsStmt, err = db.PrepareContext(ctx, sealedEvents); err != nil {
+		return nil, fmt.Errorf("error preparing query SealedEvents: %w", err)
+	}
+	if q.sealedPullBatchesStmt, err = db.PrepareContext(ctx, sealedPullBatches); err != nil {
+		return nil, fmt.Errorf("error preparing query SealedPullBatches: %w", err)
+	}
 	if q.searchManifestsStmt, err = db.PrepareContext(ctx, searchManifests); err != nil {
 		return nil, fmt.Errorf("error preparing query SearchManifests: %w", err)
 	}
@@ -708,11 +837,17 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.touchSessionStmt, err = db.PrepareContext(ctx, touchSession); err != nil {
 		return nil, fmt.Errorf("error preparing query TouchSession: %w", err)
 	}
+	if q.trimAddressesStmt, err = db.PrepareContext(ctx, trimAddresses); err != nil {
+		return nil, fmt.Errorf("error preparing query TrimAddresses: %w", err)
+	}
 	if q.trimChangesStmt, err = db.PrepareContext(ctx, trimChanges); err != nil {
 		return nil, fmt.Errorf("error preparing query TrimChanges: %w", err)
 	}
 	if q.trimEventsStmt, err = db.PrepareContext(ctx, trimEvents); err != nil {
 		return nil, fmt.Errorf("error preparing query TrimEvents: %w", err)
+	}
+	if q.trimPullAddressesStmt, err = db.PrepareContext(ctx, trimPullAddresses); err != nil {
+		return nil, fmt.Errorf("error preparing query TrimPullAddresses: %w", err)
 	}
 	if q.trimSessionsStmt, err = db.PrepareContext(ctx, trimSessions); err != nil {
 		return nil, fmt.Errorf("error preparing query TrimSessions: %w", err)
@@ -725,6 +860,18 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	}
 	if q.trimUsedTokensStmt, err = db.PrepareContext(ctx, trimUsedTokens); err != nil {
 		return nil, fmt.Errorf("error preparing query TrimUsedTokens: %w", err)
+	}
+	if q.unsealedEventsStmt, err = db.PrepareContext(ctx, unsealedEvents); err != nil {
+		return nil, fmt.Errorf("error preparing query UnsealedEvents: %w", err)
+	}
+	if q.unsealedPullBatchesStmt, err = db.PrepareContext(ctx, unsealedPullBatches); err != nil {
+		return nil, fmt.Errorf("error preparing query UnsealedPullBatches: %w", err)
+	}
+	if q.unsentEventsStmt, err = db.PrepareContext(ctx, unsentEvents); err != nil {
+		return nil, fmt.Errorf("error preparing query UnsentEvents: %w", err)
+	}
+	if q.unsentPullBatchesStmt, err = db.PrepareContext(ctx, unsentPullBatches); err != nil {
+		return nil, fmt.Errorf("error preparing query UnsentPullBatches: %w", err)
 	}
 	if q.updateAccountDisabledStmt, err = db.PrepareContext(ctx, updateAccountDisabled); err != nil {
 		return nil, fmt.Errorf("error preparing query UpdateAccountDisabled: %w", err)
@@ -819,6 +966,11 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing accountTokensStmt: %w", cerr)
 		}
 	}
+	if q.actorsNamedStmt != nil {
+		if cerr := q.actorsNamedStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing actorsNamedStmt: %w", cerr)
+		}
+	}
 	if q.addCachedBytesStmt != nil {
 		if cerr := q.addCachedBytesStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing addCachedBytesStmt: %w", cerr)
@@ -842,6 +994,11 @@ func (q *Queries) Close() error {
 	if q.admittedViaStmt != nil {
 		if cerr := q.admittedViaStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing admittedViaStmt: %w", cerr)
+		}
+	}
+	if q.auditKeysStmt != nil {
+		if cerr := q.auditKeysStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing auditKeysStmt: %w", cerr)
 		}
 	}
 	if q.beatReplicaStmt != nil {
@@ -934,9 +1091,19 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing checkUnlinkedStmt: %w", cerr)
 		}
 	}
+	if q.claimEventStmt != nil {
+		if cerr := q.claimEventStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing claimEventStmt: %w", cerr)
+		}
+	}
 	if q.claimJobStmt != nil {
 		if cerr := q.claimJobStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing claimJobStmt: %w", cerr)
+		}
+	}
+	if q.claimPullBatchStmt != nil {
+		if cerr := q.claimPullBatchStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing claimPullBatchStmt: %w", cerr)
 		}
 	}
 	if q.configIsNamedStmt != nil {
@@ -1134,6 +1301,16 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing deleteMembersStmt: %w", cerr)
 		}
 	}
+	if q.deletePullBatchGroupsStmt != nil {
+		if cerr := q.deletePullBatchGroupsStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing deletePullBatchGroupsStmt: %w", cerr)
+		}
+	}
+	if q.deletePullBatchPrincipalsStmt != nil {
+		if cerr := q.deletePullBatchPrincipalsStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing deletePullBatchPrincipalsStmt: %w", cerr)
+		}
+	}
 	if q.deletePullsStmt != nil {
 		if cerr := q.deletePullsStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing deletePullsStmt: %w", cerr)
@@ -1189,6 +1366,16 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing deleteRoleStmt: %w", cerr)
 		}
 	}
+	if q.deleteSealedEventsStmt != nil {
+		if cerr := q.deleteSealedEventsStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing deleteSealedEventsStmt: %w", cerr)
+		}
+	}
+	if q.deleteSealedPullBatchesStmt != nil {
+		if cerr := q.deleteSealedPullBatchesStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing deleteSealedPullBatchesStmt: %w", cerr)
+		}
+	}
 	if q.deleteSessionStmt != nil {
 		if cerr := q.deleteSessionStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing deleteSessionStmt: %w", cerr)
@@ -1234,9 +1421,34 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing deleteUpstreamRulesStmt: %w", cerr)
 		}
 	}
+	if q.dropPullSealStmt != nil {
+		if cerr := q.dropPullSealStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing dropPullSealStmt: %w", cerr)
+		}
+	}
+	if q.dropSealStmt != nil {
+		if cerr := q.dropSealStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing dropSealStmt: %w", cerr)
+		}
+	}
 	if q.ensureJobStmt != nil {
 		if cerr := q.ensureJobStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing ensureJobStmt: %w", cerr)
+		}
+	}
+	if q.eraseActorStmt != nil {
+		if cerr := q.eraseActorStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing eraseActorStmt: %w", cerr)
+		}
+	}
+	if q.eraseAddressesStmt != nil {
+		if cerr := q.eraseAddressesStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing eraseAddressesStmt: %w", cerr)
+		}
+	}
+	if q.erasePullAddressesStmt != nil {
+		if cerr := q.erasePullAddressesStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing erasePullAddressesStmt: %w", cerr)
 		}
 	}
 	if q.failJobStmt != nil {
@@ -1244,9 +1456,19 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing failJobStmt: %w", cerr)
 		}
 	}
+	if q.findAddressStmt != nil {
+		if cerr := q.findAddressStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing findAddressStmt: %w", cerr)
+		}
+	}
 	if q.findCachedBlobStmt != nil {
 		if cerr := q.findCachedBlobStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing findCachedBlobStmt: %w", cerr)
+		}
+	}
+	if q.findPullAddressStmt != nil {
+		if cerr := q.findPullAddressStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing findPullAddressStmt: %w", cerr)
 		}
 	}
 	if q.findRepositoryStmt != nil {
@@ -1277,6 +1499,16 @@ func (q *Queries) Close() error {
 	if q.getAccountStmt != nil {
 		if cerr := q.getAccountStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing getAccountStmt: %w", cerr)
+		}
+	}
+	if q.getActorStmt != nil {
+		if cerr := q.getActorStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing getActorStmt: %w", cerr)
+		}
+	}
+	if q.getAddressStmt != nil {
+		if cerr := q.getAddressStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing getAddressStmt: %w", cerr)
 		}
 	}
 	if q.getAdmissionStmt != nil {
@@ -1322,6 +1554,11 @@ func (q *Queries) Close() error {
 	if q.getManifestStmt != nil {
 		if cerr := q.getManifestStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing getManifestStmt: %w", cerr)
+		}
+	}
+	if q.getPullAddressStmt != nil {
+		if cerr := q.getPullAddressStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing getPullAddressStmt: %w", cerr)
 		}
 	}
 	if q.getPullsStmt != nil {
@@ -1379,6 +1616,16 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing insertAccountStmt: %w", cerr)
 		}
 	}
+	if q.insertAddressStmt != nil {
+		if cerr := q.insertAddressStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing insertAddressStmt: %w", cerr)
+		}
+	}
+	if q.insertAuditKeyStmt != nil {
+		if cerr := q.insertAuditKeyStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing insertAuditKeyStmt: %w", cerr)
+		}
+	}
 	if q.insertBlobStmt != nil {
 		if cerr := q.insertBlobStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing insertBlobStmt: %w", cerr)
@@ -1424,6 +1671,31 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing insertMemberStmt: %w", cerr)
 		}
 	}
+	if q.insertPullAddressStmt != nil {
+		if cerr := q.insertPullAddressStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing insertPullAddressStmt: %w", cerr)
+		}
+	}
+	if q.insertPullBatchStmt != nil {
+		if cerr := q.insertPullBatchStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing insertPullBatchStmt: %w", cerr)
+		}
+	}
+	if q.insertPullBatchGroupStmt != nil {
+		if cerr := q.insertPullBatchGroupStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing insertPullBatchGroupStmt: %w", cerr)
+		}
+	}
+	if q.insertPullBatchPrincipalStmt != nil {
+		if cerr := q.insertPullBatchPrincipalStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing insertPullBatchPrincipalStmt: %w", cerr)
+		}
+	}
+	if q.insertPullSealStmt != nil {
+		if cerr := q.insertPullSealStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing insertPullSealStmt: %w", cerr)
+		}
+	}
 	if q.insertReferenceStmt != nil {
 		if cerr := q.insertReferenceStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing insertReferenceStmt: %w", cerr)
@@ -1447,6 +1719,11 @@ func (q *Queries) Close() error {
 	if q.insertRuleStmt != nil {
 		if cerr := q.insertRuleStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing insertRuleStmt: %w", cerr)
+		}
+	}
+	if q.insertSealStmt != nil {
+		if cerr := q.insertSealStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing insertSealStmt: %w", cerr)
 		}
 	}
 	if q.insertSessionStmt != nil {
@@ -1514,14 +1791,34 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing keyIsDoomedStmt: %w", cerr)
 		}
 	}
+	if q.lastPullSealStmt != nil {
+		if cerr := q.lastPullSealStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing lastPullSealStmt: %w", cerr)
+		}
+	}
+	if q.lastSealStmt != nil {
+		if cerr := q.lastSealStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing lastSealStmt: %w", cerr)
+		}
+	}
 	if q.linkBlobStmt != nil {
 		if cerr := q.linkBlobStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing linkBlobStmt: %w", cerr)
 		}
 	}
+	if q.listActorEventsStmt != nil {
+		if cerr := q.listActorEventsStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing listActorEventsStmt: %w", cerr)
+		}
+	}
 	if q.listAdmissionsStmt != nil {
 		if cerr := q.listAdmissionsStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing listAdmissionsStmt: %w", cerr)
+		}
+	}
+	if q.listAllEventsStmt != nil {
+		if cerr := q.listAllEventsStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing listAllEventsStmt: %w", cerr)
 		}
 	}
 	if q.listAwaitingTagsStmt != nil {
@@ -1569,9 +1866,19 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing listEventsStmt: %w", cerr)
 		}
 	}
+	if q.listGroupEventsStmt != nil {
+		if cerr := q.listGroupEventsStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing listGroupEventsStmt: %w", cerr)
+		}
+	}
 	if q.listGroupLinksStmt != nil {
 		if cerr := q.listGroupLinksStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing listGroupLinksStmt: %w", cerr)
+		}
+	}
+	if q.listGroupPullBatchesStmt != nil {
+		if cerr := q.listGroupPullBatchesStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing listGroupPullBatchesStmt: %w", cerr)
 		}
 	}
 	if q.listGroupsStmt != nil {
@@ -1642,6 +1949,16 @@ func (q *Queries) Close() error {
 	if q.listParentsStmt != nil {
 		if cerr := q.listParentsStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing listParentsStmt: %w", cerr)
+		}
+	}
+	if q.listPrincipalPullBatchesStmt != nil {
+		if cerr := q.listPrincipalPullBatchesStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing listPrincipalPullBatchesStmt: %w", cerr)
+		}
+	}
+	if q.listPullBatchesStmt != nil {
+		if cerr := q.listPullBatchesStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing listPullBatchesStmt: %w", cerr)
 		}
 	}
 	if q.listPullPageStmt != nil {
@@ -1729,9 +2046,34 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing newestTagAdmissionStmt: %w", cerr)
 		}
 	}
+	if q.nextPullSealsStmt != nil {
+		if cerr := q.nextPullSealsStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing nextPullSealsStmt: %w", cerr)
+		}
+	}
+	if q.nextSealsStmt != nil {
+		if cerr := q.nextSealsStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing nextSealsStmt: %w", cerr)
+		}
+	}
+	if q.oldPullSealsStmt != nil {
+		if cerr := q.oldPullSealsStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing oldPullSealsStmt: %w", cerr)
+		}
+	}
+	if q.oldSealsStmt != nil {
+		if cerr := q.oldSealsStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing oldSealsStmt: %w", cerr)
+		}
+	}
 	if q.postponeCandidateStmt != nil {
 		if cerr := q.postponeCandidateStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing postponeCandidateStmt: %w", cerr)
+		}
+	}
+	if q.putActorStmt != nil {
+		if cerr := q.putActorStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing putActorStmt: %w", cerr)
 		}
 	}
 	if q.putCandidateStmt != nil {
@@ -1824,6 +2166,26 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing saveUploadStmt: %w", cerr)
 		}
 	}
+	if q.sealEventStmt != nil {
+		if cerr := q.sealEventStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing sealEventStmt: %w", cerr)
+		}
+	}
+	if q.sealPullBatchStmt != nil {
+		if cerr := q.sealPullBatchStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing sealPullBatchStmt: %w", cerr)
+		}
+	}
+	if q.sealedEventsStmt != nil {
+		if cerr := q.sealedEventsStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing sealedEventsStmt: %w", cerr)
+		}
+	}
+	if q.sealedPullBatchesStmt != nil {
+		if cerr := q.sealedPullBatchesStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing sealedPullBatchesStmt: %w", cerr)
+		}
+	}
 	if q.searchManifestsStmt != nil {
 		if cerr := q.searchManifestsStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing searchManifestsStmt: %w", cerr)
@@ -1904,6 +2266,11 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing touchSessionStmt: %w", cerr)
 		}
 	}
+	if q.trimAddressesStmt != nil {
+		if cerr := q.trimAddressesStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing trimAddressesStmt: %w", cerr)
+		}
+	}
 	if q.trimChangesStmt != nil {
 		if cerr := q.trimChangesStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing trimChangesStmt: %w", cerr)
@@ -1912,6 +2279,11 @@ func (q *Queries) Close() error {
 	if q.trimEventsStmt != nil {
 		if cerr := q.trimEventsStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing trimEventsStmt: %w", cerr)
+		}
+	}
+	if q.trimPullAddressesStmt != nil {
+		if cerr := q.trimPullAddressesStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing trimPullAddressesStmt: %w", cerr)
 		}
 	}
 	if q.trimSessionsStmt != nil {
@@ -1932,6 +2304,26 @@ func (q *Queries) Close() error {
 	if q.trimUsedTokensStmt != nil {
 		if cerr := q.trimUsedTokensStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing trimUsedTokensStmt: %w", cerr)
+		}
+	}
+	if q.unsealedEventsStmt != nil {
+		if cerr := q.unsealedEventsStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing unsealedEventsStmt: %w", cerr)
+		}
+	}
+	if q.unsealedPullBatchesStmt != nil {
+		if cerr := q.unsealedPullBatchesStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing unsealedPullBatchesStmt: %w", cerr)
+		}
+	}
+	if q.unsentEventsStmt != nil {
+		if cerr := q.unsentEventsStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing unsentEventsStmt: %w", cerr)
+		}
+	}
+	if q.unsentPullBatchesStmt != nil {
+		if cerr := q.unsentPullBatchesStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing unsentPullBatchesStmt: %w", cerr)
 		}
 	}
 	if q.updateAccountDisabledStmt != nil {
@@ -2039,11 +2431,13 @@ type Queries struct {
 	accountGrantsStmt              *sql.Stmt
 	accountSessionsStmt            *sql.Stmt
 	accountTokensStmt              *sql.Stmt
+	actorsNamedStmt                *sql.Stmt
 	addCachedBytesStmt             *sql.Stmt
 	addPullsStmt                   *sql.Stmt
 	addRepositoryPullsStmt         *sql.Stmt
 	admitStmt                      *sql.Stmt
 	admittedViaStmt                *sql.Stmt
+	auditKeysStmt                  *sql.Stmt
 	beatReplicaStmt                *sql.Stmt
 	blobIsLinkedStmt               *sql.Stmt
 	browseColdRepositoriesStmt     *sql.Stmt
@@ -2062,7 +2456,9 @@ type Queries struct {
 	checkRepositoryPageStmt        *sql.Stmt
 	checkTagsStmt                  *sql.Stmt
 	checkUnlinkedStmt              *sql.Stmt
+	claimEventStmt                 *sql.Stmt
 	claimJobStmt                   *sql.Stmt
+	claimPullBatchStmt             *sql.Stmt
 	configIsNamedStmt              *sql.Stmt
 	confirmTagStmt                 *sql.Stmt
 	countAccountStmt               *sql.Stmt
@@ -2102,6 +2498,8 @@ type Queries struct {
 	deleteManifestStmt             *sql.Stmt
 	deleteMappedGrantsStmt         *sql.Stmt
 	deleteMembersStmt              *sql.Stmt
+	deletePullBatchGroupsStmt      *sql.Stmt
+	deletePullBatchPrincipalsStmt  *sql.Stmt
 	deletePullsStmt                *sql.Stmt
 	deletePullsOfNoRepositoryStmt  *sql.Stmt
 	deletePullsOfNothingStmt       *sql.Stmt
@@ -2113,6 +2511,8 @@ type Queries struct {
 	deleteRepositoryHistoryStmt    *sql.Stmt
 	deleteRepositoryListsStmt      *sql.Stmt
 	deleteRoleStmt                 *sql.Stmt
+	deleteSealedEventsStmt         *sql.Stmt
+	deleteSealedPullBatchesStmt    *sql.Stmt
 	deleteSessionStmt              *sql.Stmt
 	deleteSessionByHashStmt        *sql.Stmt
 	deleteSigningKeysStmt          *sql.Stmt
@@ -2122,15 +2522,24 @@ type Queries struct {
 	deleteUploadStmt               *sql.Stmt
 	deleteUpstreamStmt             *sql.Stmt
 	deleteUpstreamRulesStmt        *sql.Stmt
+	dropPullSealStmt               *sql.Stmt
+	dropSealStmt                   *sql.Stmt
 	ensureJobStmt                  *sql.Stmt
+	eraseActorStmt                 *sql.Stmt
+	eraseAddressesStmt             *sql.Stmt
+	erasePullAddressesStmt         *sql.Stmt
 	failJobStmt                    *sql.Stmt
+	findAddressStmt                *sql.Stmt
 	findCachedBlobStmt             *sql.Stmt
+	findPullAddressStmt            *sql.Stmt
 	findRepositoryStmt             *sql.Stmt
 	finishJobStmt                  *sql.Stmt
 	forgetAdmissionsStmt           *sql.Stmt
 	forgetAdmittedViaStmt          *sql.Stmt
 	forgetListedStmt               *sql.Stmt
 	getAccountStmt                 *sql.Stmt
+	getActorStmt                   *sql.Stmt
+	getAddressStmt                 *sql.Stmt
 	getAdmissionStmt               *sql.Stmt
 	getBlobStmt                    *sql.Stmt
 	getGroupStmt                   *sql.Stmt
@@ -2140,6 +2549,7 @@ type Queries struct {
 	getLinkedBlobStmt              *sql.Stmt
 	getListStmt                    *sql.Stmt
 	getManifestStmt                *sql.Stmt
+	getPullAddressStmt             *sql.Stmt
 	getPullsStmt                   *sql.Stmt
 	getReferenceStmt               *sql.Stmt
 	getRepositoryStmt              *sql.Stmt
@@ -2151,6 +2561,8 @@ type Queries struct {
 	hasContentStmt                 *sql.Stmt
 	hostedRepositoryBelowStmt      *sql.Stmt
 	insertAccountStmt              *sql.Stmt
+	insertAddressStmt              *sql.Stmt
+	insertAuditKeyStmt             *sql.Stmt
 	insertBlobStmt                 *sql.Stmt
 	insertCachedManifestStmt       *sql.Stmt
 	insertChangeStmt               *sql.Stmt
@@ -2160,11 +2572,17 @@ type Queries struct {
 	insertGroupStmt                *sql.Stmt
 	insertManifestStmt             *sql.Stmt
 	insertMemberStmt               *sql.Stmt
+	insertPullAddressStmt          *sql.Stmt
+	insertPullBatchStmt            *sql.Stmt
+	insertPullBatchGroupStmt       *sql.Stmt
+	insertPullBatchPrincipalStmt   *sql.Stmt
+	insertPullSealStmt             *sql.Stmt
 	insertReferenceStmt            *sql.Stmt
 	insertRegistryStmt             *sql.Stmt
 	insertReplicaStmt              *sql.Stmt
 	insertRepositoryStmt           *sql.Stmt
 	insertRuleStmt                 *sql.Stmt
+	insertSealStmt                 *sql.Stmt
 	insertSessionStmt              *sql.Stmt
 	insertSettingStmt              *sql.Stmt
 	insertSigningKeyStmt           *sql.Stmt
@@ -2178,8 +2596,12 @@ type Queries struct {
 	isReferencedStmt               *sql.Stmt
 	isTaggedStmt                   *sql.Stmt
 	keyIsDoomedStmt                *sql.Stmt
+	lastPullSealStmt               *sql.Stmt
+	lastSealStmt                   *sql.Stmt
 	linkBlobStmt                   *sql.Stmt
+	listActorEventsStmt            *sql.Stmt
 	listAdmissionsStmt             *sql.Stmt
+	listAllEventsStmt              *sql.Stmt
 	listAwaitingTagsStmt           *sql.Stmt
 	listBlobPageStmt               *sql.Stmt
 	listChildrenStmt               *sql.Stmt
@@ -2189,7 +2611,9 @@ type Queries struct {
 	listDueCandidatesStmt          *sql.Stmt
 	listDueJobsStmt                *sql.Stmt
 	listEventsStmt                 *sql.Stmt
+	listGroupEventsStmt            *sql.Stmt
 	listGroupLinksStmt             *sql.Stmt
+	listGroupPullBatchesStmt       *sql.Stmt
 	listGroupsStmt                 *sql.Stmt
 	listGroupsAfterStmt            *sql.Stmt
 	listGroupsBeforeStmt           *sql.Stmt
@@ -2204,6 +2628,8 @@ type Queries struct {
 	listMissingBlobsStmt           *sql.Stmt
 	listMissingManifestsStmt       *sql.Stmt
 	listParentsStmt                *sql.Stmt
+	listPrincipalPullBatchesStmt   *sql.Stmt
+	listPullBatchesStmt            *sql.Stmt
 	listPullPageStmt               *sql.Stmt
 	listReferrerDigestsStmt        *sql.Stmt
 	listReferrersStmt              *sql.Stmt
@@ -2221,7 +2647,12 @@ type Queries struct {
 	listUpstreamsStmt              *sql.Stmt
 	moveBlobStmt                   *sql.Stmt
 	newestTagAdmissionStmt         *sql.Stmt
+	nextPullSealsStmt              *sql.Stmt
+	nextSealsStmt                  *sql.Stmt
+	oldPullSealsStmt               *sql.Stmt
+	oldSealsStmt                   *sql.Stmt
 	postponeCandidateStmt          *sql.Stmt
+	putActorStmt                   *sql.Stmt
 	putCandidateStmt               *sql.Stmt
 	putGrantStmt                   *sql.Stmt
 	putIdentityStmt                *sql.Stmt
@@ -2240,6 +2671,10 @@ type Queries struct {
 	revokeTokenStmt                *sql.Stmt
 	sampleAdmissionsStmt           *sql.Stmt
 	saveUploadStmt                 *sql.Stmt
+	sealEventStmt                  *sql.Stmt
+	sealPullBatchStmt              *sql.Stmt
+	sealedEventsStmt               *sql.Stmt
+	sealedPullBatchesStmt          *sql.Stmt
 	searchManifestsStmt            *sql.Stmt
 	searchRepositoriesStmt         *sql.Stmt
 	searchTaggedStmt               *sql.Stmt
@@ -2256,12 +2691,18 @@ type Queries struct {
 	tokenByIDStmt                  *sql.Stmt
 	touchCachedManifestStmt        *sql.Stmt
 	touchSessionStmt               *sql.Stmt
+	trimAddressesStmt              *sql.Stmt
 	trimChangesStmt                *sql.Stmt
 	trimEventsStmt                 *sql.Stmt
+	trimPullAddressesStmt          *sql.Stmt
 	trimSessionsStmt               *sql.Stmt
 	trimTagHistoryStmt             *sql.Stmt
 	trimTokensStmt                 *sql.Stmt
 	trimUsedTokensStmt             *sql.Stmt
+	unsealedEventsStmt             *sql.Stmt
+	unsealedPullBatchesStmt        *sql.Stmt
+	unsentEventsStmt               *sql.Stmt
+	unsentPullBatchesStmt          *sql.Stmt
 	updateAccountDisabledStmt      *sql.Stmt
 	updateAccountPasswordStmt      *sql.Stmt
 	updateCredentialStmt           *sql.Stmt
@@ -2290,11 +2731,13 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		accountGrantsStmt:              q.accountGrantsStmt,
 		accountSessionsStmt:            q.accountSessionsStmt,
 		accountTokensStmt:              q.accountTokensStmt,
+		actorsNamedStmt:                q.actorsNamedStmt,
 		addCachedBytesStmt:             q.addCachedBytesStmt,
 		addPullsStmt:                   q.addPullsStmt,
 		addRepositoryPullsStmt:         q.addRepositoryPullsStmt,
 		admitStmt:                      q.admitStmt,
 		admittedViaStmt:                q.admittedViaStmt,
+		auditKeysStmt:                  q.auditKeysStmt,
 		beatReplicaStmt:                q.beatReplicaStmt,
 		blobIsLinkedStmt:               q.blobIsLinkedStmt,
 		browseColdRepositoriesStmt:     q.browseColdRepositoriesStmt,
@@ -2313,7 +2756,9 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		checkRepositoryPageStmt:        q.checkRepositoryPageStmt,
 		checkTagsStmt:                  q.checkTagsStmt,
 		checkUnlinkedStmt:              q.checkUnlinkedStmt,
+		claimEventStmt:                 q.claimEventStmt,
 		claimJobStmt:                   q.claimJobStmt,
+		claimPullBatchStmt:             q.claimPullBatchStmt,
 		configIsNamedStmt:              q.configIsNamedStmt,
 		confirmTagStmt:                 q.confirmTagStmt,
 		countAccountStmt:               q.countAccountStmt,
@@ -2353,6 +2798,8 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		deleteManifestStmt:             q.deleteManifestStmt,
 		deleteMappedGrantsStmt:         q.deleteMappedGrantsStmt,
 		deleteMembersStmt:              q.deleteMembersStmt,
+		deletePullBatchGroupsStmt:      q.deletePullBatchGroupsStmt,
+		deletePullBatchPrincipalsStmt:  q.deletePullBatchPrincipalsStmt,
 		deletePullsStmt:                q.deletePullsStmt,
 		deletePullsOfNoRepositoryStmt:  q.deletePullsOfNoRepositoryStmt,
 		deletePullsOfNothingStmt:       q.deletePullsOfNothingStmt,
@@ -2364,6 +2811,8 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		deleteRepositoryHistoryStmt:    q.deleteRepositoryHistoryStmt,
 		deleteRepositoryListsStmt:      q.deleteRepositoryListsStmt,
 		deleteRoleStmt:                 q.deleteRoleStmt,
+		deleteSealedEventsStmt:         q.deleteSealedEventsStmt,
+		deleteSealedPullBatchesStmt:    q.deleteSealedPullBatchesStmt,
 		deleteSessionStmt:              q.deleteSessionStmt,
 		deleteSessionByHashStmt:        q.deleteSessionByHashStmt,
 		deleteSigningKeysStmt:          q.deleteSigningKeysStmt,
@@ -2373,15 +2822,24 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		deleteUploadStmt:               q.deleteUploadStmt,
 		deleteUpstreamStmt:             q.deleteUpstreamStmt,
 		deleteUpstreamRulesStmt:        q.deleteUpstreamRulesStmt,
+		dropPullSealStmt:               q.dropPullSealStmt,
+		dropSealStmt:                   q.dropSealStmt,
 		ensureJobStmt:                  q.ensureJobStmt,
+		eraseActorStmt:                 q.eraseActorStmt,
+		eraseAddressesStmt:             q.eraseAddressesStmt,
+		erasePullAddressesStmt:         q.erasePullAddressesStmt,
 		failJobStmt:                    q.failJobStmt,
+		findAddressStmt:                q.findAddressStmt,
 		findCachedBlobStmt:             q.findCachedBlobStmt,
+		findPullAddressStmt:            q.findPullAddressStmt,
 		findRepositoryStmt:             q.findRepositoryStmt,
 		finishJobStmt:                  q.finishJobStmt,
 		forgetAdmissionsStmt:           q.forgetAdmissionsStmt,
 		forgetAdmittedViaStmt:          q.forgetAdmittedViaStmt,
 		forgetListedStmt:               q.forgetListedStmt,
 		getAccountStmt:                 q.getAccountStmt,
+		getActorStmt:                   q.getActorStmt,
+		getAddressStmt:                 q.getAddressStmt,
 		getAdmissionStmt:               q.getAdmissionStmt,
 		getBlobStmt:                    q.getBlobStmt,
 		getGroupStmt:                   q.getGroupStmt,
@@ -2391,6 +2849,7 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		getLinkedBlobStmt:              q.getLinkedBlobStmt,
 		getListStmt:                    q.getListStmt,
 		getManifestStmt:                q.getManifestStmt,
+		getPullAddressStmt:             q.getPullAddressStmt,
 		getPullsStmt:                   q.getPullsStmt,
 		getReferenceStmt:               q.getReferenceStmt,
 		getRepositoryStmt:              q.getRepositoryStmt,
@@ -2402,6 +2861,8 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		hasContentStmt:                 q.hasContentStmt,
 		hostedRepositoryBelowStmt:      q.hostedRepositoryBelowStmt,
 		insertAccountStmt:              q.insertAccountStmt,
+		insertAddressStmt:              q.insertAddressStmt,
+		insertAuditKeyStmt:             q.insertAuditKeyStmt,
 		insertBlobStmt:                 q.insertBlobStmt,
 		insertCachedManifestStmt:       q.insertCachedManifestStmt,
 		insertChangeStmt:               q.insertChangeStmt,
@@ -2411,11 +2872,17 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		insertGroupStmt:                q.insertGroupStmt,
 		insertManifestStmt:             q.insertManifestStmt,
 		insertMemberStmt:               q.insertMemberStmt,
+		insertPullAddressStmt:          q.insertPullAddressStmt,
+		insertPullBatchStmt:            q.insertPullBatchStmt,
+		insertPullBatchGroupStmt:       q.insertPullBatchGroupStmt,
+		insertPullBatchPrincipalStmt:   q.insertPullBatchPrincipalStmt,
+		insertPullSealStmt:             q.insertPullSealStmt,
 		insertReferenceStmt:            q.insertReferenceStmt,
 		insertRegistryStmt:             q.insertRegistryStmt,
 		insertReplicaStmt:              q.insertReplicaStmt,
 		insertRepositoryStmt:           q.insertRepositoryStmt,
 		insertRuleStmt:                 q.insertRuleStmt,
+		insertSealStmt:                 q.insertSealStmt,
 		insertSessionStmt:              q.insertSessionStmt,
 		insertSettingStmt:              q.insertSettingStmt,
 		insertSigningKeyStmt:           q.insertSigningKeyStmt,
@@ -2429,8 +2896,12 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		isReferencedStmt:               q.isReferencedStmt,
 		isTaggedStmt:                   q.isTaggedStmt,
 		keyIsDoomedStmt:                q.keyIsDoomedStmt,
+		lastPullSealStmt:               q.lastPullSealStmt,
+		lastSealStmt:                   q.lastSealStmt,
 		linkBlobStmt:                   q.linkBlobStmt,
+		listActorEventsStmt:            q.listActorEventsStmt,
 		listAdmissionsStmt:             q.listAdmissionsStmt,
+		listAllEventsStmt:              q.listAllEventsStmt,
 		listAwaitingTagsStmt:           q.listAwaitingTagsStmt,
 		listBlobPageStmt:               q.listBlobPageStmt,
 		listChildrenStmt:               q.listChildrenStmt,
@@ -2440,7 +2911,9 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		listDueCandidatesStmt:          q.listDueCandidatesStmt,
 		listDueJobsStmt:                q.listDueJobsStmt,
 		listEventsStmt:                 q.listEventsStmt,
+		listGroupEventsStmt:            q.listGroupEventsStmt,
 		listGroupLinksStmt:             q.listGroupLinksStmt,
+		listGroupPullBatchesStmt:       q.listGroupPullBatchesStmt,
 		listGroupsStmt:                 q.listGroupsStmt,
 		listGroupsAfterStmt:            q.listGroupsAfterStmt,
 		listGroupsBeforeStmt:           q.listGroupsBeforeStmt,
@@ -2455,6 +2928,8 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		listMissingBlobsStmt:           q.listMissingBlobsStmt,
 		listMissingManifestsStmt:       q.listMissingManifestsStmt,
 		listParentsStmt:                q.listParentsStmt,
+		listPrincipalPullBatchesStmt:   q.listPrincipalPullBatchesStmt,
+		listPullBatchesStmt:            q.listPullBatchesStmt,
 		listPullPageStmt:               q.listPullPageStmt,
 		listReferrerDigestsStmt:        q.listReferrerDigestsStmt,
 		listReferrersStmt:              q.listReferrersStmt,
@@ -2472,7 +2947,12 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		listUpstreamsStmt:              q.listUpstreamsStmt,
 		moveBlobStmt:                   q.moveBlobStmt,
 		newestTagAdmissionStmt:         q.newestTagAdmissionStmt,
+		nextPullSealsStmt:              q.nextPullSealsStmt,
+		nextSealsStmt:                  q.nextSealsStmt,
+		oldPullSealsStmt:               q.oldPullSealsStmt,
+		oldSealsStmt:                   q.oldSealsStmt,
 		postponeCandidateStmt:          q.postponeCandidateStmt,
+		putActorStmt:                   q.putActorStmt,
 		putCandidateStmt:               q.putCandidateStmt,
 		putGrantStmt:                   q.putGrantStmt,
 		putIdentityStmt:                q.putIdentityStmt,
@@ -2491,6 +2971,10 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		revokeTokenStmt:                q.revokeTokenStmt,
 		sampleAdmissionsStmt:           q.sampleAdmissionsStmt,
 		saveUploadStmt:                 q.saveUploadStmt,
+		sealEventStmt:                  q.sealEventStmt,
+		sealPullBatchStmt:              q.sealPullBatchStmt,
+		sealedEventsStmt:               q.sealedEventsStmt,
+		sealedPullBatchesStmt:          q.sealedPullBatchesStmt,
 		searchManifestsStmt:            q.searchManifestsStmt,
 		searchRepositoriesStmt:         q.searchRepositoriesStmt,
 		searchTaggedStmt:               q.searchTaggedStmt,
@@ -2507,12 +2991,18 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		tokenByIDStmt:                  q.tokenByIDStmt,
 		touchCachedManifestStmt:        q.touchCachedManifestStmt,
 		touchSessionStmt:               q.touchSessionStmt,
+		trimAddressesStmt:              q.trimAddressesStmt,
 		trimChangesStmt:                q.trimChangesStmt,
 		trimEventsStmt:                 q.trimEventsStmt,
+		trimPullAddressesStmt:          q.trimPullAddressesStmt,
 		trimSessionsStmt:               q.trimSessionsStmt,
 		trimTagHistoryStmt:             q.trimTagHistoryStmt,
 		trimTokensStmt:                 q.trimTokensStmt,
 		trimUsedTokensStmt:             q.trimUsedTokensStmt,
+		unsealedEventsStmt:             q.unsealedEventsStmt,
+		unsealedPullBatchesStmt:        q.unsealedPullBatchesStmt,
+		unsentEventsStmt:               q.unsentEventsStmt,
+		unsentPullBatchesStmt:          q.unsentPullBatchesStmt,
 		updateAccountDisabledStmt:      q.updateAccountDisabledStmt,
 		updateAccountPasswordStmt:      q.updateAccountPasswordStmt,
 		updateCredentialStmt:           q.updateCredentialStmt,

@@ -493,7 +493,7 @@ func (q *Queries) InsertUpstream(ctx context.Context, arg InsertUpstreamParams) 
 }
 
 const listCredentials = `-- name: ListCredentials :many
-SELECT id, group_id, name, kind, username, secret, fingerprint, hosts, version, created_at, updated_at FROM credentials WHERE group_id BETWEEN $1 AND $2 ORDER BY group_id, name
+SELECT id, group_id, name, kind, username, secret, fingerprint, hosts, version, created_at, updated_at, previous_secret, previous_version, previous_until FROM credentials WHERE group_id BETWEEN $1 AND $2 ORDER BY group_id, name
 `
 
 type ListCredentialsParams struct {
@@ -522,6 +522,9 @@ func (q *Queries) ListCredentials(ctx context.Context, arg ListCredentialsParams
 			&i.Version,
 			&i.CreatedAt,
 			&i.UpdatedAt,
+			&i.PreviousSecret,
+			&i.PreviousVersion,
+			&i.PreviousUntil,
 		); err != nil {
 			return nil, err
 		}

@@ -62,18 +62,23 @@ func (q *Queries) InsertChange(ctx context.Context, arg InsertChangeParams) (int
 }
 
 const insertEvent = `-- name: InsertEvent :exec
-INSERT INTO events (id, group_id, kind, actor_id, subject, detail, request_id, at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+INSERT INTO events (id, group_id, kind, actor_id, subject, detail, request_id, at, actor_kind, token_id, address_id, decision_id)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
 `
 
 type InsertEventParams struct {
-	ID        int64
-	GroupID   int64
-	Kind      string
-	ActorID   int64
-	Subject   string
-	Detail    string
-	RequestID string
-	At        int64
+	ID         int64
+	GroupID    int64
+	Kind       string
+	ActorID    int64
+	Subject    string
+	Detail     string
+	RequestID  string
+	At         int64
+	ActorKind  string
+	TokenID    int64
+	AddressID  int64
+	DecisionID string
 }
 
 func (q *Queries) InsertEvent(ctx context.Context, arg InsertEventParams) error {
@@ -86,6 +91,10 @@ func (q *Queries) InsertEvent(ctx context.Context, arg InsertEventParams) error 
 		arg.Detail,
 		arg.RequestID,
 		arg.At,
+		arg.ActorKind,
+		arg.TokenID,
+		arg.AddressID,
+		arg.DecisionID,
 	)
 	return err
 }
@@ -137,7 +146,7 @@ func (q *Queries) InsertSetting(ctx context.Context, arg InsertSettingParams) (i
 }
 
 const listEvents = `-- name: ListEvents :many
-SELECT id, group_id, kind, actor_id, subject, detail, request_id, at FROM events WHERE group_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3
+SELECT id, group_id, kind, actor_id, subject, detail, request_id, at, actor_kind, token_id, address_id, decision_id, seal_id, send_after FROM events WHERE group_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3
 `
 
 type ListEventsParams struct {
@@ -164,6 +173,12 @@ func (q *Queries) ListEvents(ctx context.Context, arg ListEventsParams) ([]Event
 			&i.Detail,
 			&i.RequestID,
 			&i.At,
+			&i.ActorKind,
+			&i.TokenID,
+			&i.AddressID,
+			&i.DecisionID,
+			&i.SealID,
+			&i.SendAfter,
 		); err != nil {
 			return nil, err
 		}

@@ -15,12 +15,33 @@ type Account struct {
 	GroupID      int64
 }
 
+type Actor struct {
+	ID        int64
+	Kind      string
+	Name      string
+	RemovedAt int64
+}
+
+type Address struct {
+	ID      int64
+	ActorID int64
+	Month   int64
+	Address string
+}
+
 type Admission struct {
 	RepositoryID int64
 	Digest       []byte
 	Via          string
 	Tag          string
 	CreatedAt    int64
+}
+
+type AuditKey struct {
+	ID         int64
+	PublicKey  []byte
+	PrivateKey []byte
+	CreatedAt  int64
 }
 
 type Blob struct {
@@ -66,17 +87,20 @@ type Change struct {
 }
 
 type Credential struct {
-	ID          int64
-	GroupID     int64
-	Name        string
-	Kind        string
-	Username    string
-	Secret      []byte
-	Fingerprint []byte
-	Hosts       string
-	Version     int64
-	CreatedAt   int64
-	UpdatedAt   int64
+	ID              int64
+	GroupID         int64
+	Name            string
+	Kind            string
+	Username        string
+	Secret          []byte
+	Fingerprint     []byte
+	Hosts           string
+	Version         int64
+	CreatedAt       int64
+	UpdatedAt       int64
+	PreviousSecret  []byte
+	PreviousVersion int64
+	PreviousUntil   int64
 }
 
 type DigestAlias struct {
@@ -91,14 +115,20 @@ type DoomedKey struct {
 }
 
 type Event struct {
-	ID        int64
-	GroupID   int64
-	Kind      string
-	ActorID   int64
-	Subject   string
-	Detail    string
-	RequestID string
-	At        int64
+	ID         int64
+	GroupID    int64
+	Kind       string
+	ActorID    int64
+	Subject    string
+	Detail     string
+	RequestID  string
+	At         int64
+	ActorKind  string
+	TokenID    int64
+	AddressID  int64
+	DecisionID string
+	SealID     int64
+	SendAfter  int64
 }
 
 type GcCandidate struct {
@@ -206,6 +236,53 @@ type Pull struct {
 	PullCount    int64
 }
 
+type PullAddress struct {
+	ID      int64
+	ActorID int64
+	Month   int64
+	Address string
+}
+
+type PullBatch struct {
+	ID        int64
+	Replica   int64
+	FirstAt   int64
+	LastAt    int64
+	Events    int64
+	Payload   []byte
+	SealID    int64
+	SendAfter int64
+}
+
+type PullBatchGroup struct {
+	GroupID int64
+	BatchID int64
+}
+
+type PullBatchPrincipal struct {
+	PrincipalID int64
+	BatchID     int64
+}
+
+type PullSeal struct {
+	ID        int64
+	Replica   int64
+	Number    int64
+	Day       string
+	Events    int64
+	FirstID   int64
+	LastID    int64
+	LastAt    int64
+	Leaves    []byte
+	LeavesSum []byte
+	Previous  []byte
+	Sum       []byte
+	KeyID     int64
+	Signature []byte
+	SealedAt  int64
+	DroppedAt int64
+}
+
 type Registry struct {
 	ID               int64
 	GroupID          int64
@@ -263,6 +340,25 @@ type Rule struct {
 	Position       int32
 	Action         string
 	Pattern        string
+}
+
+type Seal struct {
+	ID        int64
+	Replica   int64
+	Number    int64
+	Day       string
+	Events    int64
+	FirstID   int64
+	LastID    int64
+	LastAt    int64
+	Leaves    []byte
+	LeavesSum []byte
+	Previous  []byte
+	Sum       []byte
+	KeyID     int64
+	Signature []byte
+	SealedAt  int64
+	DroppedAt int64
 }
 
 type Session struct {

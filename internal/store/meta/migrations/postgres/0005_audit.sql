@@ -1,0 +1,126 @@
+-- +goose Up
+
+-- The audit trail: docs/reference/audit.md says what it promises.
+
+-- Who, from where, and why. Names and addresses stand in tables of their own, so that a person can be forgotten and the trail stays.
+ALTER TABLE events ADD COLUMN actor_kind TEXT NOT NULL DEFAULT '';     -- user, robot, workload, operator, anonymous, server
+ALTER TABLE events ADD COLUMN token_id BIGINT NOT NULL DEFAULT 0;      -- that the actor showed; 0 = none
+ALTER TABLE events ADD COLUMN address_id BIGINT NOT NULL DEFAULT 0;    -- where it came from; 0 = from no network
+ALTER TABLE events ADD COLUMN decision_id TEXT NOT NULL DEFAULT '';
+ALTER TABLE events ADD COLUMN seal_id BIGINT NOT NULL DEFAULT 0;       -- 0 = not sealed yet
+ALTER TABLE events ADD COLUMN send_after BIGINT NOT NULL DEFAULT 0;    -- claimed for a sink until then; the largest number: sent
+CREATE INDEX events_actor ON events (actor_id, id);
+-- What is sealed or sent leaves these, so they stay small. A cursor would miss what commits late.
+CREATE INDEX events_unsealed ON events (id) WHERE seal_id = 0;
+CREATE INDEX events_unsent ON events (send_after, id) WHERE send_after < 9223372036854775807;
+
+-- Where an actor came from in a month. They go with the actor, and when they are old.
+CREATE TABLE addresses (
+    id       BIGINT PRIMARY KEY,
+    actor_id BIGINT NOT NULL,
+    month    BIGINT NOT NULL,              -- since year 0
+    address  TEXT COLLATE "C" NOT NULL,
+    UNIQUE (actor_id, month, address)
+);
+CREATE INDEX addresses_month ON addresses (month);
+
+-- What accounts were called that are gone.
+CREATE TABLE actors (
+    id         BIGINT PRIMARY KEY,
+    kind       TEXT NOT NULL,
+    name       TEXT COLLATE "C" NOT NULL,           -- of robots and workloads with the group before it
+    removed_at BIGINT NOT NULL
+);
+CREATE INDEX actors_name ON actors (name, id);
+
+-- Closed ranges of events of one replica and day, each chained to the one before it.
+CREATE TABLE seals (
+    id         BIGINT PRIMARY KEY,
+    replica    BIGINT NOT NULL,
+    number     BIGINT NOT NULL,            -- within the chain of the replica, from 1
+    day        TEXT NOT NULL,              -- 2006-01-02, UTC
+    events     BIGINT NOT NULL,
+    first_id   BIGINT NOT NULL,
+    last_id    BIGINT NOT NULL,
+    last_at    BIGINT NOT NULL,
+    leaves     BYTEA NOT NULL,              -- for each row its id, 8 bytes, and its SHA-256; empty once the rows were dropped
+    leaves_sum BYTEA NOT NULL,              -- SHA-256 of them
+    previous   BYTEA NOT NULL,              -- sum of the seal before it
+    sum        BYTEA NOT NULL,              -- SHA-256 of all of the above
+    key_id     BIGINT NOT NULL,
+    signature  BYTEA NOT NULL,              -- Ed25519 of sum
+    sealed_at  BIGINT NOT NULL,
+    dropped_at BIGINT NOT NULL DEFAULT 0,  -- 0 = the rows are there
+    UNIQUE (replica, number)
+);
+CREATE INDEX seals_kept ON seals (last_at) WHERE dropped_at = 0;
+
+CREATE TABLE audit_keys (
+    id          BIGINT PRIMARY KEY,
+    public_key  BYTEA NOT NULL,             -- Ed25519
+    private_key BYTEA NOT NULL,             -- sealed
+    created_at  BIGINT NOT NULL
+);
+
+-- Pulls, refusals and logins: each row holds those of a second, compressed.
+CREATE TABLE pull_batches (
+    id         BIGINT PRIMARY KEY,
+    replica    BIGINT NOT NULL,
+    first_at   BIGINT NOT NULL,
+    last_at    BIGINT NOT NULL,
+    events     BIGINT NOT NULL,
+    payload    BYTEA NOT NULL,              -- see event/audit, batch.go
+    seal_id    BIGINT NOT NULL DEFAULT 0,  -- 0 = not sealed yet
+    send_after BIGINT NOT NULL DEFAULT 0   -- claimed for a sink until then; the largest number: sent
+);
+CREATE INDEX pull_batches_last ON pull_batches (last_at);
+CREATE INDEX pull_batches_unsealed ON pull_batches (id) WHERE seal_id = 0;
+CREATE INDEX pull_batches_unsent ON pull_batches (send_after, id) WHERE send_after < 9223372036854775807;
+
+CREATE TABLE pull_batch_groups (
+    group_id BIGINT NOT NULL,
+    batch_id BIGINT NOT NULL,
+    PRIMARY KEY (group_id, batch_id)
+);
+CREATE INDEX pull_batch_groups_batch ON pull_batch_groups (batch_id);
+
+CREATE TABLE pull_batch_principals (
+    principal_id BIGINT NOT NULL,
+    batch_id     BIGINT NOT NULL,
+    PRIMARY KEY (principal_id, batch_id)
+);
+CREATE INDEX pull_batch_principals_batch ON pull_batch_principals (batch_id);
+
+CREATE TABLE pull_addresses (
+    id       BIGINT PRIMARY KEY,
+    actor_id BIGINT NOT NULL,
+    month    BIGINT NOT NULL,
+    address  TEXT COLLATE "C" NOT NULL,
+    UNIQUE (actor_id, month, address)
+);
+CREATE INDEX pull_addresses_month ON pull_addresses (month);
+
+-- As seals, of pull_batches.
+CREATE TABLE pull_seals (
+    id         BIGINT PRIMARY KEY,
+    replica    BIGINT NOT NULL,
+    number     BIGINT NOT NULL,
+    day        TEXT NOT NULL,
+    events     BIGINT NOT NULL,            -- rows of pull_batches
+    first_id   BIGINT NOT NULL,
+    last_id    BIGINT NOT NULL,
+    last_at    BIGINT NOT NULL,
+    leaves     BYTEA NOT NULL,
+    leaves_sum BYTEA NOT NULL,
+    previous   BYTEA NOT NULL,
+    sum        BYTEA NOT NULL,
+    key_id     BIGINT NOT NULL,
+    signature  BYTEA NOT NULL,
+    sealed_at  BIGINT NOT NULL,
+    dropped_at BIGINT NOT NULL DEFAULT 0,
+    UNIQUE (replica, number)
+);
+CREATE INDEX pull_seals_kept ON pull_seals (last_at) WHERE dropped_at = 0;
+
+-- +goose Down
+-- Weir never migrates down: restore a backup.
