@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -152,7 +153,13 @@ func (s *server) handler(front *serve.Front, local bool) http.Handler {
 	})
 }
 
+// api makes the API when somebody asks for it: its schemas are more memory than all else of a server that only serves images.
 func (s *server) api(local bool) http.Handler {
+	made := sync.OnceValue(func() http.Handler { return s.newAPI(local) })
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { made().ServeHTTP(w, r) })
+}
+
+func (s *server) newAPI(local bool) http.Handler {
 	return api.New(api.Options{
 		Authorize: func(r *http.Request) (api.Caller, error) { return s.caller(r, local) },
 		Directory: s.dir, Sessions: s.session, Public: s.doors.public, Definitions: s.db, Planner: s, Explainer: s, Refresher: s, Checker: s, Searcher: s, Content: s, Version: Version, Log: s.log,
