@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -22,29 +21,19 @@ func newCheckCommand() *cobra.Command {
 	repair := cmd.Flags().Bool("repair", false, "with --offline: drop bytes nobody knows, and blobs whose bytes are lost or wrong, so that they are fetched or pushed again")
 	connect, settings := clientFlags(cmd), settingsFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		report := func(f client.Finding) {
-			word := "problem"
-			switch {
-			case f.Repaired:
-				word = "repaired"
-			case f.Warning:
-				word = "warning"
-			}
-			fmt.Fprintf(cmd.OutOrStdout(), "%s: %s %s: %s\n", word, f.Kind, f.Subject, f.Detail)
-			if !f.Repaired {
-				fmt.Fprintf(cmd.OutOrStdout(), "    %s\n", f.Advice)
-			}
+		if *repair && !*offline {
+			return usage("--repair needs --offline: stop the server first")
 		}
+		p := working(cmd, "checking")
+		report := func(f client.Finding) { p.above(func() { tellFinding(cmd, f) }) }
 		var sum client.CheckSummary
 		var err error
 		if *offline {
 			sum, err = checkOffline(cmd, settings, *deep, *repair, report)
 		} else {
-			if *repair {
-				return errors.New("--repair needs --offline: stop the server first")
-			}
 			sum, err = checkOnline(cmd, connect, *deep, report)
 		}
+		p.stop()
 		if err != nil {
 			return err
 		}
@@ -55,6 +44,21 @@ func newCheckCommand() *cobra.Command {
 		return nil
 	}
 	return cmd
+}
+
+// tellFinding shows what must not be, and what to do.
+func tellFinding(cmd *cobra.Command, f client.Finding) {
+	word := "problem"
+	switch {
+	case f.Repaired:
+		word = "repaired"
+	case f.Warning:
+		word = "warning"
+	}
+	fmt.Fprintf(cmd.OutOrStdout(), "%s: %s %s: %s\n", word, f.Kind, f.Subject, f.Detail)
+	if !f.Repaired {
+		fmt.Fprintf(cmd.OutOrStdout(), "    %s\n", f.Advice)
+	}
 }
 
 func checkOnline(cmd *cobra.Command, connect func() (*client.Client, error), deep bool, report func(client.Finding)) (client.CheckSummary, error) {

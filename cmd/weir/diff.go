@@ -101,7 +101,10 @@ func newExportCommand() *cobra.Command {
 func exported(cmd *cobra.Command, c *client.Client) (d desired.Document, err error) {
 	if name := givenGroup(cmd, c); name != "" {
 		g, err := c.Group(cmd.Context(), name)
-		return desired.Document{Groups: []desired.Group{g}}, err
+		if err != nil {
+			return d, fmt.Errorf("group %s: %w", name, err)
+		}
+		return desired.Document{Groups: []desired.Group{g}}, nil
 	}
 	groups, err := c.Groups(cmd.Context())
 	if err != nil {

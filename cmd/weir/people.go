@@ -69,6 +69,15 @@ func trustRules() *resource {
 	}
 }
 
+func sessions() *resource {
+	return &resource{
+		noun: "session", short: "Sessions: the browsers that you are logged in with", path: "/sessions/{id}", key: "id",
+		columns: columns{"id", "user", "method", "address", "last_used_at:time=last used", "expires_at:time=expires", "user_agent=browser"},
+		verbs:   []string{"list", "delete"}, called: map[string]string{"delete": "revoke"},
+		warning: "The browser is logged out.",
+	}
+}
+
 func trustRuleCommands(r *resource, connect connector) []*cobra.Command {
 	cmd := &cobra.Command{
 		Use: "test NAME -f FILE", Short: "Try the claims of a token on a trust rule", Args: cobra.ExactArgs(1), ValidArgsFunction: r.complete(connect),

@@ -57,6 +57,22 @@ func (p *progress) stage(text string) {
 	}
 }
 
+// above writes something else meanwhile, which may go to the same terminal.
+func (p *progress) above(write func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.clear()
+	write()
+}
+
+// clear empties the line.
+func (p *progress) clear() {
+	if p.shown > 0 {
+		fmt.Fprintf(p.w, "\r%*s\r", p.shown, "")
+	}
+	p.shown = 0
+}
+
 func (p *progress) draw(now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -72,7 +88,5 @@ func (p *progress) draw(now time.Time) {
 func (p *progress) stop() {
 	close(p.stopped)
 	p.ended.Wait()
-	if p.shown > 0 {
-		fmt.Fprintf(p.w, "\r%*s\r", p.shown, "")
-	}
+	p.clear()
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"strconv"
 
@@ -29,7 +28,9 @@ func newRefreshCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
+		p := working(cmd, "refreshing "+name)
 		out, err := c.Refresh(cmd.Context(), kind, name)
+		p.stop()
 		if err != nil {
 			return err
 		}
@@ -67,7 +68,7 @@ func refreshTarget(args []string, repository, upstream string) (kind, name strin
 		kind, name, given = client.RefreshUpstream, upstream, given+1
 	}
 	if given != 1 {
-		return "", "", errors.New("name exactly one of an image, --repository and --upstream")
+		return "", "", usage("name exactly one of an image, --repository and --upstream")
 	}
 	return kind, name, nil
 }

@@ -163,7 +163,7 @@ func TestRefusals(t *testing.T) {
 		args string
 	}{
 		{exitUsage, `there is no command "weir upstraem"; did you mean upstream?`, "upstraem list"},
-		{exitUsage, `"weir upstream lst"; did you mean get or list?`, "upstream lst"},
+		{exitUsage, `"weir upstream lisst"; did you mean list?`, "upstream lisst"},
 		{exitUsage, "unknown flag: --urls", "upstream create x --urls y"},
 		{exitUsage, "weir upstream create UPSTREAM", "upstream create"},
 		{exitUsage, "nothing to change", "upstream update docker"},

@@ -13,11 +13,11 @@ import (
 
 func newSearchCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "search GROUP", Short: "Find images that a group hosts or has cached", Args: cobra.ExactArgs(1),
+		Use: "search", Short: "Find images that a group hosts or has cached", Args: cobra.NoArgs,
 		Long: "Looks through what the group hosts and what its upstreams' caches hold, and shows what you may pull.\n" +
 			"What the flags ask must hold together.",
-		Example: "  weir search main --name alpine --stale\n" +
-			"  weir search main --source hosted --not-pulled-for 90d",
+		Example: "  weir search --name alpine --stale\n" +
+			"  weir search --group main --source hosted --not-pulled-for 90d",
 	}
 	var s client.Search
 	flags := cmd.Flags()
@@ -32,8 +32,8 @@ func newSearchCommand() *cobra.Command {
 	unused := flags.String("not-pulled-for", "", "only what nobody has pulled for so long, such as 12h or 90d")
 	most := flags.Int("limit", 50, "how many at most; 0 is all")
 	connect, show := clientFlags(cmd), outputFlag(cmd)
-	cmd.RunE = func(cmd *cobra.Command, args []string) (err error) {
-		s.Group = args[0]
+	groupFlag(cmd, connect)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) (err error) {
 		if *unused != "" {
 			if s.NotPulledSince, err = ago(*unused, time.Now()); err != nil {
 				return err
@@ -41,6 +41,9 @@ func newSearchCommand() *cobra.Command {
 		}
 		c, err := connect()
 		if err != nil {
+			return err
+		}
+		if s.Group, err = groupOf(cmd, c); err != nil {
 			return err
 		}
 		found, more, err := c.Search(cmd.Context(), s, *most)

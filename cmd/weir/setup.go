@@ -188,16 +188,7 @@ func (f *setupFlags) tryOut(cmd *cobra.Command, token string) error {
 		}
 	}
 	out := cmd.OutOrStdout()
-	ok, err := setup.Check(cmd.Context(), f.target, probe, func(s setup.Step) {
-		mark := "ok  "
-		if !s.OK {
-			mark = "FAIL"
-		}
-		fmt.Fprintf(out, "%s  %s\n      %s\n", mark, s.Name, s.Result)
-		if s.Advice != "" {
-			fmt.Fprintf(out, "      → %s\n", s.Advice)
-		}
-	})
+	ok, err := setup.Check(cmd.Context(), f.target, probe, func(s setup.Step) { tellStep(cmd, s) })
 	switch {
 	case err != nil:
 		return orUsage(err)
@@ -206,4 +197,16 @@ func (f *setupFlags) tryOut(cmd *cobra.Command, token string) error {
 	}
 	_, err = fmt.Fprintf(out, "%s gets it\n", f.target.Client)
 	return err
+}
+
+// tellStep shows what came of a step, and what to do.
+func tellStep(cmd *cobra.Command, s setup.Step) {
+	out, mark := cmd.OutOrStdout(), "ok  "
+	if !s.OK {
+		mark = "FAIL"
+	}
+	fmt.Fprintf(out, "%s  %s\n      %s\n", mark, s.Name, s.Result)
+	if s.Advice != "" {
+		fmt.Fprintf(out, "      → %s\n", s.Advice)
+	}
 }

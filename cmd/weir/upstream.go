@@ -4,16 +4,81 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"net/url"
 
 	"github.com/spf13/cobra"
 
 	"github.com/weir-registry/weir/internal/client"
+	"github.com/weir-registry/weir/internal/client/setup"
+	"github.com/weir-registry/weir/internal/serve/api"
 )
 
 // upstreamCommands are what an upstream can do beyond the verbs that all have.
 func upstreamCommands(r *resource, connect connector) []*cobra.Command {
-	return []*cobra.Command{purgeCommand(r, connect)}
+	return []*cobra.Command{testCommand(r, connect), healthCommand(r, connect), purgeCommand(r, connect)}
+}
+
+func testCommand(r *resource, connect connector) *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "test UPSTREAM", Short: "Try an upstream step by step", Args: cobra.ExactArgs(1), ValidArgsFunction: completeNames(connect, "upstream"),
+		Long: "Tries name, connection, TLS, API, login and, if one is named, a repository, from the server. The exit code is 1 when a step fails.",
+	}
+	repository := cmd.Flags().String("repository", "", "try to read the tags of this repository too")
+	show := outputFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		body := map[string]string{}
+		if *repository != "" {
+			body["repository"] = *repository
+		}
+		t, err := r.at(cmd, connect, r.path+"/test", args, nil)
+		if err != nil {
+			return err
+		}
+		p := working(cmd, "testing "+args[0])
+		a, err := t.do(cmd.Context(), http.MethodPost, body)
+		p.stop()
+		if err != nil {
+			return r.orNear(cmd, t, args, err)
+		}
+		var out api.TestReport
+		if err := decode(a, &out); err != nil {
+			return err
+		}
+		done, err := show(cmd.OutOrStdout(), a.Body)
+		if !done && err == nil {
+			for _, s := range out.Steps {
+				tellStep(cmd, setup.Step{Name: s.Step, Result: s.Detail, OK: s.OK, Advice: s.Advice})
+			}
+		}
+		if err == nil && !out.OK {
+			err = errReported
+		}
+		return err
+	}
+	return cmd
+}
+
+func healthCommand(r *resource, connect connector) *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "health UPSTREAM", Short: "Tell how an upstream is, as the server knows from its own traffic", Args: cobra.ExactArgs(1),
+		ValidArgsFunction: completeNames(connect, "upstream"),
+	}
+	show := outputOr(cmd, "yaml")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		t, err := r.at(cmd, connect, r.path+"/health", args, nil)
+		if err != nil {
+			return err
+		}
+		a, err := t.do(cmd.Context(), http.MethodGet, nil)
+		if err != nil {
+			return r.orNear(cmd, t, args, err)
+		}
+		if done, err := show(cmd.OutOrStdout(), a.Body, args[0]); done || err != nil {
+			return err
+		}
+		c := columns{"host", "status", "answered_at:time=answered", "failed_at:time=failed", "failure", "rate_limit.remaining=remaining"}
+		return table(cmd.OutOrStdout(), c.rows([]json.RawMessage{a.Body}))
+	}
+	return cmd
 }
 
 // taken says what a purge took.
@@ -67,64 +132,6 @@ func purgeCommand(r *resource, connect connector) *cobra.Command {
 		}
 		_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s %s\n", word, taken(sum))
 		return err
-	}
-	return cmd
-}
-
-// credentialCommands are what a credential can do beyond the verbs that all have.
-func credentialCommands(r *resource, connect connector) []*cobra.Command {
-	usage := &cobra.Command{
-		Use: "usage NAME", Short: "Tell which upstreams use a credential, and where it may be sent", Args: cobra.ExactArgs(1), ValidArgsFunction: r.complete(connect),
-	}
-	show := outputFlag(usage)
-	usage.RunE = func(cmd *cobra.Command, args []string) error {
-		t, err := r.at(cmd, connect, r.path+"/usage", args, nil)
-		if err != nil {
-			return err
-		}
-		a, err := t.do(cmd.Context(), http.MethodGet, nil)
-		if err != nil {
-			return r.orNear(cmd, t, args, err)
-		}
-		if done, err := show(cmd.OutOrStdout(), a.Body); done || err != nil {
-			return err
-		}
-		var out struct {
-			Upstreams []json.RawMessage
-			Hosts     []string
-		}
-		if err := decode(a, &out); err != nil {
-			return err
-		}
-		for _, host := range out.Hosts {
-			fmt.Fprintf(cmd.OutOrStdout(), "may be sent to %s\n", host)
-		}
-		return table(cmd.OutOrStdout(), columns{"name=upstream", "url", "registries"}.rows(out.Upstreams))
-	}
-	return []*cobra.Command{usage, rotateCommand(r, connect)}
-}
-
-func rotateCommand(r *resource, connect connector) *cobra.Command {
-	cmd := &cobra.Command{
-		Use: "rotate NAME", Short: "Give a credential a new secret", Args: cobra.ExactArgs(1), ValidArgsFunction: r.complete(connect),
-		Long: "Replaces the secret. What is cached stays, and pulls go on: requests that are under way end with the old one.",
-	}
-	secret := fieldFlags(cmd, fieldsOf(r.formType(), []string{"name", "kind", "username", "hosts"}))
-	show, ifMatch := outputFlag(cmd), ifMatchFlag(cmd)
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		document := map[string]any{}
-		if err := secret(cmd, document); err != nil {
-			return err
-		}
-		if len(document) == 0 {
-			return usage("give the new secret with --password-stdin or --password-env")
-		}
-		t, err := r.at(cmd, connect, r.path, args, url.Values{})
-		if err != nil {
-			return err
-		}
-		a, err := r.change(cmd, t, client.Request{Method: http.MethodPatch, Body: document, IfMatch: *ifMatch}, false)
-		return r.told(cmd, a, r.orNear(cmd, t, args, err), false, show, args, "has a new secret")
 	}
 	return cmd
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -181,7 +182,10 @@ func (r *resource) told(cmd *cobra.Command, a client.Answer, err error, dryRun b
 func (r *resource) remove(word string, connect connector) *cobra.Command {
 	cmd := &cobra.Command{Use: r.usage(word, len(r.params())), Short: strings.ToUpper(word[:1]) + word[1:] + " one", Long: r.warning, Args: cobra.ExactArgs(len(r.params()))}
 	query, dryRun, yes := queryFlags(cmd, r.query, r.deleted), r.tryFlag(cmd, "delete"), yesFlag(cmd)
-	ifMatch, show := ifMatchFlag(cmd), outputFlag(cmd)
+	ifMatch, show := new(string), outputFlag(cmd)
+	if slices.Contains(r.verbs, "get") { // which tells ETags
+		ifMatch = ifMatchFlag(cmd)
+	}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		t, err := r.at(cmd, connect, r.path, args, query())
 		if err != nil {
