@@ -43,7 +43,7 @@ func (s *server) UpstreamHealth(_ context.Context, group, name string) (api.Upst
 	}
 	h := r.Health()
 	out := api.UpstreamHealth{
-		Host: h.Host, Status: status(h), BreakerOpen: h.Open, LoginRefused: h.LoginRefused,
+		Host: h.Host, Status: status(h), BreakerOpen: h.Open, LoginRefused: h.LoginRefused, PreviousSecret: h.PreviousSecret,
 		AnsweredAt: when(h.Answered), FailedAt: when(h.Failed), Failure: h.Failure,
 	}
 	if h.Budget.Limit >= 0 || !h.Budget.Until.IsZero() {
@@ -55,7 +55,7 @@ func (s *server) UpstreamHealth(_ context.Context, group, name string) (api.Upst
 // status is health in one word.
 func status(h upstream.Health) string {
 	switch {
-	case h.Open || h.LoginRefused || h.Failed.After(h.Answered):
+	case h.Open || h.LoginRefused || h.PreviousSecret || h.Failed.After(h.Answered):
 		return "failing"
 	case !h.Budget.Until.IsZero():
 		return "limited"

@@ -107,8 +107,12 @@ func (g *group) saveCredentials(ctx context.Context) error {
 	return nil
 }
 
+// Overlap is how long the secret that a new one replaces is used where the new one is refused.
+const Overlap = time.Hour
+
 // fillCredential takes the declared fields over, and seals a secret that is new.
 func (g *group) fillCredential(c *meta.Credential, w desired.Credential) (changed bool, err error) {
+	before := c.Username
 	c.Name, c.Kind, c.Username, c.Hosts = w.Name, w.Kind, w.Username, w.Hosts
 	if w.Password == nil {
 		return false, nil
@@ -120,6 +124,10 @@ func (g *group) fillCredential(c *meta.Credential, w desired.Credential) (change
 	f, err := sealer.Fingerprint(CredentialPlace(g.now.ID, c.ID, c.Version), secret)
 	if err != nil || slices.Equal(f, c.Fingerprint) {
 		return false, err
+	}
+	c.Previous = meta.PreviousSecret{}
+	if c.Version > 0 && before == w.Username {
+		c.Previous = meta.PreviousSecret{Secret: c.Secret, Version: c.Version, Until: time.Now().Add(Overlap)}
 	}
 	c.Version++
 	c.Fingerprint = f

@@ -1,19 +1,36 @@
 // Package static is the credential.Source of a login that someone typed in: a username with a password, or an identity
-// token. Package assemble makes one per credential and version. It does no I/O and never changes.
+// token. Package assemble makes one per credential and version. It does no I/O.
 package static
 
 import (
 	"context"
 	"crypto/rand"
+	"sync"
+	"time"
 
 	"github.com/weir-registry/weir/internal/credential"
 )
 
-// Source is one login.
+// Source is one login, with the secret that its present one has replaced, if that may still be used.
 type Source struct {
 	login       credential.Login
 	fingerprint string
+	previous    previous
 }
+
+// previous is the secret before the present one: used for a while after the present one was refused, which is tried again
+// from time to time.
+type previous struct {
+	login credential.Login
+	until time.Time
+	now   func() time.Time
+
+	mu      sync.Mutex
+	refused time.Time // the present secret, last
+}
+
+// retry is how often a present secret that was refused is tried again.
+const retry = time.Minute
 
 var _ credential.Source = (*Source)(nil)
 
@@ -31,13 +48,48 @@ func New(username string, password credential.Secret) *Source {
 	return &Source{login: credential.Login{Username: username, Password: password}, fingerprint: "static:" + rand.Text()}
 }
 
+// Rotated is New with the secret that password has replaced: until then it takes over where password is refused. now nil is
+// time.Now.
+func Rotated(username string, password, before credential.Secret, until time.Time, now func() time.Time) *Source {
+	s := New(username, password)
+	if now == nil {
+		now = time.Now
+	}
+	s.previous.login = credential.Login{Username: s.login.Username, Password: before}
+	s.previous.until, s.previous.now = until, now
+	return s
+}
+
 // Login implements credential.Source.
 func (s *Source) Login(context.Context, credential.Target) (credential.Login, error) {
+	if s.UsesPrevious() {
+		return s.previous.login, nil
+	}
 	return s.login, nil
 }
 
-// Rejected implements credential.Source: another try would send the same.
-func (s *Source) Rejected(context.Context, credential.Target, credential.Login) bool { return false }
+// Rejected implements credential.Source: the previous secret may do where the present one does not.
+func (s *Source) Rejected(_ context.Context, _ credential.Target, refused credential.Login) bool {
+	if !s.overlaps() || refused != s.login {
+		return false
+	}
+	s.previous.mu.Lock()
+	defer s.previous.mu.Unlock()
+	s.previous.refused = s.previous.now()
+	return true
+}
+
+// UsesPrevious reports whether the present secret was refused and the one before it is used.
+func (s *Source) UsesPrevious() bool {
+	if !s.overlaps() {
+		return false
+	}
+	s.previous.mu.Lock()
+	defer s.previous.mu.Unlock()
+	return !s.previous.refused.IsZero() && s.previous.now().Sub(s.previous.refused) < retry
+}
+
+func (s *Source) overlaps() bool { return s.previous.now != nil && s.previous.now().Before(s.previous.until) }
 
 // Fingerprint implements credential.Source.
 func (s *Source) Fingerprint() string { return s.fingerprint }

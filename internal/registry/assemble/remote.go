@@ -61,13 +61,26 @@ func (a *Assembler) source(g *Group, c meta.Credential) (credential.Source, erro
 	case c.ID == 0:
 		return credential.Anonymous{}, nil
 	case c.Kind == "static":
-		secret, err := a.opt.Sealer.Open(plan.CredentialPlace(g.ID, c.ID, c.Version), c.Secret)
-		if err != nil {
-			return nil, fmt.Errorf("open the secret of credential %s: %w", c.Name, err)
+		secret, err := a.open(g, c, c.Version, c.Secret)
+		if err != nil || len(c.Previous.Secret) == 0 {
+			return static.New(c.Username, secret), err
 		}
-		return static.New(c.Username, credential.NewSecret(string(secret))), nil
+		before, err := a.open(g, c, c.Previous.Version, c.Previous.Secret)
+		if err != nil {
+			a.opt.Log.Error("unreadable previous secret", "group", g.Name, "credential", c.Name, "error", err)
+			return static.New(c.Username, secret), nil
+		}
+		return static.Rotated(c.Username, secret, before, c.Previous.Until, nil), nil
 	}
 	return nil, fmt.Errorf("credential %s is of unknown kind %q", c.Name, c.Kind)
+}
+
+func (a *Assembler) open(g *Group, c meta.Credential, version int64, sealed []byte) (credential.Secret, error) {
+	text, err := a.opt.Sealer.Open(plan.CredentialPlace(g.ID, c.ID, version), sealed)
+	if err != nil {
+		return credential.Secret{}, fmt.Errorf("open the secret of credential %s: %w", c.Name, err)
+	}
+	return credential.NewSecret(string(text)), nil
 }
 
 func (a *Assembler) rules(group string, rows []meta.Rule, only int64) []virtual.Rule {

@@ -15,7 +15,9 @@ type Health struct {
 	Failed       time.Time // when a request to it last got no answer; zero = not yet
 	Failure      string    // why
 	LoginRefused bool      // the last login was refused, and is not tried again for a moment
-	Budget       Budget
+	// PreviousSecret: the credential's present secret was refused, and the one before it is used while it may be.
+	PreviousSecret bool
+	Budget         Budget
 }
 
 // Health tells how the upstream is.
@@ -23,6 +25,9 @@ func (r *Registry) Health() Health {
 	h := r.noted.read()
 	h.Host, h.Open, h.Budget = r.base.Host, r.Open(), r.budget.state()
 	h.LoginRefused = r.login.refusedLately() != nil
+	if c, ok := r.o.Credential.(interface{ UsesPrevious() bool }); ok {
+		h.PreviousSecret = c.UsesPrevious()
+	}
 	return h
 }
 

@@ -249,7 +249,9 @@ func notAllowed(host string) error {
 	return &registry.OutcomeError{Outcome: registry.Unknown, Reason: "the credential may not be sent to " + host, Err: errors.New("host is not among the credential's hosts")}
 }
 
-func bearerHeader(t token) credential.Secret { return credential.NewSecret("Bearer " + t.text.Reveal()) }
+func bearerHeader(t token) credential.Secret {
+	return credential.NewSecret("Bearer " + t.text.Reveal())
+}
 
 func basicProof(l credential.Login) proof {
 	header := "Basic " + base64.StdEncoding.EncodeToString([]byte(l.Username+":"+l.Password.Reveal()))

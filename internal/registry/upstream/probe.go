@@ -131,7 +131,7 @@ func (p *probe) api(ctx context.Context, with proof) (*http.Response, error) {
 }
 
 func (p *probe) ping(ctx context.Context) (detail, advice string, err error) {
-	resp, err := p.api(ctx, proof{})
+	resp, err := p.api(ctx, proof{}) //nolint:bodyclose // api has closed it
 	if err != nil {
 		return "", "the host answers, but not as a web server: check scheme and port of the url", err
 	}
@@ -188,7 +188,7 @@ func (p *probe) logIn(ctx context.Context) (detail, advice string, err error) {
 		}
 		return "anonymous; a token was given", "", nil
 	}
-	resp, err := p.api(ctx, with)
+	resp, err := p.api(ctx, with) //nolint:bodyclose // api has closed it
 	if err != nil {
 		return "", loginAdvice, err
 	}

@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/weir-registry/weir/internal/credential"
+	"github.com/weir-registry/weir/internal/credential/static"
 	"github.com/weir-registry/weir/internal/registry/registrytest"
 	"github.com/weir-registry/weir/internal/registry/upstream"
 )
@@ -19,8 +21,12 @@ func summary(steps []upstream.Step) string {
 }
 
 func TestProbe(t *testing.T) {
-	bearer := func(b *registrytest.Behavior) { b.Auth, b.Username, b.Password = registrytest.AuthBearer, "ci", "s3cret" }
-	basic := func(b *registrytest.Behavior) { b.Auth, b.Username, b.Password = registrytest.AuthBasic, "ci", "s3cret" }
+	bearer := func(b *registrytest.Behavior) {
+		b.Auth, b.Username, b.Password = registrytest.AuthBearer, "ci", "s3cret"
+	}
+	basic := func(b *registrytest.Behavior) {
+		b.Auth, b.Username, b.Password = registrytest.AuthBasic, "ci", "s3cret"
+	}
 	private := func(o *upstream.Options) { o.AllowPrivateNetworks = false }
 	for _, c := range []struct {
 		name    string
@@ -104,5 +110,20 @@ func TestHealth(t *testing.T) {
 	h := r.Health()
 	if !h.Answered.Equal(answered) || !h.Failed.Equal(clock.now()) || h.Failure == "" || !h.Open {
 		t.Errorf("after it is gone: %+v", h)
+	}
+}
+
+// A new secret that is wrong does not stop pulls while the one before it is good.
+func TestOverlap(t *testing.T) {
+	for _, auth := range []registrytest.Auth{registrytest.AuthBearer, registrytest.AuthBasic} {
+		u, _ := fake(t, func(b *registrytest.Behavior) { b.Auth, b.Username, b.Password = auth, "ci", "s3cret-old" })
+		source := static.Rotated("ci", credential.NewSecret("s3cret-new"), credential.NewSecret("s3cret-old"), time.Now().Add(time.Hour), nil)
+		r := connect(t, u, func(o *upstream.Options) { o.Credential = source })
+		if _, err := r.StatManifest(t.Context(), app, v1()); err != nil {
+			t.Errorf("%v: %v", auth, err)
+		}
+		if h := r.Health(); !h.PreviousSecret || h.LoginRefused {
+			t.Errorf("%v: %+v", auth, h)
+		}
 	}
 }

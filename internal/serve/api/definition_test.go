@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/weir-registry/weir/internal/store/meta"
 	"github.com/weir-registry/weir/internal/store/meta/metatest"
@@ -213,6 +214,49 @@ func certificate(t *testing.T) string {
 		t.Fatal(err)
 	}
 	return string(text)
+}
+
+// A change leaves its event, with who made it, and without secrets; a secret that was replaced stays usable for a while.
+func TestEvents(t *testing.T) {
+	metatest.Run(t, func(t *testing.T, db *meta.DB) {
+		w := newWorld(t, db)
+		owner, err := w.dir.Account(t.Context(), "owner")
+		if err != nil {
+			t.Fatal(err)
+		}
+		count := func(kind, part string) (n int) {
+			t.Helper()
+			err := db.ReadConn().QueryRowContext(t.Context(), "SELECT count(*) FROM events WHERE actor_id = $1 AND kind = $2 AND subject LIKE '%' || $3 || '%' AND detail NOT LIKE '%s3cret%'",
+				owner.ID, kind, part).Scan(&n)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return n
+		}
+		w.want(t, "PATCH", "/groups/acme/credentials/ci", `{"password": "s3cret-new"}`, 200)
+		w.want(t, "PATCH", "/groups/acme/credentials/ci?dry_run=true", `{"password": "s3cret-dry"}`, 200, "secret", "changed")
+		w.want(t, "PUT", "/groups/acme/upstreams/new", `{"url": "https://new.test"}`, 201)
+		w.want(t, "DELETE", "/groups/acme/upstreams/new", "", 204)
+		w.want(t, "PUT", "/groups/acme/upstreams/bad", `{"url": "no"}`, 422)
+		for kind, want := range map[string]int{"definition.changed credential ci": 1, "definition.added upstream new": 1, "definition.removed upstream new": 1, "definition.added upstream bad": 0} {
+			kind, part, _ := strings.Cut(kind, " ")
+			if n := count(kind, part); n != want {
+				t.Errorf("%d events %s %s, want %d", n, kind, part, want)
+			}
+		}
+		g, err := db.Group(t.Context(), "acme")
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := g.Credentials[0]
+		if c.Name != "ci" || c.Version != 2 || c.Previous.Version != 1 || len(c.Previous.Secret) == 0 || !c.Previous.Until.After(time.Now()) {
+			t.Errorf("the secret before is not kept: version %d, previous %d until %v", c.Version, c.Previous.Version, c.Previous.Until)
+		}
+		w.want(t, "PATCH", "/groups/acme/credentials/ci", `{"username": "other", "password": "s3cret-other"}`, 200)
+		if g, err = db.Group(t.Context(), "acme"); err != nil || len(g.Credentials[0].Previous.Secret) != 0 {
+			t.Errorf("the secret of another login is kept: %v", err)
+		}
+	})
 }
 
 func TestLimits(t *testing.T) {

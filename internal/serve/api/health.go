@@ -42,14 +42,15 @@ type TestStep struct {
 
 // UpstreamHealth is what this replica knows of an upstream from its own traffic. Nothing is asked for it.
 type UpstreamHealth struct {
-	Host         string     `json:"host"`
-	Status       string     `json:"status" enum:"ok,limited,failing,unknown" doc:"unknown: not asked for anything since it was configured or this replica has started"`
-	BreakerOpen  bool       `json:"breaker_open" doc:"It did not answer repeatedly: requests are held back but for single tries"`
-	LoginRefused bool       `json:"login_refused" doc:"The last login was refused, and is not tried again for a moment"`
-	AnsweredAt   *time.Time `json:"answered_at,omitempty"`
-	FailedAt     *time.Time `json:"failed_at,omitempty"`
-	Failure      string     `json:"failure,omitempty" doc:"Why there was no answer then"`
-	RateLimit    *RateLimit `json:"rate_limit,omitempty" doc:"As the upstream last described it; missing if it never did"`
+	Host           string     `json:"host"`
+	Status         string     `json:"status" enum:"ok,limited,failing,unknown" doc:"unknown: not asked for anything since it was configured or this replica has started"`
+	BreakerOpen    bool       `json:"breaker_open" doc:"It did not answer repeatedly: requests are held back but for single tries"`
+	LoginRefused   bool       `json:"login_refused" doc:"The last login was refused, and is not tried again for a moment"`
+	PreviousSecret bool       `json:"previous_secret" doc:"The credential's present secret was refused, and the one before it is used: correct the secret before its hour is over"`
+	AnsweredAt     *time.Time `json:"answered_at,omitempty"`
+	FailedAt       *time.Time `json:"failed_at,omitempty"`
+	Failure        string     `json:"failure,omitempty" doc:"Why there was no answer then"`
+	RateLimit      *RateLimit `json:"rate_limit,omitempty" doc:"As the upstream last described it; missing if it never did"`
 }
 
 // RateLimit is an upstream's bound on our requests.

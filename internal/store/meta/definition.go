@@ -26,6 +26,15 @@ type Credential struct {
 	Fingerprint []byte   // keyed fingerprint of the secret
 	Hosts       []string // hosts it may be sent to; empty = the hosts of the upstreams that use it
 	Version     int64
+	Previous    PreviousSecret
+}
+
+// PreviousSecret is the secret that a credential had before the present one. It may be used while the present one is refused,
+// as one is that has a typing error or is not valid yet where it is used.
+type PreviousSecret struct {
+	Secret  []byte // sealed; empty = none
+	Version int64  // that it is sealed for
+	Until   time.Time
 }
 
 // Policies of an upstream.

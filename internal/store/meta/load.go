@@ -32,13 +32,14 @@ func (db *DB) Group(ctx context.Context, name string) (g Group, err error) {
 // GroupsPage returns up to limit groups by name, without what is below them: those after the given one, or backwards, those
 // before it. Empty is the beginning.
 func (db *DB) GroupsPage(ctx context.Context, after string, backwards bool, limit int) ([]Group, error) {
+	n := int32(min(limit, math.MaxInt32))
 	var rows []query.Group
 	var err error
 	if backwards {
-		const last = "~"                                                                                                          // no name has it
-		rows, err = db.Read().ListGroupsBefore(ctx, query.ListGroupsBeforeParams{Name: cmp.Or(after, last), Limit: int32(limit)}) //nolint:gosec // a page
+		const last = "~" // no name has it
+		rows, err = db.Read().ListGroupsBefore(ctx, query.ListGroupsBeforeParams{Before: cmp.Or(after, last), N: n})
 	} else {
-		rows, err = db.Read().ListGroupsAfter(ctx, query.ListGroupsAfterParams{Name: after, Limit: int32(limit)}) //nolint:gosec // a page
+		rows, err = db.Read().ListGroupsAfter(ctx, query.ListGroupsAfterParams{After: after, N: n})
 	}
 	if err != nil {
 		return nil, fmt.Errorf("list groups: %w", err)
@@ -127,6 +128,9 @@ func (l *loader) credentials() error {
 		c := Credential{
 			ID: row.ID, Name: row.Name, Kind: row.Kind, Username: row.Username,
 			Secret: row.Secret, Fingerprint: row.Fingerprint, Version: row.Version,
+		}
+		if len(row.PreviousSecret) > 0 {
+			c.Previous = PreviousSecret{Secret: row.PreviousSecret, Version: row.PreviousVersion, Until: fromMicros(row.PreviousUntil)}
 		}
 		if err := decode(row.Hosts, &c.Hosts); err != nil {
 			return fmt.Errorf("hosts of %s: %w", row.Name, err)
@@ -269,4 +273,12 @@ func fromMicros(at int64) time.Time {
 		return time.Time{}
 	}
 	return time.UnixMicro(at)
+}
+
+// toMicros is the column of a time; the zero time is 0.
+func toMicros(at time.Time) int64 {
+	if at.IsZero() {
+		return 0
+	}
+	return micros(at)
 }

@@ -98,7 +98,8 @@ func (tx *Tx) SaveCredential(ctx context.Context, group int64, c *Credential) er
 	if c.ID != 0 {
 		n, err = tx.UpdateCredential(ctx, query.UpdateCredentialParams{
 			Name: c.Name, Kind: c.Kind, Username: c.Username, Secret: bytesOf(c.Secret), Fingerprint: bytesOf(c.Fingerprint), Hosts: hosts,
-			Version: c.Version, UpdatedAt: now, ID: c.ID, GroupID: group,
+			Version: c.Version, PreviousSecret: bytesOf(c.Previous.Secret), PreviousVersion: c.Previous.Version, PreviousUntil: toMicros(c.Previous.Until),
+			UpdatedAt: now, ID: c.ID, GroupID: group,
 		})
 	} else {
 		c.ID = tx.ID()
@@ -106,7 +107,9 @@ func (tx *Tx) SaveCredential(ctx context.Context, group int64, c *Credential) er
 	if err == nil && n == 0 {
 		err = tx.InsertCredential(ctx, query.InsertCredentialParams{
 			ID: c.ID, GroupID: group, Name: c.Name, Kind: c.Kind, Username: c.Username, Secret: bytesOf(c.Secret),
-			Fingerprint: bytesOf(c.Fingerprint), Hosts: hosts, Version: c.Version, CreatedAt: now, UpdatedAt: now,
+			Fingerprint: bytesOf(c.Fingerprint), Hosts: hosts, Version: c.Version,
+			PreviousSecret: bytesOf(c.Previous.Secret), PreviousVersion: c.Previous.Version, PreviousUntil: toMicros(c.Previous.Until),
+			CreatedAt: now, UpdatedAt: now,
 		})
 	}
 	if err != nil {

@@ -304,22 +304,26 @@ func (q *Queries) HostedRepositoryBelow(ctx context.Context, arg HostedRepositor
 }
 
 const insertCredential = `-- name: InsertCredential :exec
-INSERT INTO credentials (id, group_id, name, kind, username, secret, fingerprint, hosts, version, created_at, updated_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+INSERT INTO credentials (id, group_id, name, kind, username, secret, fingerprint, hosts, version, previous_secret, previous_version, previous_until,
+    created_at, updated_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
 `
 
 type InsertCredentialParams struct {
-	ID          int64
-	GroupID     int64
-	Name        string
-	Kind        string
-	Username    string
-	Secret      []byte
-	Fingerprint []byte
-	Hosts       string
-	Version     int64
-	CreatedAt   int64
-	UpdatedAt   int64
+	ID              int64
+	GroupID         int64
+	Name            string
+	Kind            string
+	Username        string
+	Secret          []byte
+	Fingerprint     []byte
+	Hosts           string
+	Version         int64
+	PreviousSecret  []byte
+	PreviousVersion int64
+	PreviousUntil   int64
+	CreatedAt       int64
+	UpdatedAt       int64
 }
 
 func (q *Queries) InsertCredential(ctx context.Context, arg InsertCredentialParams) error {
@@ -333,6 +337,9 @@ func (q *Queries) InsertCredential(ctx context.Context, arg InsertCredentialPara
 		arg.Fingerprint,
 		arg.Hosts,
 		arg.Version,
+		arg.PreviousSecret,
+		arg.PreviousVersion,
+		arg.PreviousUntil,
 		arg.CreatedAt,
 		arg.UpdatedAt,
 	)
@@ -576,16 +583,16 @@ func (q *Queries) ListGroups(ctx context.Context) ([]Group, error) {
 }
 
 const listGroupsAfter = `-- name: ListGroupsAfter :many
-SELECT id, name, enabled, generation, created_at, updated_at FROM groups WHERE name > $1 ORDER BY name LIMIT $2
+SELECT id, name, enabled, generation, created_at, updated_at FROM groups WHERE name > $1 ORDER BY name LIMIT CAST($2 AS INTEGER)
 `
 
 type ListGroupsAfterParams struct {
-	Name  string
-	Limit int32
+	After string
+	N     int32
 }
 
 func (q *Queries) ListGroupsAfter(ctx context.Context, arg ListGroupsAfterParams) ([]Group, error) {
-	rows, err := q.query(ctx, q.listGroupsAfterStmt, listGroupsAfter, arg.Name, arg.Limit)
+	rows, err := q.query(ctx, q.listGroupsAfterStmt, listGroupsAfter, arg.After, arg.N)
 	if err != nil {
 		return nil, err
 	}
@@ -615,16 +622,16 @@ func (q *Queries) ListGroupsAfter(ctx context.Context, arg ListGroupsAfterParams
 }
 
 const listGroupsBefore = `-- name: ListGroupsBefore :many
-SELECT id, name, enabled, generation, created_at, updated_at FROM groups WHERE name < $1 ORDER BY name DESC LIMIT $2
+SELECT id, name, enabled, generation, created_at, updated_at FROM groups WHERE name < $1 ORDER BY name DESC LIMIT CAST($2 AS INTEGER)
 `
 
 type ListGroupsBeforeParams struct {
-	Name  string
-	Limit int32
+	Before string
+	N      int32
 }
 
 func (q *Queries) ListGroupsBefore(ctx context.Context, arg ListGroupsBeforeParams) ([]Group, error) {
-	rows, err := q.query(ctx, q.listGroupsBeforeStmt, listGroupsBefore, arg.Name, arg.Limit)
+	rows, err := q.query(ctx, q.listGroupsBeforeStmt, listGroupsBefore, arg.Before, arg.N)
 	if err != nil {
 		return nil, err
 	}
@@ -922,21 +929,25 @@ func (q *Queries) SetStaleBefore(ctx context.Context, arg SetStaleBeforeParams) 
 
 const updateCredential = `-- name: UpdateCredential :execrows
 UPDATE credentials
-SET name = $1, kind = $2, username = $3, secret = $4, fingerprint = $5, hosts = $6, version = $7, updated_at = $8
-WHERE id = $9 AND group_id = $10
+SET name = $1, kind = $2, username = $3, secret = $4, fingerprint = $5, hosts = $6, version = $7,
+    previous_secret = $8, previous_version = $9, previous_until = $10, updated_at = $11
+WHERE id = $12 AND group_id = $13
 `
 
 type UpdateCredentialParams struct {
-	Name        string
-	Kind        string
-	Username    string
-	Secret      []byte
-	Fingerprint []byte
-	Hosts       string
-	Version     int64
-	UpdatedAt   int64
-	ID          int64
-	GroupID     int64
+	Name            string
+	Kind            string
+	Username        string
+	Secret          []byte
+	Fingerprint     []byte
+	Hosts           string
+	Version         int64
+	PreviousSecret  []byte
+	PreviousVersion int64
+	PreviousUntil   int64
+	UpdatedAt       int64
+	ID              int64
+	GroupID         int64
 }
 
 func (q *Queries) UpdateCredential(ctx context.Context, arg UpdateCredentialParams) (int64, error) {
@@ -948,6 +959,9 @@ func (q *Queries) UpdateCredential(ctx context.Context, arg UpdateCredentialPara
 		arg.Fingerprint,
 		arg.Hosts,
 		arg.Version,
+		arg.PreviousSecret,
+		arg.PreviousVersion,
+		arg.PreviousUntil,
 		arg.UpdatedAt,
 		arg.ID,
 		arg.GroupID,

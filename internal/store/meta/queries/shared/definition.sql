@@ -4,10 +4,10 @@
 SELECT * FROM groups ORDER BY name;
 
 -- name: ListGroupsAfter :many
-SELECT * FROM groups WHERE name > $1 ORDER BY name LIMIT $2;
+SELECT * FROM groups WHERE name > @after ORDER BY name LIMIT CAST(@n AS INTEGER);
 
 -- name: ListGroupsBefore :many
-SELECT * FROM groups WHERE name < $1 ORDER BY name DESC LIMIT $2;
+SELECT * FROM groups WHERE name < @before ORDER BY name DESC LIMIT CAST(@n AS INTEGER);
 
 -- name: GetGroup :one
 SELECT * FROM groups WHERE id = $1;
@@ -50,13 +50,15 @@ DELETE FROM repositories WHERE group_id = $1;
 SELECT * FROM credentials WHERE group_id BETWEEN $1 AND $2 ORDER BY group_id, name;
 
 -- name: InsertCredential :exec
-INSERT INTO credentials (id, group_id, name, kind, username, secret, fingerprint, hosts, version, created_at, updated_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11);
+INSERT INTO credentials (id, group_id, name, kind, username, secret, fingerprint, hosts, version, previous_secret, previous_version, previous_until,
+    created_at, updated_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14);
 
 -- name: UpdateCredential :execrows
 UPDATE credentials
-SET name = $1, kind = $2, username = $3, secret = $4, fingerprint = $5, hosts = $6, version = $7, updated_at = $8
-WHERE id = $9 AND group_id = $10;
+SET name = $1, kind = $2, username = $3, secret = $4, fingerprint = $5, hosts = $6, version = $7,
+    previous_secret = $8, previous_version = $9, previous_until = $10, updated_at = $11
+WHERE id = $12 AND group_id = $13;
 
 -- name: CountCredentialUse :one
 SELECT count(*) FROM upstreams WHERE credential_id = $1;

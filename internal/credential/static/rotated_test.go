@@ -1,0 +1,44 @@
+package static_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/weir-registry/weir/internal/credential"
+	"github.com/weir-registry/weir/internal/credential/static"
+)
+
+// While the overlap lasts, the previous secret takes over where the present one is refused, which is tried again every minute.
+func TestRotated(t *testing.T) {
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	s := static.Rotated("ci", credential.NewSecret("new"), credential.NewSecret("old"), now.Add(time.Hour), func() time.Time { return now })
+	login := func(want string) credential.Login {
+		t.Helper()
+		l, err := s.Login(t.Context(), credential.Target{})
+		if err != nil || l.Username != "ci" || l.Password.Reveal() != want {
+			t.Errorf("%s %q %v, want %s", l.Username, l.Password.Reveal(), err, want)
+		}
+		return l
+	}
+	rejected := func(l credential.Login, want bool) {
+		t.Helper()
+		if got := s.Rejected(t.Context(), credential.Target{}, l); got != want {
+			t.Errorf("another try makes sense: %v, want %v", got, want)
+		}
+	}
+	rejected(login("new"), true)
+	rejected(login("old"), false)
+	now = now.Add(time.Minute)
+	fresh := login("new")
+	rejected(fresh, true)
+	if !s.UsesPrevious() {
+		t.Error("the previous secret is not used")
+	}
+	login("old")
+	now = now.Add(time.Hour)
+	rejected(login("new"), false)
+	login("new")
+	if s.UsesPrevious() {
+		t.Error("the previous secret is used for ever")
+	}
+}
