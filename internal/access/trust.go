@@ -278,6 +278,9 @@ func (r TrustRule) Test(claims map[string]any) (lacks []string) {
 	return lacks
 }
 
+// Holds reports whether claims fulfil the condition.
+func (c Condition) Holds(claims map[string]any) bool { return c.test(claims) == "" }
+
 func (c Condition) test(claims map[string]any) (lack string) {
 	value, ok := claim(claims, c.Claim)
 	switch {

@@ -21,6 +21,7 @@ import (
 	"github.com/weir-registry/weir/internal/serve/api"
 	"github.com/weir-registry/weir/internal/serve/distribution"
 	"github.com/weir-registry/weir/internal/serve/ops"
+	"github.com/weir-registry/weir/internal/serve/signin"
 	"github.com/weir-registry/weir/internal/store/meta"
 	"github.com/weir-registry/weir/internal/work"
 	"github.com/weir-registry/weir/internal/work/check"
@@ -137,12 +138,15 @@ func (s *server) handler(front *serve.Front, local bool) http.Handler {
 		Namespace: s.doors, Access: s.gate, Instance: s.id, MaxBlob: int64(s.config.Limits.BlobSize),
 	}).Serve)
 	login, exchange := front.Handle("token", s.gate.Serve), front.Handle("token", s.gate.Exchange)
+	people := front.Handle("signin", s.signin.Serve)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch path := r.URL.Path; {
 		case strings.HasPrefix(path, "/v2/"), path == "/v2":
 			images.ServeHTTP(w, r)
 		case path == "/token":
 			login.ServeHTTP(w, r)
+		case strings.HasPrefix(path, signin.Prefix):
+			people.ServeHTTP(w, r)
 		case path == api.Prefix+"/token/exchange":
 			exchange.ServeHTTP(w, r)
 		case strings.HasPrefix(path, api.Prefix+"/"):

@@ -25,6 +25,7 @@ import (
 	"github.com/weir-registry/weir/internal/seal"
 	"github.com/weir-registry/weir/internal/serve"
 	"github.com/weir-registry/weir/internal/serve/session"
+	"github.com/weir-registry/weir/internal/serve/signin"
 	"github.com/weir-registry/weir/internal/serve/token"
 	"github.com/weir-registry/weir/internal/store/meta"
 	"github.com/weir-registry/weir/internal/telemetry"
@@ -44,6 +45,7 @@ type server struct {
 	gate    gate
 	rates   *access.Rates
 	session *session.Manager
+	signin  *signin.Door
 	doors   *doors
 	live    *live
 	id      string // of the instance, in Via headers
@@ -154,6 +156,11 @@ func (s *server) open(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	ways, err := providers(c)
+	if err != nil {
+		return err
+	}
+	s.signin = signin.New(signin.Options{Providers: ways, Directory: s.dir, Sessions: s.session, Sealer: s.sealer, ExternalURLs: c.ExternalURLs})
 	s.doors = &doors{table: table, private: isLoopback(c.Listen)}
 	s.gate = gate{token.New(token.Options{Access: s.dir, Doors: s.doors, ExternalURLs: c.ExternalURLs, Listen: c.Listen, Metrics: s.metrics.Access, Log: s.log,
 		Rates: s.rates})}

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -38,6 +39,7 @@ func (c *Config) check() []error {
 	p.oneOf("log.format", c.Log.Format, "json", "text")
 	c.checkStores(&p)
 	c.checkNumbers(&p)
+	c.checkProviders(&p)
 	return p
 }
 
@@ -77,6 +79,43 @@ func (c *Config) checkNumbers(p *problems) {
 	if h, l := c.Cache.HighWatermark, c.Cache.LowWatermark; l < 1 || l >= h || h > 100 {
 		p.addf("cache", "wants 1 <= low_watermark < high_watermark <= 100, has %d and %d", l, h)
 	}
+}
+
+var providerName = regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*$`)
+
+func (c *Config) checkProviders(p *problems) {
+	seen := map[string]bool{}
+	for i, v := range c.Auth.Providers {
+		at := fmt.Sprintf("auth.providers[%d]", i)
+		if len(c.ExternalURLs) == 0 {
+			p.addf(at, "needs external_urls: the provider sends browsers back there")
+		}
+		if !providerName.MatchString(v.Name) || v.Name == "password" || seen[v.Name] {
+			p.addf(at+".name", "%q is not a name of its own: want lower-case letters, digits and dashes", v.Name)
+		}
+		seen[v.Name] = true
+		if u, err := url.Parse(v.Issuer); err != nil || u.Host == "" || (u.Scheme != "https" && (u.Scheme != "http" || !isLoopback(u.Hostname()))) {
+			p.addf(at+".issuer", `%q is not a URL such as "https://login.example.com"`, v.Issuer)
+		}
+		p.require(at+".client_id", v.ClientID)
+		if v.ClientSecretFile != "" && v.ClientSecretEnv != "" {
+			p.addf(at, "client_secret_file and client_secret_env exclude each other")
+		}
+		for j, m := range v.Mapping {
+			where := fmt.Sprintf("%s.mapping[%d]", at, j)
+			p.require(where+".claim", m.Claim)
+			p.require(where+".value", m.Value)
+			p.require(where+".role", m.Role)
+			if m.Path != "" && m.Group == "" {
+				p.addf(where+".path", "is below a group: name the group")
+			}
+		}
+	}
+}
+
+func isLoopback(host string) bool {
+	a, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && a.IsLoopback()
 }
 
 type problems []error

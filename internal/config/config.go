@@ -186,6 +186,45 @@ type Auth struct {
 	SessionIdle Duration `yaml:"session_idle" env:"SESSION_IDLE"`
 	// How long a browser stays logged in however much it is used.
 	SessionLifetime Duration `yaml:"session_lifetime" env:"SESSION_LIFETIME"`
+	// Identity providers (OpenID Connect) that people sign in with, beside local passwords. They come back to
+	// <external URL>/auth/<name>/callback, which the provider has to know.
+	Providers []Provider `yaml:"providers"`
+}
+
+// Provider is an identity provider.
+type Provider struct {
+	// Name of the provider in addresses and events: lower-case letters, digits and dashes.
+	Name string `yaml:"name"`
+	// URL of the issuer; its endpoints are found below it.
+	Issuer string `yaml:"issuer"`
+	// What the provider knows this server as.
+	ClientID string `yaml:"client_id"`
+	// File with the client's secret. Neither this nor client_secret_env is needed for a public client.
+	ClientSecretFile string `yaml:"client_secret_file"`
+	// Name of the environment variable with the client's secret.
+	ClientSecretEnv string `yaml:"client_secret_env"`
+	// Scopes to ask for beside openid, such as profile, email and groups.
+	Scopes []string `yaml:"scopes"`
+	// Claim that becomes the user name of somebody new. Default: preferred_username, else email.
+	NameClaim string `yaml:"name_claim"`
+	// Domains of verified mail addresses that may sign in. Default: whoever the provider signs in.
+	Domains []string `yaml:"domains"`
+	// Grants for who has a value in a claim. They are made anew at each sign-in; what people have granted stays.
+	Mapping []Mapping `yaml:"mapping"`
+}
+
+// Mapping gives a role for a claim.
+type Mapping struct {
+	// Name of the claim, such as groups; one within another is written with a slash.
+	Claim string `yaml:"claim"`
+	// Value that it has, or that one element of a list has; * stands for any characters, ? for one.
+	Value string `yaml:"value"`
+	// Group of the grant. Empty: the instance, so that the role counts in every group.
+	Group string `yaml:"group"`
+	// Path of the grant below the group. Empty: all of it.
+	Path string `yaml:"path"`
+	// Role to give: a built-in one, or one of the group or the instance; admin for the instance alone.
+	Role string `yaml:"role"`
 }
 
 // Default returns the settings of a server without any configuration.

@@ -58,9 +58,28 @@ result with secrets masked, ` + "`weir config check`" + ` only checks.
 		if doc == "" {
 			t.Errorf("%s has no comment", s.name())
 		}
+		if s.variable() == "" {
+			fmt.Fprintf(&b, "\n### `%s`\n\n%s\n\n- Default: %s\n- Variable: none\n\nEach has:\n\n", s.name(), doc, defaultOf(s.value))
+			elements(t, &b, docs, s.field.Type.Elem(), "")
+			continue
+		}
 		fmt.Fprintf(&b, "\n### `%s`\n\n%s\n\n- Default: %s\n- Variable: `%s`\n", s.name(), doc, defaultOf(s.value), s.variable())
 	}
 	return b.String()
+}
+
+// elements describes the fields of one element of a list.
+func elements(t *testing.T, b *strings.Builder, docs map[string]string, of reflect.Type, indent string) {
+	for f := range of.Fields() {
+		doc := strings.ReplaceAll(docs[of.Name()+"."+f.Name], "\n", " ")
+		if doc == "" {
+			t.Errorf("%s.%s has no comment", of.Name(), f.Name)
+		}
+		fmt.Fprintf(b, "%s- `%s`: %s\n", indent, f.Tag.Get("yaml"), doc)
+		if f.Type.Kind() == reflect.Slice && f.Type.Elem().Kind() == reflect.Struct {
+			elements(t, b, docs, f.Type.Elem(), indent+"  ")
+		}
+	}
 }
 
 func fieldOf(key string) string {

@@ -15,7 +15,13 @@ type setting struct {
 
 func (s setting) name() string { return strings.Join(s.path, ".") }
 
-func (s setting) variable() string { return Prefix + strings.ToUpper(strings.Join(s.path, "_")) }
+// variable is the name of its environment variable; empty for lists of structures, which only a file can hold.
+func (s setting) variable() string {
+	if s.field.Type.Kind() == reflect.Slice && s.field.Type.Elem().Kind() == reflect.Struct {
+		return ""
+	}
+	return Prefix + strings.ToUpper(strings.Join(s.path, "_"))
+}
 
 // settings lists every leaf in the order of the struct.
 func settings() []setting {
