@@ -17,6 +17,7 @@ import (
 	"github.com/weir-registry/weir/internal/access"
 	"github.com/weir-registry/weir/internal/access/oidc"
 	"github.com/weir-registry/weir/internal/config"
+	"github.com/weir-registry/weir/internal/event/audit"
 	"github.com/weir-registry/weir/internal/plan"
 	"github.com/weir-registry/weir/internal/registry/assemble"
 	"github.com/weir-registry/weir/internal/registry/cache"
@@ -48,6 +49,7 @@ type server struct {
 	signin  *signin.Door
 	doors   *doors
 	live    *live
+	trail   *audit.Trail
 	id      string // of the instance, in Via headers
 }
 
@@ -165,6 +167,7 @@ func (s *server) open(ctx context.Context) (err error) {
 	s.gate = gate{token.New(token.Options{Access: s.dir, Doors: s.doors, ExternalURLs: c.ExternalURLs, Listen: c.Listen, Metrics: s.metrics.Access, Log: s.log,
 		Rates: s.rates})}
 	s.live = newLive(s.db, s.assembler(), table, ownHosts(c), s.log)
+	s.trail = s.newTrail()
 	return nil
 }
 
@@ -192,6 +195,9 @@ func (s *server) run(ctx context.Context, l *listeners) error {
 	var wait sync.WaitGroup
 	wait.Go(func() { keepHeap(background) })
 	wait.Go(func() { s.live.follow(background) })
+	if s.trail != nil {
+		wait.Go(func() { s.trail.Run(background) })
+	}
 	wait.Go(func() { s.budget.run(background, s.db, s.log) })
 	wait.Go(func() {
 		if err := s.runner().Run(background); err != nil {
@@ -255,7 +261,7 @@ func (s *server) front() (*serve.Front, error) {
 	if err != nil {
 		return nil, err
 	}
-	return serve.NewFront(serve.Options{Log: s.log, TrustedProxies: trusted, Observer: s.metrics.HTTP}), nil
+	return serve.NewFront(serve.Options{Log: s.log, TrustedProxies: trusted, Observer: s.metrics.HTTP, Recorder: s.recorder()}), nil
 }
 
 // noDoor answers what no door does.

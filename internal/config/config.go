@@ -63,6 +63,9 @@ type Config struct {
 
 	// Logins and tokens.
 	Auth Auth `yaml:"auth" envPrefix:"AUTH_"`
+
+	// The audit trail.
+	Audit Audit `yaml:"audit" envPrefix:"AUDIT_"`
 }
 
 // TLS is the certificate of the listener.
@@ -175,6 +178,12 @@ type GC struct {
 	Delay Duration `yaml:"delay" env:"DELAY"`
 }
 
+// Audit is the audit trail.
+type Audit struct {
+	// Whether pulls, refusals and logins are recorded, each of them. Changes always are.
+	Pulls bool `yaml:"pulls" env:"PULLS"`
+}
+
 // Auth is logins and tokens.
 type Auth struct {
 	// Life of the bearer tokens that clients get from /token. Changes of rights apply at once whatever it is.
@@ -248,5 +257,7 @@ func Default() Config {
 		},
 		GC:   GC{Delay: Duration(24 * time.Hour)},
 		Auth: Auth{TokenTTL: Duration(5 * time.Minute), LoginRate: 10, SessionIdle: Duration(8 * time.Hour), SessionLifetime: Duration(7 * 24 * time.Hour)},
+
+		Audit: Audit{Pulls: true},
 	}
 }

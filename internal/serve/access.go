@@ -27,13 +27,7 @@ func (noObserver) Request(string, string, int, time.Duration, int64) {}
 func (f *Front) line(r *http.Request, w *responseWriter, door string, info *Info, t registry.TraceValues, start, end time.Time) {
 	info.mu.Lock()
 	defer info.mu.Unlock()
-	status := w.status
-	if status == 0 {
-		status = statusClosed
-		if !w.aborted {
-			status = http.StatusOK // net/http sends it for a handler that wrote nothing
-		}
-	}
+	status := w.result()
 	route := door
 	if info.operation != "" {
 		route += "." + info.operation

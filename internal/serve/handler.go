@@ -29,6 +29,7 @@ type Options struct {
 	TrustedProxies []netip.Prefix // peers whose X-Forwarded-* and X-Request-Id headers count
 	Progress       time.Duration  // how long a client may take to send or accept the next part of a body; default 1 minute
 	Observer       Observer       // metrics; nil for none
+	Recorder       Recorder       // the audit trail; nil for none
 }
 
 // Front wraps the handlers of every door.
@@ -37,13 +38,14 @@ type Front struct {
 	trusted  []netip.Prefix
 	progress time.Duration
 	observer Observer
+	recorder Recorder
 	buffers  bufferPool
 	fields   sync.Pool // of *fields
 }
 
 // NewFront returns a Front.
 func NewFront(o Options) *Front {
-	f := &Front{log: o.Log, trusted: o.TrustedProxies, progress: o.Progress, observer: o.Observer}
+	f := &Front{log: o.Log, trusted: o.TrustedProxies, progress: o.Progress, observer: o.Observer, recorder: o.Recorder}
 	if f.log == nil {
 		f.log = slog.New(slog.DiscardHandler)
 	}
@@ -90,7 +92,9 @@ func (f *Front) Wrap(door string, h http.Handler) http.Handler {
 		defer func() {
 			end := time.Now()
 			rw.finish(end)
-			f.line(r, rw, door, info, x.trace.Values(), start, end)
+			trace := x.trace.Values()
+			f.line(r, rw, door, info, trace, start, end)
+			f.record(r, rw, door, info, trace, end)
 			if r.Close {
 				rw.linger()
 			}

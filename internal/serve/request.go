@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+
+	"github.com/weir-registry/weir/internal/event"
 )
 
 // Info is what the Front knows about a request, and what doors add for its access line. Methods work on a nil Info.
@@ -24,6 +26,8 @@ type Info struct {
 	principal string
 	operation string
 	reference string
+	path      string
+	actor     event.Actor // account, kind and token
 	err       error
 }
 
@@ -43,6 +47,14 @@ func (i *Info) SetOperation(name string) { i.set(func() { i.operation = name }) 
 
 // SetReference records the tag or digest asked for.
 func (i *Info) SetReference(ref string) { i.set(func() { i.reference = ref }) }
+
+// SetAccount records who asks for the audit trail: by numbers, for names are forgotten when people are.
+func (i *Info) SetAccount(id int64, kind string, token int64) {
+	i.set(func() { i.actor = event.Actor{ID: id, Kind: kind, TokenID: token} })
+}
+
+// SetPath records what grants must cover: "<group>/<…>".
+func (i *Info) SetPath(path string) { i.set(func() { i.path = path }) }
 
 func (i *Info) fail(err error) { i.set(func() { i.err = err }) }
 

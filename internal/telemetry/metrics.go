@@ -20,6 +20,7 @@ type Metrics struct {
 	Store    *Store
 	Work     *Work
 	Access   *Access
+	Audit    *Audit
 
 	registry *prometheus.Registry
 	families []Family
@@ -45,6 +46,7 @@ func NewMetrics(version string) *Metrics {
 	m.Store = newStore(m)
 	m.Work = newWork(m)
 	m.Access = newAccess(m)
+	m.Audit = newAudit(m)
 	return m
 }
 

@@ -169,6 +169,13 @@ func (c *call) dispatch(info *serve.Info) error {
 // open checks access and finds the registry, in this order as far as the caller can tell.
 func (c *call) open(info *serve.Info) error {
 	target, err := c.Namespace.Resolve(c.ctx(), c.door(c.name))
+	info.SetPath(target.Path)
+	switch {
+	case !c.reference.IsZero():
+		info.SetReference(c.reference.String())
+	case c.digest != "":
+		info.SetReference(string(c.digest))
+	}
 	if refused := c.Access.Authorize(c.ctx(), c.action(), target); refused != nil {
 		return c.refuse(refused)
 	}
@@ -179,12 +186,6 @@ func (c *call) open(info *serve.Info) error {
 	registry.TraceFrom(c.ctx()).Update(func(v *registry.TraceValues) {
 		v.Group, v.Registry, v.Repository = target.Group, target.Virtual, target.Name
 	})
-	switch {
-	case !c.reference.IsZero():
-		info.SetReference(c.reference.String())
-	case c.digest != "":
-		info.SetReference(string(c.digest))
-	}
 	if target.Virtual != "" && c.action() != Pull {
 		return readOnly(c.action(), target)
 	}

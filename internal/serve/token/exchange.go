@@ -72,6 +72,7 @@ func (g *Gate) Exchange(w http.ResponseWriter, r *http.Request) error {
 		return refuse(w, err)
 	}
 	info.SetPrincipal(p.Name)
+	info.SetAccount(p.ID, string(p.Kind), p.TokenID)
 	return writeJSON(w, http.StatusOK, exchanged{
 		AccessToken: issued.Text, IssuedType: typeAccessToken, Type: "Bearer", ExpiresIn: int(issued.Life / time.Second),
 		Scope: strings.Join(form["scope"], " "),

@@ -55,6 +55,7 @@ func (g *Gate) Serve(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	info.SetPrincipal(a.principal.Name)
+	info.SetAccount(a.principal.ID, string(a.principal.Kind), a.principal.TokenID)
 	return g.grant(w, r, a)
 }
 

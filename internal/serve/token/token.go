@@ -104,6 +104,7 @@ func (g *Gate) Authenticate(r *http.Request) (context.Context, registry.Caller, 
 	caller := registry.Caller{PrincipalID: p.ID, Principal: p.Name, Accepted: p.Bearer || !p.IsAnonymous()}
 	if info := serve.FromContext(r.Context()); info != nil {
 		caller.Address, caller.RequestID = info.Address, info.ID
+		info.SetAccount(p.ID, string(p.Kind), p.TokenID)
 	}
 	return access.WithPrincipal(r.Context(), p), caller, nil
 }

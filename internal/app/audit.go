@@ -1,0 +1,30 @@
+package app
+
+import (
+	"github.com/weir-registry/weir/internal/event/audit"
+	"github.com/weir-registry/weir/internal/serve"
+)
+
+// newTrail makes the trail of pulls; nil when it is off.
+func (s *server) newTrail() *audit.Trail {
+	if !s.config.Audit.Pulls {
+		return nil
+	}
+	return audit.New(audit.Options{DB: s.db, Group: s.groupID, Log: s.log, Metrics: s.metrics.Audit})
+}
+
+// groupID is that of a group in force, 0 when there is none.
+func (s *server) groupID(name string) int64 {
+	if g := s.live.named(name); g != nil {
+		return g.ID
+	}
+	return 0
+}
+
+// recorder is what a Front tells of requests.
+func (s *server) recorder() serve.Recorder {
+	if s.trail == nil {
+		return nil
+	}
+	return s.trail
+}

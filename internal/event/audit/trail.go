@@ -1,0 +1,191 @@
+// Package audit is the trail of who did what: it gathers finished requests into batches, seals and verifies what was written, reads
+// it for people, hands it to other systems and drops it when it is old. Events of changes are written by whoever makes the change, in
+// the same transaction (meta.Tx.Event); everything else about them is here.
+//
+// A Trail's Record costs a hit no more than a copy: it never waits for the database. One flusher writes a batch each second or
+// for each 4,096 requests. When the database is slower than that, misses and refusals wait for a while, and hits are counted by
+// repository and account instead of being kept one by one: nothing goes unseen. All methods are safe for concurrent use.
+package audit
+
+import (
+	"cmp"
+	"context"
+	"log/slog"
+	"math/rand/v2"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/weir-registry/weir/internal/event"
+	"github.com/weir-registry/weir/internal/store/meta/query"
+)
+
+const (
+	flushEvery = time.Second
+	batchSize  = 4096
+	maxHeld    = 4 * batchSize    // requests in memory that are not written, and as many while they are
+	maxCounts  = 1 << 14          // repositories and accounts that each part tells apart while it counts
+	finalFlush = 10 * time.Second // at a shutdown
+	writeLimit = 10 * time.Second // of one batch
+	maxWait    = 2 * time.Second  // of a request that is no hit
+	largeRoom  = batchSize / 4    // a part's memory above it goes back when it is hardly used
+	cacheLine  = 64
+)
+
+// Telemetry writes batches; *meta.DB is one.
+type Telemetry interface {
+	WriteTelemetry(ctx context.Context, fn func(ctx context.Context, q *query.Queries) error) error
+	ID() int64
+	Replica() int
+}
+
+// Metrics counts what becomes of requests. Calls must not block.
+type Metrics interface {
+	// Flushed is n requests that were written, the oldest of them lag ago.
+	Flushed(n int, lag time.Duration)
+	// Counted is n hits, or others that have waited in vain, that are counted only.
+	Counted(n int64)
+	// Held is how many requests are in memory.
+	Held(n int)
+}
+
+type noMetrics struct{}
+
+func (noMetrics) Flushed(int, time.Duration) {}
+func (noMetrics) Counted(int64)              {}
+func (noMetrics) Held(int)                   {}
+
+// Options configure a Trail. DB and Group are needed.
+type Options struct {
+	DB      Telemetry
+	Group   func(name string) int64 // id of a group, 0 when there is none; asked by the flusher
+	Log     *slog.Logger
+	Metrics Metrics
+	Room    int              // requests in memory; default 16,384
+	Wait    time.Duration    // bound of a wait; default 2 s
+	Now     func() time.Time // default time.Now
+}
+
+// Trail gathers requests. Run it, or nothing is written.
+type Trail struct {
+	o     Options
+	parts []part
+	room  int           // of a part
+	wake  chan struct{} // told that a batch is full
+	freed atomic.Pointer[chan struct{}]
+
+	pending   []batch // taken and not written; the flusher's own, as is addresses
+	addresses addressBook
+}
+
+// part is gathered apart from the others, so that requests on several cores do not wait for each other.
+type part struct {
+	mu     sync.Mutex
+	held   []event.Request
+	spare  []event.Request // the room of what was written
+	counts map[counted]int64
+	since  int64 // of counts: when the first and the last were counted
+	until  int64
+	_      [cacheLine]byte
+}
+
+type counted struct {
+	path      string
+	kind      string
+	principal int64
+}
+
+// New returns a Trail.
+func New(o Options) *Trail {
+	o.Room, o.Wait = cmp.Or(o.Room, maxHeld), cmp.Or(o.Wait, maxWait)
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Metrics == nil {
+		o.Metrics = noMetrics{}
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	n := 1
+	for n < runtime.GOMAXPROCS(0) && n < 16 {
+		n *= 2
+	}
+	t := &Trail{o: o, parts: make([]part, n), room: max(1, o.Room/n), wake: make(chan struct{}, 1)}
+	freed := make(chan struct{})
+	t.freed.Store(&freed)
+	return t
+}
+
+// Record takes a finished request into the trail. A hit never waits; ctx bounds the wait of others, beside Options.Wait.
+func (t *Trail) Record(ctx context.Context, r event.Request) {
+	p := &t.parts[rand.Uint32()&uint32(len(t.parts)-1)] //nolint:gosec // any part will do
+	if t.take(p, &r) {
+		return
+	}
+	if !r.Hit() && t.waited(ctx, p, &r) {
+		return
+	}
+	p.count(&r)
+	t.o.Metrics.Counted(1)
+}
+
+func (t *Trail) take(p *part, r *event.Request) bool {
+	p.mu.Lock()
+	n := len(p.held)
+	if n >= t.room {
+		p.mu.Unlock()
+		return false
+	}
+	p.held = append(p.held, *r)
+	p.mu.Unlock()
+	if n == t.full() {
+		t.hurry()
+	}
+	return true
+}
+
+// full is how much of a part makes its share of a batch.
+func (t *Trail) full() int { return min(t.room, batchSize/len(t.parts)) - 1 }
+
+func (t *Trail) hurry() {
+	select {
+	case t.wake <- struct{}{}:
+	default:
+	}
+}
+
+// waited takes a request as soon as there is room; false when there was none in time.
+func (t *Trail) waited(ctx context.Context, p *part, r *event.Request) bool {
+	limit := time.NewTimer(t.o.Wait)
+	defer limit.Stop()
+	for {
+		freed := *t.freed.Load()
+		if t.take(p, r) {
+			return true
+		}
+		select {
+		case <-freed:
+		case <-ctx.Done():
+			return false
+		case <-limit.C:
+			return false
+		}
+	}
+}
+
+// count remembers that there was such a request, and no more. When there are too many kinds of them, the rest is one.
+func (p *part) count(r *event.Request) {
+	key := counted{path: r.Path, kind: r.Kind, principal: r.Actor.ID}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.counts == nil {
+		p.counts, p.since = map[counted]int64{}, r.At
+	}
+	if _, known := p.counts[key]; !known && len(p.counts) >= maxCounts {
+		key = counted{kind: r.Kind}
+	}
+	p.counts[key]++
+	p.since, p.until = min(p.since, r.At), max(p.until, r.At)
+}

@@ -1,0 +1,302 @@
+package audit
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/weir-registry/weir/internal/event"
+	"github.com/weir-registry/weir/internal/store/meta"
+	"github.com/weir-registry/weir/internal/store/meta/metatest"
+	"github.com/weir-registry/weir/internal/store/meta/query"
+)
+
+func groups(name string) int64 {
+	if name == "acme" {
+		return 7
+	}
+	return 0
+}
+
+func pull(path string, account int64) event.Request {
+	return event.Request{
+		At: time.Now().UnixMicro(), Kind: event.Pull, Operation: "manifest", Method: "GET", Status: 200, Bytes: 512, Path: path, Reference: "1.0", Cache: "hit",
+		Actor: event.Actor{ID: account, Kind: "user", TokenID: 3, Address: "192.0.2.1", RequestID: "r1"},
+	}
+}
+
+// stored reads everything that was written.
+func stored(t *testing.T, db *meta.DB) (out []record) {
+	t.Helper()
+	rows, err := db.Read().ListPullBatches(t.Context(), query.ListPullBatchesParams{ID: 1 << 62, Limit: 1000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range rows {
+		records, err := decode(row.Payload)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if int64(len(records)) != row.Events {
+			t.Errorf("%d records in a batch of %d", len(records), row.Events)
+		}
+		out = append(out, records...)
+	}
+	return out
+}
+
+// What is recorded is found by group, account and time, and its address apart from it.
+func TestBatch(t *testing.T) {
+	metatest.Run(t, func(t *testing.T, db *meta.DB) {
+		trail := New(Options{DB: db, Group: groups})
+		ctx, stop := context.WithCancel(t.Context())
+		denied := pull("acme/hub/app", 9)
+		denied.Kind, denied.Status, denied.Cache, denied.Code, denied.Decision = event.PullDenied, 403, "", "DENIED", map[string]string{"why": "a rule"}
+		hit := pull("acme/hub/app", 8)
+		hit.At = denied.At - 1
+		hit.Decision = map[string]string{"never": "kept for a hit"}
+		for _, r := range []event.Request{hit, denied, pull("other/app", 0)} {
+			trail.Record(ctx, r)
+		}
+		stop()
+		trail.Run(ctx) // a shutdown writes what is gathered
+
+		records := stored(t, db)
+		if len(records) != 3 {
+			t.Fatalf("%d records", len(records))
+		}
+		got := records[1]
+		if got.Path != "acme/hub/app" || got.Kind != event.PullDenied || got.Actor.ID != 9 || got.group != 7 || string(got.json) != `{"why":"a rule"}` ||
+			got.Actor.RequestID != "r1" || got.Actor.TokenID != 3 || got.Status != 403 || got.count != 1 {
+			t.Errorf("stored as %+v", got)
+		}
+		if len(records[0].json) > 0 {
+			t.Error("the decision of a hit is kept")
+		}
+		address, err := db.Read().GetPullAddress(t.Context(), got.address)
+		if err != nil || address != "192.0.2.1" || records[0].address == got.address {
+			t.Error("addresses stand by account:", address, err)
+		}
+		for name, list := range map[string]func() ([]query.PullBatch, error){
+			"group": func() ([]query.PullBatch, error) {
+				return db.Read().ListGroupPullBatches(t.Context(), query.ListGroupPullBatchesParams{GroupID: 7, BatchID: 1 << 62, Limit: 10})
+			},
+			"account": func() ([]query.PullBatch, error) {
+				return db.Read().ListPrincipalPullBatches(t.Context(), query.ListPrincipalPullBatchesParams{PrincipalID: 9, BatchID: 1 << 62, Limit: 10})
+			},
+		} {
+			if rows, err := list(); err != nil || len(rows) != 1 {
+				t.Error(name, len(rows), err)
+			}
+		}
+	})
+}
+
+// flaky is a database that can be stopped, and whose commits can be lost on their way back.
+type flaky struct {
+	*meta.DB
+	down  atomic.Bool
+	doubt atomic.Bool
+}
+
+var errDown = errors.New("stopped")
+
+func (f *flaky) WriteTelemetry(ctx context.Context, fn func(ctx context.Context, q *query.Queries) error) error {
+	if f.down.Load() {
+		return errDown
+	}
+	err := f.DB.WriteTelemetry(ctx, fn)
+	if f.doubt.Swap(false) && err == nil {
+		return errDown
+	}
+	return err
+}
+
+// However often the database stops, and however much comes meanwhile: what was served is what the trail has, one by one or counted,
+// and nothing is there twice.
+func TestNothingGoesUnseen(t *testing.T) {
+	metatest.Run(t, func(t *testing.T, db *meta.DB) {
+		for seed := range uint64(5) {
+			dice := rand.New(rand.NewPCG(seed, 1)) //nolint:gosec // a test
+			before := totals(stored(t, db))
+			f := &flaky{DB: db}
+			trail := New(Options{DB: f, Group: groups, Room: 64, Wait: time.Nanosecond})
+			want := map[string]int64{}
+			for range 20 {
+				f.down.Store(dice.IntN(2) == 0)
+				f.doubt.Store(dice.IntN(3) == 0)
+				var wait sync.WaitGroup
+				for range dice.IntN(100) {
+					r := pull(fmt.Sprintf("acme/hub/%d", dice.IntN(4)), dice.Int64N(3))
+					if dice.IntN(5) == 0 {
+						r.Kind, r.Cache = event.PullFailed, ""
+					}
+					want[fmt.Sprint(r.Path, r.Actor.ID, r.Kind)]++
+					wait.Go(func() { trail.Record(t.Context(), r) })
+				}
+				wait.Wait()
+				trail.flush(t.Context())
+			}
+			f.down.Store(false)
+			f.doubt.Store(false)
+			trail.flush(t.Context())
+			got := totals(stored(t, db))
+			for key, n := range before {
+				if got[key] -= n; got[key] == 0 {
+					delete(got, key)
+				}
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Fatalf("seed %d: the trail has other pulls than were served:\n%s", seed, diff)
+			}
+		}
+	})
+}
+
+// totals adds up records, and checks that each gap tells how much follows.
+func totals(records []record) map[string]int64 {
+	out := map[string]int64{}
+	var gaps, counted int64
+	for _, r := range records {
+		switch r.Kind {
+		case event.Gap:
+			gaps += r.count
+		case event.PullsCounted:
+			counted += r.count
+			out[fmt.Sprint(r.Path, r.Actor.ID, r.Reason)] += r.count
+		default:
+			out[fmt.Sprint(r.Path, r.Actor.ID, r.Kind)]++
+		}
+	}
+	if gaps != counted {
+		out["gaps do not add up"] = gaps - counted
+	}
+	return out
+}
+
+// stopped is a database that never writes.
+type stopped struct{ ids atomic.Int64 }
+
+func (*stopped) WriteTelemetry(context.Context, func(context.Context, *query.Queries) error) error {
+	return errDown
+}
+func (s *stopped) ID() int64  { return s.ids.Add(1) }
+func (*stopped) Replica() int { return 1 }
+
+// Without room, a hit goes on at once, a miss when there is room or after the longest wait.
+func TestOnlyMissesWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		trail := New(Options{DB: &stopped{}, Group: groups, Room: 1, Wait: time.Minute})
+		for i := range trail.parts {
+			for trail.take(&trail.parts[i], &event.Request{Kind: event.Pull}) {
+			}
+		}
+		began := time.Now()
+		trail.Record(t.Context(), pull("acme/a", 1))
+		if took := time.Since(began); took != 0 {
+			t.Errorf("a hit has waited for %s", took)
+		}
+		miss := pull("acme/a", 1)
+		miss.Cache = "miss"
+		trail.Record(t.Context(), miss)
+		if took := time.Since(began); took != time.Minute {
+			t.Errorf("a miss has waited for %s", took)
+		}
+		done := make(chan struct{})
+		go func() {
+			trail.Record(t.Context(), miss)
+			close(done)
+		}()
+		synctest.Wait()
+		trail.collect()
+		<-done
+		if took := time.Since(began); took != time.Minute {
+			t.Errorf("a miss has waited until %s although there was room", took)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		for i := range trail.parts {
+			for trail.take(&trail.parts[i], &event.Request{Kind: event.Pull}) {
+			}
+		}
+		trail.Record(ctx, miss)
+		if took := time.Since(began); took != time.Minute {
+			t.Errorf("a client that left was waited for until %s", took)
+		}
+	})
+}
+
+// The kinds of what is counted are bounded, and their sum stays exact.
+func TestCountsAreBounded(t *testing.T) {
+	var p part
+	const n = maxCounts + 1000
+	for i := range n {
+		p.count(&event.Request{At: 5, Kind: event.Pull, Path: fmt.Sprint("acme/", i)})
+	}
+	if len(p.counts) > maxCounts+1 {
+		t.Errorf("%d kinds", len(p.counts))
+	}
+	g := gap{counts: map[counted]int64{}}
+	g.add(&p)
+	if records := g.records(); records[0].Kind != event.Gap || records[0].count != n {
+		t.Errorf("the gap says %+v", records[0])
+	}
+}
+
+func FuzzDecode(f *testing.F) {
+	f.Add([]byte{batchVersion})
+	f.Fuzz(func(t *testing.T, payload []byte) {
+		records, err := decode(payload)
+		if err == nil && len(payload) == 0 && records != nil {
+			t.Error("records of nothing")
+		}
+	})
+}
+
+// A hit may cost a few dozen nanoseconds and no memory.
+func BenchmarkRecord(b *testing.B) {
+	trail := New(Options{DB: &stopped{}, Group: groups})
+	r := pull("acme/hub/library/alpine", 8)
+	b.ReportAllocs()
+	b.RunParallel(func(pb *testing.PB) {
+		for i := 0; pb.Next(); i++ {
+			trail.Record(b.Context(), r)
+			if i%1000 == 999 { // what the flusher does, without its writing
+				for i := range trail.parts {
+					p := &trail.parts[i]
+					p.mu.Lock()
+					p.held = p.held[:0]
+					p.mu.Unlock()
+				}
+			}
+		}
+	})
+}
+
+func BenchmarkEncode(b *testing.B) {
+	records := make([]record, batchSize)
+	for i := range records {
+		r := pull(fmt.Sprintf("acme/hub/library/app-%d", i%50), int64(i%20)<<40+1)
+		r.Actor.RequestID = fmt.Sprintf("ABCDEFGHIJKLMNOPQR%08d", i)
+		records[i] = record{Request: r, count: 1, group: 7, address: 1 << 50}
+	}
+	var size int
+	for b.Loop() {
+		payload := &bytes.Buffer{}
+		if err := encode(payload, records); err != nil {
+			b.Fatal(err)
+		}
+		size = payload.Len()
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/batchSize, "ns/request")
+	b.ReportMetric(float64(size)/batchSize, "bytes/request")
+}

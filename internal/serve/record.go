@@ -1,0 +1,97 @@
+package serve
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/weir-registry/weir/internal/event"
+	"github.com/weir-registry/weir/internal/oci"
+	"github.com/weir-registry/weir/internal/registry"
+)
+
+// Recorder takes finished requests into the audit trail; *audit.Trail is one.
+type Recorder interface {
+	// Record must not wait when r is a hit.
+	Record(ctx context.Context, r event.Request)
+}
+
+// record tells the trail of a request, if it is of a kind that the trail has.
+func (f *Front) record(r *http.Request, w *responseWriter, door string, info *Info, t registry.TraceValues, end time.Time) {
+	if f.recorder == nil {
+		return
+	}
+	info.mu.Lock()
+	kind := recordKind(r, w, door, info)
+	if kind == "" {
+		info.mu.Unlock()
+		return
+	}
+	e := event.Request{
+		At: end.UnixMicro(), Kind: kind, Actor: info.actor, Path: info.path, Reference: info.reference, Operation: info.operation, Method: r.Method,
+		Status: w.result(), Bytes: w.sent, Cache: string(t.Cache), Member: t.Member, Reason: t.Reason, Decision: t.Decision,
+		Code: string(oci.ErrorCode(info.err)),
+	}
+	info.mu.Unlock()
+	e.Actor.Address, e.Actor.RequestID, e.Actor.DecisionID = info.Address, info.ID, t.DecisionID
+	f.recorder.Record(r.Context(), e)
+}
+
+// recordKind is the kind of event that a request is, empty for none. A client without credentials that is asked for some is none: all
+// begin like that. The caller holds info.mu.
+func recordKind(r *http.Request, w *responseWriter, door string, info *Info) string {
+	status, read := w.result(), r.Method == http.MethodGet || r.Method == http.MethodHead
+	shown := r.Header.Get("Authorization") != ""
+	switch {
+	case status == http.StatusUnauthorized && info.actor.ID == 0:
+		if shown || door != doorImages && !read {
+			return event.LoginRefused
+		}
+		return ""
+	case status == http.StatusTooManyRequests && info.path == "" && (shown || door == doorToken):
+		return event.LoginLimited
+	case door == doorToken && status < http.StatusMultipleChoices && info.actor.ID != 0:
+		return event.LoginAccepted
+	case door == doorAPI && status == http.StatusForbidden:
+		return event.APIDenied
+	case door == doorImages:
+		return imageKind(r, w, info, read)
+	}
+	return ""
+}
+
+func imageKind(r *http.Request, w *responseWriter, info *Info, read bool) string {
+	status := w.result()
+	denied := status == http.StatusUnauthorized || status == http.StatusForbidden
+	switch {
+	case denied && read:
+		return event.PullDenied
+	case denied:
+		return event.PushDenied
+	case !read || info.operation != "manifest" && info.operation != "blob":
+		return ""
+	case status >= http.StatusBadRequest || w.aborted:
+		return event.PullFailed
+	case r.Method == http.MethodHead || status == http.StatusNotModified:
+		return event.PullChecked
+	}
+	return event.Pull
+}
+
+// Names of doors, as Front.Handle gets them.
+const (
+	doorImages = "distribution"
+	doorToken  = "token"
+	doorAPI    = "api"
+)
+
+// result is the status that the client got.
+func (w *responseWriter) result() int {
+	switch {
+	case w.status != 0:
+		return w.status
+	case w.aborted:
+		return statusClosed
+	}
+	return http.StatusOK // net/http sends it for a handler that wrote nothing
+}
