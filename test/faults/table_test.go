@@ -137,7 +137,7 @@ func (tr *trial) declaration(low string) string {
 	for _, c := range cells() {
 		freshness, more, strictly, members := "1h", "", "", "{upstream: "+c.name()+"}"
 		if c.state == stale {
-			freshness = "1ms"
+			freshness = "1us" // over before the next question can come
 		}
 		if c.variant == stop {
 			more = ", on_unknown: stop"

@@ -106,7 +106,7 @@ func troubled(group, bad, good string) string {
 	return fmt.Sprintf(`groups:
 - name: %[1]s
   credentials: [{name: ci, username: ci, password: secret}]
-  upstreams: [{name: far, url: %[2]q, credential: ci, freshness: {default: 1ms}}, {name: good, url: %[3]q}]
+  upstreams: [{name: far, url: %[2]q, credential: ci, freshness: {default: 1us}}, {name: good, url: %[3]q}]
   registries:
   - {name: hub, anonymous_pull: true, members: [{upstream: far}]}
   - {name: both, anonymous_pull: true, members: [{upstream: far}, {upstream: good}]}
@@ -124,7 +124,7 @@ func TestContainerdPull(t *testing.T) {
 	one, two := registrytest.RandomImage(1, 2, 1000), registrytest.RandomIndex(2, 1, 1000)
 	u.Put("library/app", []string{"1", "latest"}, one)
 	s := stack.Start(t, stack.Options{})
-	s.Apply(t, strings.ReplaceAll(fronting(u.URL()), "always", "1ms"))
+	s.Apply(t, strings.ReplaceAll(fronting(u.URL()), "always", "1us"))
 	const name = "acme/hub/library/app"
 	pull := func(tag string, image registrytest.Image) {
 		t.Helper()
