@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/weir-registry/weir/internal/access"
+	"github.com/weir-registry/weir/internal/event"
 	"github.com/weir-registry/weir/internal/oci"
 	"github.com/weir-registry/weir/internal/registry"
 	"github.com/weir-registry/weir/internal/registry/cache"
@@ -150,7 +151,17 @@ func (c *copying) run(ctx context.Context, ref oci.Reference) error {
 			return err
 		}
 	}
-	return c.put(ctx, m, c.to.tag) // last: the tag must not name what is not complete
+	if err := c.put(ctx, m, c.to.tag); err != nil { // last: the tag must not name what is not complete
+		return err
+	}
+	return c.store.Note(ctx, c.to.key.GroupID, event.ImageCopied, c.to.key.Name+"@"+c.out.Digest, copied{c.from.Path, ref.String(), c.to.tag})
+}
+
+// copied is the detail of event.ImageCopied.
+type copied struct {
+	From      string `json:"from"`
+	Reference string `json:"reference"`
+	Tag       string `json:"tag,omitempty"`
 }
 
 func (c *copying) withReferrers() bool { return c.request.Referrers == nil || *c.request.Referrers }

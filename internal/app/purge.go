@@ -148,7 +148,7 @@ func (p *purging) note(ctx context.Context) error {
 	if p.target.Reference != "" {
 		subject += " " + p.target.Reference
 	}
-	return p.f.store.NotePurge(ctx, p.key.GroupID, subject)
+	return p.f.store.Note(ctx, p.key.GroupID, event.CachePurged, subject, nil)
 }
 
 func (p *purging) add(q store.Purged) {

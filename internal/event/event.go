@@ -12,6 +12,7 @@ const (
 	TagMoved        = "tag.moved"        // subject: <repository>:<tag>; detail has the digests
 	TagDeleted      = "tag.deleted"      // subject: <repository>:<tag>
 	BlobDeleted     = "blob.deleted"     // subject: <repository>@<digest>
+	ImageCopied     = "image.copied"     // subject: <repository>@<digest>; detail says from where
 	CachePurged     = "cache.purged"     // subject: upstream <name>, then the repository and its reference if it was not all of it
 )
 

@@ -305,10 +305,10 @@ func TestPurge(t *testing.T) {
 	})
 }
 
-func TestNotePurge(t *testing.T) {
+func TestNote(t *testing.T) {
 	run(t, Options{}, func(t *testing.T, s *Store) {
 		ctx := event.WithActor(t.Context(), event.Actor{ID: 5, RequestID: "r"})
-		ok(t, s.NotePurge(ctx, 1, "upstream hub"))
+		ok(t, s.Note(ctx, 1, event.CachePurged, "upstream hub", nil))
 		rows, err := s.db.Read().ListEvents(ctx, query.ListEventsParams{GroupID: 1, ID: 1 << 62, Limit: 10})
 		ok(t, err)
 		if len(rows) != 1 || rows[0].Kind != event.CachePurged || rows[0].ActorID != 5 || rows[0].RequestID != "r" {

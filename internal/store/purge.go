@@ -34,11 +34,12 @@ func (p *Purged) add(q Purged) {
 	p.AtLeast = p.AtLeast || q.AtLeast
 }
 
-// NotePurge writes the event of a purge, before it begins: it takes many transactions, each of which may be the last.
-func (s *Store) NotePurge(ctx context.Context, group int64, subject string) error {
+// Note writes the event of something that takes many transactions: of what can be broken off anywhere before the first, of what counts
+// only when it is complete after the last.
+func (s *Store) Note(ctx context.Context, group int64, kind, subject string, detail any) error {
 	actor := event.ActorFrom(ctx)
 	return s.db.Write(ctx, func(ctx context.Context, tx *meta.Tx) error {
-		return tx.Event(ctx, meta.Event{GroupID: group, Kind: event.CachePurged, ActorID: actor.ID, RequestID: actor.RequestID, Subject: subject})
+		return tx.Event(ctx, meta.Event{GroupID: group, Kind: kind, ActorID: actor.ID, RequestID: actor.RequestID, Subject: subject, Detail: detail})
 	})
 }
 
