@@ -125,6 +125,7 @@ func inFlags(cmd *cobra.Command, err error) error {
 		if !ok {
 			field, ok = strings.CutPrefix(e.Location, "query.")
 		}
+		field, _, _ = strings.Cut(field, "[") // of a list, the list
 		if name := flagName(strings.Split(field, ".")); ok && cmd.Flags().Lookup(name) != nil {
 			p.Errors[i].Location = "--" + name
 		}

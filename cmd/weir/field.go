@@ -51,31 +51,42 @@ func fieldsOf(form reflect.Type, skip []string, above ...string) []field {
 	return out
 }
 
-// pieces are the structs that have a short form in flags.
-var pieces = map[reflect.Type]struct {
-	form string
-	read func(string) map[string]any
-}{
+// piece is a struct that has a short form in flags.
+type piece struct {
+	form string                           // for people
+	read func(text string) map[string]any // nil for what is not of the form
+}
+
+var pieces = map[reflect.Type]piece{
 	reflect.TypeFor[api.Given](): {"ROLE for the whole group or ROLE:PATH", func(text string) map[string]any {
 		role, path, _ := strings.Cut(text, ":")
+		if role == "" {
+			return nil
+		}
 		return map[string]any{"role": role, "path": path}
 	}},
 	reflect.TypeFor[access.Condition](): {"CLAIM=VALUE, where * in VALUE stands for any letters", func(text string) map[string]any {
-		claim, value, _ := strings.Cut(text, "=")
-		how := "equals"
-		if strings.ContainsAny(value, "*?") {
-			how = "matches"
+		claim, value, ok := strings.Cut(text, "=")
+		if !ok || claim == "" {
+			return nil
 		}
-		return map[string]any{"claim": claim, how: value}
+		if strings.ContainsAny(value, "*?") {
+			return map[string]any{"claim": claim, "matches": value}
+		}
+		return map[string]any{"claim": claim, "equals": value}
 	}},
 }
 
-func readPieces(texts []string, read func(string) map[string]any) []any {
+func (p piece) all(texts []string) ([]any, error) {
 	out := []any{}
 	for _, text := range texts {
-		out = append(out, read(text))
+		v := p.read(text)
+		if v == nil {
+			return nil, usage(fmt.Sprintf("%q: want %s", text, p.form))
+		}
+		out = append(out, v)
 	}
-	return out
+	return out, nil
 }
 
 // setter puts the values of flags that were given into a document.
@@ -98,47 +109,51 @@ func fieldFlags(cmd *cobra.Command, fields []field) setter {
 }
 
 func (f field) flag(cmd *cobra.Command) setter {
-	name, flags := flagName(f.path), cmd.Flags()
-	var value func(*cobra.Command) (any, error)
-	switch t := f.typ; {
-	case t == reflect.TypeFor[*desired.Password]():
+	if f.typ == reflect.TypeFor[*desired.Password]() {
 		return f.secretFlags(cmd)
-	case t == reflect.TypeFor[desired.PEM]():
-		file := flags.String(name, "", "file: "+f.doc)
-		value = func(*cobra.Command) (any, error) { return readFile(*file) }
-	case t == reflect.TypeFor[*time.Time](), t == reflect.TypeFor[time.Time]():
-		text := flags.String(name, "", f.doc+"; a time such as 90d or 12h from now, or a date")
-		value = func(*cobra.Command) (any, error) { return parseExpiry(*text, time.Now()) }
-	case t.Kind() == reflect.Bool, t.Kind() == reflect.Pointer && t.Elem().Kind() == reflect.Bool:
-		b := flags.Bool(name, false, f.doc)
-		value = func(*cobra.Command) (any, error) { return *b, nil }
-	case t.Kind() == reflect.Int, t.Kind() == reflect.Int64:
-		n := flags.Int64(name, 0, f.doc)
-		value = func(*cobra.Command) (any, error) { return *n, nil }
-	case t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Struct:
-		piece := pieces[t.Elem()]
-		list := flags.StringSlice(name, nil, joined(f.doc, piece.form+", with commas or several times"))
-		value = func(*cobra.Command) (any, error) { return readPieces(*list, piece.read), nil }
-	case t.Kind() == reflect.Slice:
-		list := flags.StringSlice(name, nil, joined(f.doc, "a list with commas, or given several times; empty is none"))
-		value = func(*cobra.Command) (any, error) { return append([]string{}, *list...), nil }
-	case t.Kind() == reflect.Map:
-		m := flags.StringToString(name, nil, f.doc)
-		value = func(*cobra.Command) (any, error) { return *m, nil }
-	default:
-		text := flags.String(name, "", f.doc)
-		value = func(*cobra.Command) (any, error) { return *text, nil }
 	}
+	name := flagName(f.path)
+	flag, read := f.define(cmd, name)
 	return func(cmd *cobra.Command, into map[string]any) error {
 		if !cmd.Flags().Changed(name) {
 			return nil
 		}
-		v, err := value(cmd)
-		if err == nil {
-			put(into, f.path, v)
+		v := reflect.ValueOf(flag).Elem().Interface()
+		if read != nil {
+			var err error
+			if v, err = read(); err != nil {
+				return err
+			}
 		}
-		return err
+		put(into, f.path, v)
+		return nil
 	}
+}
+
+// define adds the flag and returns where its value will be; read, if there is one, makes the field's value of that.
+func (f field) define(cmd *cobra.Command, name string) (flag any, read func() (any, error)) {
+	flags := cmd.Flags()
+	switch t := f.typ; {
+	case t == reflect.TypeFor[desired.PEM]():
+		file := flags.String(name, "", "file: "+f.doc)
+		return file, func() (any, error) { return readFile(*file) }
+	case t == reflect.TypeFor[*time.Time](), t == reflect.TypeFor[time.Time]():
+		text := flags.String(name, "", f.doc+"; a time such as 90d or 12h from now, or a date")
+		return text, func() (any, error) { return parseExpiry(*text, time.Now()) }
+	case t.Kind() == reflect.Bool, t.Kind() == reflect.Pointer && t.Elem().Kind() == reflect.Bool:
+		return flags.Bool(name, false, f.doc), nil
+	case t.Kind() == reflect.Int, t.Kind() == reflect.Int64:
+		return flags.Int64(name, 0, f.doc), nil
+	case t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Struct:
+		piece := pieces[t.Elem()]
+		list := flags.StringSlice(name, nil, joined(f.doc, piece.form+", with commas or several times"))
+		return list, func() (any, error) { return piece.all(*list) }
+	case t.Kind() == reflect.Slice:
+		return flags.StringSlice(name, nil, joined(f.doc, "a list with commas, or given several times; empty is none")), nil
+	case t.Kind() == reflect.Map:
+		return flags.StringToString(name, nil, f.doc), nil
+	}
+	return flags.String(name, "", f.doc), nil
 }
 
 // secretFlags lets a secret come from where others do not see it: arguments are in the list of processes.

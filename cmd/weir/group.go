@@ -16,7 +16,7 @@ import (
 func groupFlag(cmd *cobra.Command, connect connector) {
 	cmd.PersistentFlags().StringP("group", "g", "", "group that it is about (default: $WEIR_GROUP, that of `weir login --group`, or the only one)")
 	_ = cmd.RegisterFlagCompletionFunc("group", func(cmd *cobra.Command, _ []string, part string) ([]string, cobra.ShellCompDirective) {
-		return offered(cmd, connect, "", "/groups", "name", part)
+		return offered(cmd, connect, "/groups", "name", part)
 	}) // the flag exists
 }
 
@@ -51,7 +51,7 @@ func givenGroup(cmd *cobra.Command, c *client.Client) string {
 const completionTime = time.Second
 
 // offered are the names in a list of the server that begin with part. Whatever goes wrong, there are none: a completion says nothing.
-func offered(cmd *cobra.Command, connect connector, group, path, key, part string, args ...string) ([]string, cobra.ShellCompDirective) {
+func offered(cmd *cobra.Command, connect connector, path, key, part string, args ...string) ([]string, cobra.ShellCompDirective) {
 	const only = cobra.ShellCompDirectiveNoFileComp
 	parent := cmd.Context()
 	if parent == nil {
@@ -65,7 +65,8 @@ func offered(cmd *cobra.Command, connect connector, group, path, key, part strin
 	if err != nil {
 		return nil, only
 	}
-	if strings.Contains(path, "{group}") && group == "" {
+	group := ""
+	if strings.Contains(path, "{group}") {
 		if group, err = groupOf(cmd, c); err != nil {
 			return nil, only
 		}
@@ -101,7 +102,7 @@ func (r *resource) complete(connect connector) cobra.CompletionFunc {
 		case len(args) >= len(params):
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		case len(args) == r.parents():
-			return offered(cmd, connect, "", r.all(), r.key, part, args...)
+			return offered(cmd, connect, r.all(), r.key, part, args...)
 		}
 		return offerParam(cmd, connect, params[len(args)], part)
 	}
@@ -132,5 +133,5 @@ func offerParam(cmd *cobra.Command, connect connector, param, part string) ([]st
 	if !known {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
-	return offered(cmd, connect, "", list[0], list[1], part)
+	return offered(cmd, connect, list[0], list[1], part)
 }

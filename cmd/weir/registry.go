@@ -87,7 +87,7 @@ func reorderCommand(r *resource, connect connector) *cobra.Command {
 		if len(args) == 0 {
 			return offerParam(cmd, connect, "registry", part)
 		}
-		names, directive := offered(cmd, connect, "", members().all(), "upstream", part, args[0])
+		names, directive := offered(cmd, connect, members().all(), "upstream", part, args[0])
 		return slices.DeleteFunc(names, func(n string) bool { return slices.Contains(args[1:], n) }), directive
 	}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {

@@ -176,6 +176,8 @@ func TestRefusals(t *testing.T) {
 		{exitConflict, "upstream docker exists already", "upstream create docker --url https://other.test"},
 		{exitFailed, "--url: want an absolute URL", "upstream create x --url x"},
 		{exitFailed, "--freshness-default: ", "upstream create x --url https://x.test --freshness-default soon"},
+		{exitFailed, "--hosts: ", "upstream update docker --hosts a.test,b/c"},
+		{exitUsage, `"ref": want CLAIM=VALUE`, "trust-rule create x --conditions ref"},
 		{exitFailed, "NOT_SET is not set", "credential create x --username u --password-env NOT_SET"},
 	} {
 		w.refused(c.code, c.want, strings.Fields(c.args)...)

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -102,7 +101,7 @@ func ruleChange(at ruleTarget, word, short string, change func([]desired.Rule, d
 		case *dryRun:
 			return outcome(cmd, a, show)
 		}
-		if done, err := show(cmd.OutOrStdout(), json.RawMessage(a.Body)); done || err != nil {
+		if done, err := show(cmd.OutOrStdout(), a.Body); done || err != nil {
 			return err
 		}
 		_, err = fmt.Fprintf(cmd.OutOrStdout(), "the rule is %s\n", past(word))

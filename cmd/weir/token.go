@@ -178,7 +178,7 @@ func (h tokenHolder) complete(cmd *cobra.Command, args []string, part string) ([
 	if len(args) > 0 || *h.robot != "" {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
-	return offered(cmd, h.connect, "", "/tokens", "id", part)
+	return offered(cmd, h.connect, "/tokens", "id", part)
 }
 
 func moment(t *time.Time) string {

@@ -17,10 +17,10 @@ var update = flag.Bool("update", false, "write testdata")
 // acme is the example of docs/how-to/clients.md.
 func acme(client, door string, images ...string) Target {
 	t := Target{Client: client, Door: door, Server: "https://weir.acme.test", Registry: "acme/hub", Images: images}
-	switch {
-	case door == Host:
+	switch door {
+	case Host:
 		t.Bound = "ghcr.acme.test"
-	case door == Mirror:
+	case Mirror:
 		t.Bound = "mirror.acme.test"
 	}
 	return t
