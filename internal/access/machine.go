@@ -232,8 +232,18 @@ func (d *Directory) putMachine(ctx context.Context, tx *meta.Tx, kind Kind, m Ma
 	return m, nil
 }
 
-// deleteAccount removes an account of any kind with everything that is its own.
+// deleteAccount removes an account of any kind with everything that is its own. Its name stays for the events that have its id.
 func deleteAccount(ctx context.Context, tx *meta.Tx, id int64) error {
+	row, err := tx.GetAccount(ctx, id)
+	if errors.Is(err, sql.ErrNoRows) {
+		return ErrNotFound
+	}
+	if err != nil {
+		return err
+	}
+	if err := keepName(ctx, tx, row, time.Now().UnixMicro()); err != nil {
+		return err
+	}
 	for _, remove := range []func(context.Context, int64) error{
 		tx.DeleteAccountGrants, tx.DeleteAccountTokens, tx.DeleteAccountSessions, tx.DeleteAccountIdentities, tx.DeleteTrustRule,
 	} {

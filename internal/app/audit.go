@@ -28,3 +28,8 @@ func (s *server) recorder() serve.Recorder {
 	}
 	return s.trail
 }
+
+// keeper is what happens to the trail later.
+func (s *server) keeper() *audit.Keeper {
+	return audit.NewKeeper(s.db, audit.KeeperOptions{Log: s.log})
+}

@@ -214,6 +214,7 @@ func (s *server) runner() *work.Runner {
 	sweeper := uploads.New(s.store, s.blobs, uploads.Options{Log: s.log, Age: time.Duration(c.Limits.UploadTTL)})
 	checker := check.New(s.store, s.blobs, check.Options{Log: s.log, DropOrphans: true})
 	handlers := append(collector.Handlers(), sweeper.Handler(), checker.Handler(7*24*time.Hour))
+	handlers = append(handlers, s.keeper().Handlers()...)
 	return work.NewRunner(s.db, work.Options{Log: s.log, Metrics: s.metrics.Work}, handlers...)
 }
 

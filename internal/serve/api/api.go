@@ -52,6 +52,7 @@ type Directory interface {
 	Login(ctx context.Context, name, password string, c access.Credentials) (access.Principal, error)
 	SetDisabled(ctx context.Context, by access.Actor, userID int64, disabled bool) error
 	DeleteUser(ctx context.Context, by access.Actor, userID int64) error
+	EraseUser(ctx context.Context, by access.Actor, who string, also func(ctx context.Context, tx *meta.Tx, id int64) error) error
 
 	CreateToken(ctx context.Context, by access.Actor, accountID int64, name string, expires time.Time, c *access.Ceiling) (string, access.Token, error)
 	RotateToken(ctx context.Context, by access.Actor, accountID, tokenID int64, expires time.Time, overlap time.Duration) (string, access.Token, error)
@@ -154,6 +155,7 @@ func New(o Options) *API {
 	a.registerResolution()
 	a.registerIdentity()
 	a.registerUsers()
+	a.registerErase()
 	a.registerTokens()
 	a.registerRoles()
 	a.registerRobots()

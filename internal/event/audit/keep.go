@@ -1,0 +1,71 @@
+package audit
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"time"
+
+	"github.com/weir-registry/weir/internal/store/meta"
+	"github.com/weir-registry/weir/internal/store/meta/query"
+	"github.com/weir-registry/weir/internal/work"
+)
+
+// Keeper is what happens to the trail later: jobs for package work, on one replica at a time.
+type Keeper struct {
+	db *meta.DB
+	o  KeeperOptions
+}
+
+// KeeperOptions configure a Keeper.
+type KeeperOptions struct {
+	Log *slog.Logger
+	Now func() time.Time // default time.Now
+}
+
+// NewKeeper returns a Keeper of the trail in db.
+func NewKeeper(db *meta.DB, o KeeperOptions) *Keeper {
+	o.Log = cmp.Or(o.Log, slog.New(slog.DiscardHandler))
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	return &Keeper{db, o}
+}
+
+// Handlers are the jobs.
+func (k *Keeper) Handlers() []work.Handler {
+	return []work.Handler{{Kind: jobForget, Run: k.forget}}
+}
+
+const (
+	jobForget = "audit.forget"
+
+	// What an erased account did in its last moment is written by then, on every replica.
+	lateFlush = 2 * time.Minute
+)
+
+type forgetting struct {
+	Account int64 `json:"account"`
+}
+
+// Forget asks, in the transaction that erases an account, for the addresses it has pulled from to go: at once, and again when what is
+// still in memory anywhere has been written.
+func Forget(ctx context.Context, tx *meta.Tx, account int64) error {
+	key := strconv.FormatInt(account, 10)
+	err := work.Enqueue(ctx, tx, work.Job{Kind: jobForget, Key: key, Payload: forgetting{account}})
+	if err != nil {
+		return err
+	}
+	return work.Enqueue(ctx, tx, work.Job{Kind: jobForget, Key: key + " late", Payload: forgetting{account}, RunAfter: time.Now().Add(lateFlush)})
+}
+
+func (k *Keeper) forget(ctx context.Context, payload json.RawMessage) error {
+	var f forgetting
+	if err := json.Unmarshal(payload, &f); err != nil {
+		return fmt.Errorf("erase addresses: %w", err)
+	}
+	return k.db.WriteTelemetry(ctx, func(ctx context.Context, q *query.Queries) error { return q.ErasePullAddresses(ctx, f.Account) })
+}
