@@ -62,7 +62,7 @@ func (a *API) registerGroups() {
 	operation(a, changes[GroupSettings](a, one("put", http.MethodPut, "Create a group or replace its own settings", "To create one takes an administrator. What is defined below it stays."), true), a.putGroup)
 	operation(a, patches[GroupSettings](a, one("patch", http.MethodPatch, "Change settings of a group", "A JSON merge patch (RFC 7396).")), a.patchGroup)
 	operation(a, removes(a, one("delete", http.MethodDelete, "Delete a group with everything that is defined below it",
-		"Refused while its repositories hold content: hosted repositories have to be deleted first, and cached content goes within minutes once its upstreams are deleted.")), a.deleteGroup)
+		"Refused while its repositories hold content: hosted repositories and upstreams have to be deleted first, and the collector has to be through with what they held, which for hosted content takes gc.delay.")), a.deleteGroup)
 }
 
 const groupBatch = 1000 // groups read at once
@@ -198,7 +198,7 @@ func (a *API) deleteGroup(ctx context.Context, in *deleteGroupInput) (*changed, 
 	})
 	if errors.Is(err, meta.ErrInUse) {
 		return nil, conflict("the group's repositories hold content: delete its hosted repositories and its upstreams, " +
-			"whose cached content is then collected within minutes; then delete the group")
+			"and then the group, once the collector is through with what they held, which for hosted content takes the server's gc.delay")
 	}
 	return out, err
 }
