@@ -356,7 +356,10 @@ func (c *copying) fetch(ctx context.Context, digest oci.Digest) error {
 		return nil // it is in object storage, so the source holds it by now
 	}
 	_, err = io.Copy(io.Discard, b.Body)
-	return errors.Join(err, b.Body.Close())
+	if err = errors.Join(err, b.Body.Close()); err != nil {
+		return oci.NewError(oci.CodeUnavailable, "the upstream did not send all of a layer, or not the right one: try again").WithRetryAfter(time.Second).WithCause(err)
+	}
+	return nil
 }
 
 // Evaluate implements api.Content. The API has checked that the caller may view the group.

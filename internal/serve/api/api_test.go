@@ -3,6 +3,7 @@ package api_test
 import (
 	"bytes"
 	"context"
+	"database/sql/driver"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -295,6 +296,8 @@ func TestResolution(t *testing.T) {
 	s.want(t, "ann", "POST", "/refresh", `{"upstream": "acme/hub"}`, 429, "budget")
 	s.resolver.err = errors.New("s3cret")
 	s.want(t, "local", "POST", "/explain", `{"image": "acme/all/alpine"}`, 500, "request id r1")
+	s.resolver.err = driver.ErrBadConn
+	s.want(t, "local", "POST", "/explain", `{"image": "acme/all/alpine"}`, 503, "the database does not answer")
 }
 
 func TestTokens(t *testing.T) {

@@ -65,6 +65,9 @@ func (a *API) problem(ctx context.Context, err error) huma.StatusError {
 	}
 	id := callerFrom(ctx).RequestID
 	a.Log.ErrorContext(ctx, "api", "error", err, "request_id", id)
+	if errors.Is(meta.Failure(err), meta.ErrUnavailable) {
+		return headed{huma.NewError(http.StatusServiceUnavailable, "the database does not answer: try again in a moment"), http.Header{"Retry-After": {"5"}}}
+	}
 	return huma.NewError(http.StatusInternalServerError, "internal error; the server's log has it under request id "+id)
 }
 
