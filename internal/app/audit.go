@@ -1,6 +1,8 @@
 package app
 
 import (
+	"time"
+
 	"github.com/weir-registry/weir/internal/event/audit"
 	"github.com/weir-registry/weir/internal/serve"
 )
@@ -31,5 +33,7 @@ func (s *server) recorder() serve.Recorder {
 
 // keeper is what happens to the trail later.
 func (s *server) keeper() *audit.Keeper {
-	return audit.NewKeeper(s.db, audit.KeeperOptions{Log: s.log})
+	return audit.NewKeeper(s.db, audit.KeeperOptions{
+		Log: s.log, Sealer: s.sealer, KeepChanges: time.Duration(s.config.Audit.KeepChanges), KeepPulls: time.Duration(s.config.Audit.KeepPulls),
+	})
 }

@@ -182,6 +182,10 @@ type GC struct {
 type Audit struct {
 	// Whether pulls, refusals and logins are recorded, each of them. Changes always are.
 	Pulls bool `yaml:"pulls" env:"PULLS"`
+	// How long changes are kept. 0 means for ever.
+	KeepChanges Duration `yaml:"keep_changes" env:"KEEP_CHANGES"`
+	// How long pulls, refusals and logins are kept. 0 means for ever.
+	KeepPulls Duration `yaml:"keep_pulls" env:"KEEP_PULLS"`
 }
 
 // Auth is logins and tokens.
@@ -258,6 +262,6 @@ func Default() Config {
 		GC:   GC{Delay: Duration(24 * time.Hour)},
 		Auth: Auth{TokenTTL: Duration(5 * time.Minute), LoginRate: 10, SessionIdle: Duration(8 * time.Hour), SessionLifetime: Duration(7 * 24 * time.Hour)},
 
-		Audit: Audit{Pulls: true},
+		Audit: Audit{Pulls: true, KeepChanges: Duration(400 * 24 * time.Hour), KeepPulls: Duration(30 * 24 * time.Hour)},
 	}
 }

@@ -122,7 +122,7 @@ func (c *change) firstManifest(ctx context.Context) error {
 	return c.SetFirstManifest(ctx, query.SetFirstManifestParams{FirstManifestAt: micros(c.now), ID: c.repository.ID})
 }
 
-// TrimHistory forgets up to a few thousand records of what happened before a time: moves of tags, events, and tokens that
+// TrimHistory forgets up to a few thousand records of what happened before a time: moves of tags, and tokens that
 // ended before. It returns how many it has forgotten; 0 is the end.
 func (s *Store) TrimHistory(ctx context.Context, before time.Time) (n int64, err error) {
 	first := meta.FirstID(before)
@@ -131,12 +131,8 @@ func (s *Store) TrimHistory(ctx context.Context, before time.Time) (n int64, err
 		if err != nil {
 			return err
 		}
-		events, err := tx.TrimEvents(ctx, query.TrimEventsParams{ID: first, Limit: repositoryBatch})
-		if err != nil {
-			return err
-		}
 		tokens, err := tx.TrimTokens(ctx, micros(before))
-		n = tags + events + tokens
+		n = tags + tokens
 		return err
 	})
 	if err != nil {

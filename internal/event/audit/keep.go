@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/weir-registry/weir/internal/seal"
 	"github.com/weir-registry/weir/internal/store/meta"
 	"github.com/weir-registry/weir/internal/store/meta/query"
 	"github.com/weir-registry/weir/internal/work"
@@ -22,8 +23,11 @@ type Keeper struct {
 
 // KeeperOptions configure a Keeper.
 type KeeperOptions struct {
-	Log *slog.Logger
-	Now func() time.Time // default time.Now
+	Log         *slog.Logger
+	Sealer      *seal.Sealer     // of the signing key
+	KeepChanges time.Duration    // 0 = for ever
+	KeepPulls   time.Duration    // 0 = for ever
+	Now         func() time.Time // default time.Now
 }
 
 // NewKeeper returns a Keeper of the trail in db.
@@ -37,10 +41,17 @@ func NewKeeper(db *meta.DB, o KeeperOptions) *Keeper {
 
 // Handlers are the jobs.
 func (k *Keeper) Handlers() []work.Handler {
-	return []work.Handler{{Kind: jobForget, Run: k.forget}}
+	return []work.Handler{
+		{Kind: jobForget, Run: k.forget},
+		{Kind: "audit.seal", Every: sealEvery, Run: func(ctx context.Context, _ json.RawMessage) error { return k.seal(ctx) }},
+		{Kind: "audit.drop", Every: dropEvery, Run: func(ctx context.Context, _ json.RawMessage) error { return k.drop(ctx) }},
+	}
 }
 
 const (
+	sealEvery = 5 * time.Minute
+	dropEvery = 6 * time.Hour
+
 	jobForget = "audit.forget"
 
 	// What an erased account did in its last moment is written by then, on every replica.

@@ -843,9 +843,6 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.trimChangesStmt, err = db.PrepareContext(ctx, trimChanges); err != nil {
 		return nil, fmt.Errorf("error preparing query TrimChanges: %w", err)
 	}
-	if q.trimEventsStmt, err = db.PrepareContext(ctx, trimEvents); err != nil {
-		return nil, fmt.Errorf("error preparing query TrimEvents: %w", err)
-	}
 	if q.trimPullAddressesStmt, err = db.PrepareContext(ctx, trimPullAddresses); err != nil {
 		return nil, fmt.Errorf("error preparing query TrimPullAddresses: %w", err)
 	}
@@ -2276,11 +2273,6 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing trimChangesStmt: %w", cerr)
 		}
 	}
-	if q.trimEventsStmt != nil {
-		if cerr := q.trimEventsStmt.Close(); cerr != nil {
-			err = fmt.Errorf("error closing trimEventsStmt: %w", cerr)
-		}
-	}
 	if q.trimPullAddressesStmt != nil {
 		if cerr := q.trimPullAddressesStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing trimPullAddressesStmt: %w", cerr)
@@ -2693,7 +2685,6 @@ type Queries struct {
 	touchSessionStmt               *sql.Stmt
 	trimAddressesStmt              *sql.Stmt
 	trimChangesStmt                *sql.Stmt
-	trimEventsStmt                 *sql.Stmt
 	trimPullAddressesStmt          *sql.Stmt
 	trimSessionsStmt               *sql.Stmt
 	trimTagHistoryStmt             *sql.Stmt
@@ -2993,7 +2984,6 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		touchSessionStmt:               q.touchSessionStmt,
 		trimAddressesStmt:              q.trimAddressesStmt,
 		trimChangesStmt:                q.trimChangesStmt,
-		trimEventsStmt:                 q.trimEventsStmt,
 		trimPullAddressesStmt:          q.trimPullAddressesStmt,
 		trimSessionsStmt:               q.trimSessionsStmt,
 		trimTagHistoryStmt:             q.trimTagHistoryStmt,

@@ -307,20 +307,3 @@ func (q *Queries) TrimChanges(ctx context.Context, arg TrimChangesParams) (int64
 	}
 	return result.RowsAffected()
 }
-
-const trimEvents = `-- name: TrimEvents :execrows
-DELETE FROM events WHERE id IN (SELECT e.id FROM events e WHERE e.id < $1 ORDER BY e.id LIMIT $2)
-`
-
-type TrimEventsParams struct {
-	ID    int64
-	Limit int32
-}
-
-func (q *Queries) TrimEvents(ctx context.Context, arg TrimEventsParams) (int64, error) {
-	result, err := q.exec(ctx, q.trimEventsStmt, trimEvents, arg.ID, arg.Limit)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected()
-}

@@ -30,9 +30,6 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12);
 -- name: ListEvents :many
 SELECT * FROM events WHERE group_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3;
 
--- name: TrimEvents :execrows
-DELETE FROM events WHERE id IN (SELECT e.id FROM events e WHERE e.id < $1 ORDER BY e.id LIMIT $2);
-
 -- name: GetSetting :one
 SELECT value FROM settings WHERE name = $1;
 
