@@ -252,6 +252,9 @@ func (a *attempt) accept(ctx context.Context, r *trustRule) (*user, error) {
 	err := a.db.Write(ctx, func(ctx context.Context, tx *meta.Tx) error {
 		used = false
 		if r.SingleUse {
+			if _, err := tx.TrimUsedTokens(ctx, a.now().UnixMicro()); err != nil {
+				return err
+			}
 			n, err := tx.InsertUsedToken(ctx, query.InsertUsedTokenParams{Hash: a.usedHash(r), ExpiresAt: a.expires.Add(time.Minute).UnixMicro()})
 			if err != nil {
 				return err
