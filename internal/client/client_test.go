@@ -82,7 +82,7 @@ func TestServer(t *testing.T) {
 	if sent, _ := json.Marshal(body); !strings.Contains(string(sent), "s3cret") {
 		t.Errorf("the secret was not sent: %s", sent)
 	}
-	if tokens, err := c.Tokens(t.Context(), "a b"); err != nil || len(tokens) != 1 {
+	if tokens, err := client.All[client.Token](t.Context(), c, "/tokens?user=a+b"); err != nil || len(tokens) != 1 {
 		t.Error(tokens, err)
 	}
 	var problem *client.Problem

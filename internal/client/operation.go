@@ -105,13 +105,6 @@ func (c *Client) CreateToken(ctx context.Context, user, name string, expires tim
 	return out, err
 }
 
-// Tokens lists the tokens of user (empty: the caller).
-func (c *Client) Tokens(ctx context.Context, user string) ([]Token, error) {
-	var out struct{ Items []Token }
-	err := c.Call(ctx, http.MethodGet, "/tokens"+ofUser(user), nil, &out)
-	return out.Items, err
-}
-
 // RevokeToken ends a token of user (empty: the caller).
 func (c *Client) RevokeToken(ctx context.Context, user, id string) error {
 	return c.Call(ctx, http.MethodDelete, "/tokens/"+url.PathEscape(id)+ofUser(user), nil, nil)

@@ -14,13 +14,6 @@ type User struct {
 	HasPassword bool   `json:"has_password"`
 }
 
-// Users lists the users.
-func (c *Client) Users(ctx context.Context) ([]User, error) {
-	var out struct{ Items []User }
-	err := c.Call(ctx, http.MethodGet, "/users", nil, &out)
-	return out.Items, err
-}
-
 // CreateUser makes a user; without a password it logs in with tokens alone.
 func (c *Client) CreateUser(ctx context.Context, name, password string) (out User, err error) {
 	err = c.Call(ctx, http.MethodPost, "/users", map[string]string{"name": name, "password": password}, &out)
