@@ -108,9 +108,6 @@ func (s *server) prepare(ctx context.Context) (admin access.Bootstrapped, err er
 	if admin, err = s.dir.Bootstrap(ctx, password); err != nil {
 		return admin, fmt.Errorf("first start: %w", err)
 	}
-	if admin.Admin != 0 {
-		debug.FreeOSMemory() // what hashing the password took, which is more than all the rest
-	}
 	if admin.Admin == 0 && password != "" {
 		s.log.Warn("the variable is ignored: there are users already; weir user password changes a password", "variable", adminPassword)
 	}
