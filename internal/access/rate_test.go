@@ -1,6 +1,7 @@
 package access
 
 import (
+	"errors"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -23,7 +24,7 @@ func TestRates(t *testing.T) {
 		}
 	}
 	err := ask("192.0.2.1")
-	if e, _ := err.(*oci.Error); e == nil || e.Code != oci.CodeTooManyRequests || e.RetryAfter <= 0 || e.RetryAfter > 21*time.Second {
+	if e, _ := errors.AsType[*oci.Error](err); e == nil || e.Code != oci.CodeTooManyRequests || e.RetryAfter <= 0 || e.RetryAfter > 21*time.Second {
 		t.Errorf("%+v", err)
 	}
 	if ask("192.0.2.2") != nil || ask("::ffff:192.0.2.2") != nil {

@@ -231,7 +231,7 @@ func (s keySet) VerifySignature(_ context.Context, token string) ([]byte, error)
 	for i, a := range algorithms {
 		allowed[i] = jose.SignatureAlgorithm(a)
 	}
-	signed, err := jose.ParseSigned(token, allowed)
+	signed, err := jose.ParseSignedCompact(token, allowed)
 	if err != nil || len(signed.Signatures) != 1 {
 		return nil, errForm
 	}

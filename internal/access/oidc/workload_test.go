@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/netip"
@@ -211,7 +212,7 @@ func TestRefused(t *testing.T) {
 		_, loginErr := w.login("oidc", tc.token)
 		_, _, exchangeErr := w.exchange("", tc.token)
 		for _, err := range []error{loginErr, exchangeErr} {
-			e, ok := err.(*oci.Error)
+			e, ok := errors.AsType[*oci.Error](err)
 			if !ok || e.Code != oci.CodeUnauthorized || !strings.HasPrefix(e.Message, "no trust rule accepts the token") {
 				t.Errorf("%s: %v", name, err)
 			}
