@@ -25,7 +25,7 @@ type rule struct {
 // rules are read top down; the first whose path covers a package decides. Tests may import anything.
 var rules = []rule{
 	{"oci", nil, "the words: pure, imports nothing of ours"},
-	{"event/audit", []string{"event", "seal", "store/meta", "store/meta/query", "work"}, "the trail: rows in, sealed, read and handed on; knows no HTTP"},
+	{"event/audit", []string{"oci", "event", "seal", "store/meta", "store/meta/query", "work"}, "the trail: rows in, sealed, read and handed on; knows no HTTP"},
 	{"event", nil, "what happened: words only, so that every writer can use them"},
 	{"telemetry", nil, "constructed once and handed to constructors; knows nobody"},
 	{"config", nil, "one documented struct; only app and cmd read it"},

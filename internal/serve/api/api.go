@@ -117,6 +117,7 @@ type Options struct {
 	Sessions    Sessions
 	Public      func(ctx context.Context, path string) bool // whether anybody may pull there; nil: nowhere
 	Content     Content
+	Trail       Trail
 	Version     string
 	// Capabilities of the server; what the API knows itself, and about the caller, is filled in.
 	Capabilities Capabilities
@@ -156,6 +157,7 @@ func New(o Options) *API {
 	a.registerIdentity()
 	a.registerUsers()
 	a.registerErase()
+	a.registerEvents()
 	a.registerTokens()
 	a.registerRoles()
 	a.registerRobots()

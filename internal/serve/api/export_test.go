@@ -7,3 +7,6 @@ func (a *API) Operations() []*huma.Operation { return operations(a.huma.OpenAPI(
 
 // Document is the API's document.
 func (a *API) Document() *huma.OpenAPI { return a.huma.OpenAPI() }
+
+// Harmless is harmless.
+var Harmless = harmless

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/weir-registry/weir/internal/access"
+	"github.com/weir-registry/weir/internal/event/audit"
 	"github.com/weir-registry/weir/internal/plan"
 	"github.com/weir-registry/weir/internal/plan/desired"
 	"github.com/weir-registry/weir/internal/seal"
@@ -68,7 +69,7 @@ func newWorld(t testing.TB, db *meta.DB) *world {
 		}
 	}
 	w.api = api.New(api.Options{
-		Authorize: w.authorize, Directory: w.dir, Definitions: db, Planner: w.planner, Upstreams: connections{}, Version: "1.2.3",
+		Authorize: w.authorize, Directory: w.dir, Definitions: db, Planner: w.planner, Upstreams: connections{}, Version: "1.2.3", Trail: audit.NewKeeper(db, audit.KeeperOptions{Sealer: sealer}),
 		Capabilities: api.Capabilities{
 			Formats: []string{"container"}, CredentialKinds: []string{"static"}, Features: map[string]bool{"private_upstreams": false},
 		},

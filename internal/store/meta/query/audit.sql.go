@@ -295,6 +295,17 @@ func (q *Queries) GetPullAddress(ctx context.Context, id int64) (string, error) 
 	return address, err
 }
 
+const getPullBatch = `-- name: GetPullBatch :one
+SELECT payload FROM pull_batches WHERE id = $1
+`
+
+func (q *Queries) GetPullBatch(ctx context.Context, id int64) ([]byte, error) {
+	row := q.queryRow(ctx, q.getPullBatchStmt, getPullBatch, id)
+	var payload []byte
+	err := row.Scan(&payload)
+	return payload, err
+}
+
 const insertAddress = `-- name: InsertAddress :execrows
 INSERT INTO addresses (id, actor_id, month, address) VALUES ($1, $2, $3, $4) ON CONFLICT (actor_id, month, address) DO NOTHING
 `
@@ -708,7 +719,7 @@ func (q *Queries) ListGroupEvents(ctx context.Context, arg ListGroupEventsParams
 }
 
 const listGroupPullBatches = `-- name: ListGroupPullBatches :many
-SELECT b.id, b.replica, b.first_at, b.last_at, b.events, b.payload, b.seal_id, b.send_after FROM pull_batch_groups g JOIN pull_batches b ON b.id = g.batch_id
+SELECT b.id, b.first_at, b.last_at FROM pull_batch_groups g JOIN pull_batches b ON b.id = g.batch_id
 WHERE g.group_id = $1 AND g.batch_id <= $2 ORDER BY g.batch_id DESC LIMIT $3
 `
 
@@ -718,25 +729,22 @@ type ListGroupPullBatchesParams struct {
 	Limit   int32
 }
 
-func (q *Queries) ListGroupPullBatches(ctx context.Context, arg ListGroupPullBatchesParams) ([]PullBatch, error) {
+type ListGroupPullBatchesRow struct {
+	ID      int64
+	FirstAt int64
+	LastAt  int64
+}
+
+func (q *Queries) ListGroupPullBatches(ctx context.Context, arg ListGroupPullBatchesParams) ([]ListGroupPullBatchesRow, error) {
 	rows, err := q.query(ctx, q.listGroupPullBatchesStmt, listGroupPullBatches, arg.GroupID, arg.BatchID, arg.Limit)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	items := []PullBatch{}
+	items := []ListGroupPullBatchesRow{}
 	for rows.Next() {
-		var i PullBatch
-		if err := rows.Scan(
-			&i.ID,
-			&i.Replica,
-			&i.FirstAt,
-			&i.LastAt,
-			&i.Events,
-			&i.Payload,
-			&i.SealID,
-			&i.SendAfter,
-		); err != nil {
+		var i ListGroupPullBatchesRow
+		if err := rows.Scan(&i.ID, &i.FirstAt, &i.LastAt); err != nil {
 			return nil, err
 		}
 		items = append(items, i)
@@ -751,7 +759,7 @@ func (q *Queries) ListGroupPullBatches(ctx context.Context, arg ListGroupPullBat
 }
 
 const listPrincipalPullBatches = `-- name: ListPrincipalPullBatches :many
-SELECT b.id, b.replica, b.first_at, b.last_at, b.events, b.payload, b.seal_id, b.send_after FROM pull_batch_principals p JOIN pull_batches b ON b.id = p.batch_id
+SELECT b.id, b.first_at, b.last_at FROM pull_batch_principals p JOIN pull_batches b ON b.id = p.batch_id
 WHERE p.principal_id = $1 AND p.batch_id <= $2 ORDER BY p.batch_id DESC LIMIT $3
 `
 
@@ -761,25 +769,22 @@ type ListPrincipalPullBatchesParams struct {
 	Limit       int32
 }
 
-func (q *Queries) ListPrincipalPullBatches(ctx context.Context, arg ListPrincipalPullBatchesParams) ([]PullBatch, error) {
+type ListPrincipalPullBatchesRow struct {
+	ID      int64
+	FirstAt int64
+	LastAt  int64
+}
+
+func (q *Queries) ListPrincipalPullBatches(ctx context.Context, arg ListPrincipalPullBatchesParams) ([]ListPrincipalPullBatchesRow, error) {
 	rows, err := q.query(ctx, q.listPrincipalPullBatchesStmt, listPrincipalPullBatches, arg.PrincipalID, arg.BatchID, arg.Limit)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	items := []PullBatch{}
+	items := []ListPrincipalPullBatchesRow{}
 	for rows.Next() {
-		var i PullBatch
-		if err := rows.Scan(
-			&i.ID,
-			&i.Replica,
-			&i.FirstAt,
-			&i.LastAt,
-			&i.Events,
-			&i.Payload,
-			&i.SealID,
-			&i.SendAfter,
-		); err != nil {
+		var i ListPrincipalPullBatchesRow
+		if err := rows.Scan(&i.ID, &i.FirstAt, &i.LastAt); err != nil {
 			return nil, err
 		}
 		items = append(items, i)
@@ -794,7 +799,7 @@ func (q *Queries) ListPrincipalPullBatches(ctx context.Context, arg ListPrincipa
 }
 
 const listPullBatches = `-- name: ListPullBatches :many
-SELECT id, replica, first_at, last_at, events, payload, seal_id, send_after FROM pull_batches WHERE id <= $1 ORDER BY id DESC LIMIT $2
+SELECT id, first_at, last_at FROM pull_batches WHERE id <= $1 ORDER BY id DESC LIMIT $2
 `
 
 type ListPullBatchesParams struct {
@@ -802,25 +807,22 @@ type ListPullBatchesParams struct {
 	Limit int32
 }
 
-func (q *Queries) ListPullBatches(ctx context.Context, arg ListPullBatchesParams) ([]PullBatch, error) {
+type ListPullBatchesRow struct {
+	ID      int64
+	FirstAt int64
+	LastAt  int64
+}
+
+func (q *Queries) ListPullBatches(ctx context.Context, arg ListPullBatchesParams) ([]ListPullBatchesRow, error) {
 	rows, err := q.query(ctx, q.listPullBatchesStmt, listPullBatches, arg.ID, arg.Limit)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	items := []PullBatch{}
+	items := []ListPullBatchesRow{}
 	for rows.Next() {
-		var i PullBatch
-		if err := rows.Scan(
-			&i.ID,
-			&i.Replica,
-			&i.FirstAt,
-			&i.LastAt,
-			&i.Events,
-			&i.Payload,
-			&i.SealID,
-			&i.SendAfter,
-		); err != nil {
+		var i ListPullBatchesRow
+		if err := rows.Scan(&i.ID, &i.FirstAt, &i.LastAt); err != nil {
 			return nil, err
 		}
 		items = append(items, i)

@@ -414,6 +414,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.getPullAddressStmt, err = db.PrepareContext(ctx, getPullAddress); err != nil {
 		return nil, fmt.Errorf("error preparing query GetPullAddress: %w", err)
 	}
+	if q.getPullBatchStmt, err = db.PrepareContext(ctx, getPullBatch); err != nil {
+		return nil, fmt.Errorf("error preparing query GetPullBatch: %w", err)
+	}
 	if q.getPullsStmt, err = db.PrepareContext(ctx, getPulls); err != nil {
 		return nil, fmt.Errorf("error preparing query GetPulls: %w", err)
 	}
@@ -1558,6 +1561,11 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing getPullAddressStmt: %w", cerr)
 		}
 	}
+	if q.getPullBatchStmt != nil {
+		if cerr := q.getPullBatchStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing getPullBatchStmt: %w", cerr)
+		}
+	}
 	if q.getPullsStmt != nil {
 		if cerr := q.getPullsStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing getPullsStmt: %w", cerr)
@@ -2542,6 +2550,7 @@ type Queries struct {
 	getListStmt                    *sql.Stmt
 	getManifestStmt                *sql.Stmt
 	getPullAddressStmt             *sql.Stmt
+	getPullBatchStmt               *sql.Stmt
 	getPullsStmt                   *sql.Stmt
 	getReferenceStmt               *sql.Stmt
 	getRepositoryStmt              *sql.Stmt
@@ -2841,6 +2850,7 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		getListStmt:                    q.getListStmt,
 		getManifestStmt:                q.getManifestStmt,
 		getPullAddressStmt:             q.getPullAddressStmt,
+		getPullBatchStmt:               q.getPullBatchStmt,
 		getPullsStmt:                   q.getPullsStmt,
 		getReferenceStmt:               q.getReferenceStmt,
 		getRepositoryStmt:              q.getRepositoryStmt,

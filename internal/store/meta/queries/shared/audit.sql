@@ -52,15 +52,18 @@ INSERT INTO pull_batch_groups (group_id, batch_id) VALUES ($1, $2);
 INSERT INTO pull_batch_principals (principal_id, batch_id) VALUES ($1, $2);
 
 -- name: ListPullBatches :many
-SELECT * FROM pull_batches WHERE id <= $1 ORDER BY id DESC LIMIT $2;
+SELECT id, first_at, last_at FROM pull_batches WHERE id <= $1 ORDER BY id DESC LIMIT $2;
 
 -- name: ListGroupPullBatches :many
-SELECT b.* FROM pull_batch_groups g JOIN pull_batches b ON b.id = g.batch_id
+SELECT b.id, b.first_at, b.last_at FROM pull_batch_groups g JOIN pull_batches b ON b.id = g.batch_id
 WHERE g.group_id = $1 AND g.batch_id <= $2 ORDER BY g.batch_id DESC LIMIT $3;
 
 -- name: ListPrincipalPullBatches :many
-SELECT b.* FROM pull_batch_principals p JOIN pull_batches b ON b.id = p.batch_id
+SELECT b.id, b.first_at, b.last_at FROM pull_batch_principals p JOIN pull_batches b ON b.id = p.batch_id
 WHERE p.principal_id = $1 AND p.batch_id <= $2 ORDER BY p.batch_id DESC LIMIT $3;
+
+-- name: GetPullBatch :one
+SELECT payload FROM pull_batches WHERE id = $1;
 
 -- name: ListAllEvents :many
 SELECT * FROM events WHERE id <= $1 ORDER BY id DESC LIMIT $2;
