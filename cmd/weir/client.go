@@ -16,7 +16,7 @@ type connector = func() (*client.Client, error)
 // clientFlags adds the flags that say where the server is, and returns how to reach it.
 func clientFlags(cmd *cobra.Command) connector {
 	server := cmd.PersistentFlags().String("server", envOr("WEIR_SERVER", ""),
-		"address of the server, such as https://weir.example.com, with the token of `weir login` or in WEIR_TOKEN (default: the socket in the data folder, else where you are logged in)")
+		"address (`URL`) of the server, such as https://weir.example.com, with the token of weir login or in WEIR_TOKEN (default: the socket in the data folder, else where you are logged in)")
 	return func() (*client.Client, error) {
 		data := cmd.Root().PersistentFlags().Lookup("data")
 		return connect(*server, data.Value.String(), data.Changed || os.Getenv("WEIR_DATA") != "")

@@ -14,7 +14,7 @@ import (
 
 // groupFlag adds --group to a command and those below it.
 func groupFlag(cmd *cobra.Command, connect connector) {
-	cmd.PersistentFlags().StringP("group", "g", "", "group that it is about (default: $WEIR_GROUP, that of `weir login --group`, or the only one)")
+	cmd.PersistentFlags().StringP("group", "g", "", "the `GROUP` that it is about (default: $WEIR_GROUP, that of weir login --group, or the only one)")
 	_ = cmd.RegisterFlagCompletionFunc("group", func(cmd *cobra.Command, _ []string, part string) ([]string, cobra.ShellCompDirective) {
 		return offered(cmd, connect, "/groups", "name", part)
 	}) // the flag exists

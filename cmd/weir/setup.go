@@ -47,7 +47,7 @@ func newSetupCommand() *cobra.Command {
 	flags.BoolVar(&f.target.Only, "only", false, "nobody else is to be asked for what Weir lacks or denies")
 	flags.BoolVar(&f.check, "check", false, "ask for an image as the client would")
 	flags.StringVar(&f.image, "image", "", "image to ask for, as the client names it (default: alpine)")
-	flags.StringVarP(&f.user, "user", "u", "token", "user name to log in with; the password is the token of `weir login` or WEIR_TOKEN")
+	flags.StringVarP(&f.user, "user", "u", "token", "user name to log in with; the password is the token of weir login or WEIR_TOKEN")
 	flags.BoolVar(&f.anonymous, "anonymous", false, "ask without a login")
 	_ = cmd.MarkFlagRequired("registry") // the flag exists
 	_ = cmd.RegisterFlagCompletionFunc("door", cobra.FixedCompletions([]string{setup.Path, setup.Host, setup.Mirror, setup.NS}, cobra.ShellCompDirectiveNoFileComp))

@@ -16,7 +16,7 @@ func userCommands(r *resource, connect connector) []*cobra.Command {
 	out := []*cobra.Command{
 		newUserCreate(connect), newUserPassword(connect),
 		newUserSwitch(connect, "disable", "Lock a user out, tokens included", true),
-		newUserSwitch(connect, "enable", "Let a user in again", false),
+		newUserSwitch(connect, "enable", "Let a user in again", false), newUserErase(connect),
 	}
 	for _, cmd := range out[1:] {
 		cmd.ValidArgsFunction = r.complete(connect)

@@ -41,7 +41,7 @@ func (r *resource) list(word string, connect connector) *cobra.Command {
 }
 
 func (r *resource) get(word string, connect connector) *cobra.Command {
-	cmd := &cobra.Command{Use: r.usage(word, len(r.params())), Short: "Show one", Args: cobra.ExactArgs(len(r.params()))}
+	cmd := &cobra.Command{Use: r.usage(word, len(r.params())), Short: "Show " + article(r.noun), Args: cobra.ExactArgs(len(r.params()))}
 	query := queryFlags(cmd, r.query)
 	show := outputOr(cmd, "yaml")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -82,11 +82,11 @@ func (r *resource) formFlags(cmd *cobra.Command, skip []string) func(cmd *cobra.
 
 func (r *resource) create(word string, connect connector) *cobra.Command {
 	cmd := &cobra.Command{
-		Use: r.usage(word, len(r.params())), Short: "Create one", Args: cobra.ExactArgs(len(r.params())),
+		Use: r.usage(word, len(r.params())), Short: "Create " + article(r.noun), Args: cobra.ExactArgs(len(r.params())),
 		Long: "Creates one with the fields that flags or a file give; what is left out gets its default. It fails if there is one by that name.",
 	}
 	if r.upsert {
-		cmd.Short, cmd.Long = "Create or replace one", ""
+		cmd.Short, cmd.Long = "Create or replace "+article(r.noun), ""
 	}
 	form, query, dryRun, show := r.formFlags(cmd, nil), queryFlags(cmd, r.query), r.tryFlag(cmd, "create"), outputFlag(cmd)
 	cmd.ValidArgsFunction = r.completeParents(connect)
@@ -112,6 +112,13 @@ func (r *resource) create(word string, connect connector) *cobra.Command {
 	return cmd
 }
 
+func article(noun string) string {
+	if strings.ContainsAny(noun[:1], "aeio") || noun == "upstream" {
+		return "an " + noun
+	}
+	return "a " + noun
+}
+
 // past is what has been done to a thing that a verb names.
 func past(word string) string {
 	if word == "set" {
@@ -122,7 +129,7 @@ func past(word string) string {
 
 func (r *resource) update(word string, connect connector) *cobra.Command {
 	cmd := &cobra.Command{
-		Use: r.usage(word, len(r.params())), Short: "Change one", Args: cobra.ExactArgs(len(r.params())),
+		Use: r.usage(word, len(r.params())), Short: "Change " + article(r.noun), Args: cobra.ExactArgs(len(r.params())),
 		Long: "Changes the fields that flags give, and no other. With --file the whole definition is replaced: what the file leaves out gets its default, secrets stay.",
 	}
 	form, query, dryRun, show := r.formFlags(cmd, r.fixed), queryFlags(cmd, r.query), r.tryFlag(cmd, "update"), outputFlag(cmd)
@@ -180,7 +187,7 @@ func (r *resource) told(cmd *cobra.Command, a client.Answer, err error, dryRun b
 }
 
 func (r *resource) remove(word string, connect connector) *cobra.Command {
-	cmd := &cobra.Command{Use: r.usage(word, len(r.params())), Short: strings.ToUpper(word[:1]) + word[1:] + " one", Long: r.warning, Args: cobra.ExactArgs(len(r.params()))}
+	cmd := &cobra.Command{Use: r.usage(word, len(r.params())), Short: strings.ToUpper(word[:1]) + word[1:] + " " + article(r.noun), Long: r.warning, Args: cobra.ExactArgs(len(r.params()))}
 	query, dryRun, yes := queryFlags(cmd, r.query, r.deleted), r.tryFlag(cmd, "delete"), yesFlag(cmd)
 	ifMatch, show := new(string), outputFlag(cmd)
 	if slices.Contains(r.verbs, "get") { // which tells ETags
