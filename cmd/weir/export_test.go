@@ -36,7 +36,8 @@ func TestExportIsWhatApplyTakes(t *testing.T) {
 		if err := os.WriteFile(file, []byte(w.run("export", "--group", "acme")), 0o600); err != nil {
 			r.Fatal(err)
 		}
-		for _, args := range [][]string{{"diff", "-f", file}, {"diff", "-f", file, "--prune"}, {"apply", "-f", file}, {"apply", "-f", file, "--prune"}} {
+		prune := fmt.Sprintf("--prune=%v", rapid.Bool().Draw(r, "prune"))
+		for _, args := range [][]string{{"diff", "-f", file, prune}, {"apply", "-f", file, prune}} {
 			code, out, errs := w.try(args...)
 			if text, _ := os.ReadFile(file); code != 0 || !strings.HasPrefix(out, "Nothing to do") {
 				r.Fatalf("%v: exit code %d: %s%s\nof\n%s", args, code, out, errs, text)
