@@ -4,6 +4,7 @@ package main
 func allRows() []row {
 	return []row{
 		{"manifest", "GET and HEAD by tag and digest, hosted and cached, in a repository of 1,000 tags", manifests},
+		{"audit", "the same GETs of cached manifests with the audit of pulls on and off", audited},
 		{"push-tags", "10,000 tags into one repository", pushTags},
 		{"manifest-10k", "GET by tag of 10,000 beside one tag", tenThousand},
 		{"tags", "pages of the list of 10,000 tags", tagPages},

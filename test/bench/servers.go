@@ -119,8 +119,8 @@ func launchWeir(ctx context.Context, binary, folder string, environment ...strin
 }
 
 // startWeir starts the server with an empty store, a hosted prefix and a cache in front of an upstream.
-func startWeir(ctx context.Context, binary, folder, upstream, freshness string) (*target, error) {
-	p, err := launchWeir(ctx, binary, folder)
+func startWeir(ctx context.Context, binary, folder, upstream, freshness string, environment ...string) (*target, error) {
+	p, err := launchWeir(ctx, binary, folder, environment...)
 	if err != nil {
 		return nil, err
 	}

@@ -2,12 +2,14 @@ package audit
 
 import (
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/weir-registry/weir/internal/event"
 )
@@ -24,11 +26,12 @@ type record struct {
 
 // The payload of a batch is the byte 1 and then, as a gzip stream, for each record:
 //
-//	At (signed, minus that of the record before), until, status, bytes, count, group, account, token, address id (all varints),
+//	At, group, account, token, address id (as differences from the record before), until, status, bytes, count (as they are),
 //	kind, kind of actor, operation, method, path, reference, cache, member, reason, code (words),
 //	request id, decision id, decision as JSON (texts)
 //
-// A text is its length and its bytes. A word is 0 and a text when it is new, else its number, from 1 in the order of the texts.
+// Numbers are signed varints; a count of 0 means 1. A text is its length and its bytes. A word is 0 and a text when it is new, else its
+// number, from 1 in the order of the texts. Records are in no order.
 const batchVersion = 1
 
 // maxPayload bounds a batch that is read, compressed or not: far more than the flusher makes.
@@ -36,10 +39,18 @@ const maxPayload = 256 << 20
 
 var errBatch = errors.New("a batch of pulls is not readable")
 
+// encoder makes payloads. It keeps its memory.
 type encoder struct {
 	buf   []byte
 	words map[string]uint64
+	last  [wordFields]struct { // what each field had in the record before
+		word   string
+		number uint64
+	}
+	zip *gzip.Writer
 }
+
+const wordFields = 10
 
 func (e *encoder) number(v int64) { e.buf = binary.AppendVarint(e.buf, v) }
 
@@ -47,48 +58,71 @@ func (e *encoder) text(s string) {
 	e.buf = append(binary.AppendUvarint(e.buf, uint64(len(s))), s...)
 }
 
-func (e *encoder) word(s string) {
-	if n, ok := e.words[s]; ok {
-		e.buf = binary.AppendUvarint(e.buf, n)
+func (e *encoder) word(field int, s string) {
+	last := &e.last[field]
+	if s == last.word && last.number != 0 {
+		e.buf = binary.AppendUvarint(e.buf, last.number)
 		return
 	}
-	e.words[s] = uint64(len(e.words) + 1)
-	e.buf = append(e.buf, 0)
-	e.text(s)
+	n, known := e.words[s]
+	if !known {
+		n = uint64(len(e.words) + 1)
+		e.words[s] = n
+		e.buf = append(e.buf, 0)
+		e.text(s)
+	} else {
+		e.buf = binary.AppendUvarint(e.buf, n)
+	}
+	last.word, last.number = s, n
 }
 
-// encode writes the payload of a batch.
-func encode(to *bytes.Buffer, records []record) error {
-	e := encoder{words: map[string]uint64{}}
-	before := int64(0)
-	for i := range records {
-		r := &records[i]
+// encode makes the payload of a batch.
+func (e *encoder) encode(b *batch) ([]byte, error) {
+	e.buf, e.words = e.buf[:0], map[string]uint64{}
+	clear(e.last[:])
+	var before record
+	for r := range b.all {
 		if r.json == nil && r.Decision != nil && !r.Hit() {
 			var err error
 			if r.json, err = json.Marshal(r.Decision); err != nil {
-				return fmt.Errorf("encode a decision: %w", err)
+				return nil, fmt.Errorf("encode a decision: %w", err)
 			}
 		}
-		for _, n := range [...]int64{r.At - before, r.until, int64(r.Status), r.Bytes, r.count, r.group, r.Actor.ID, r.Actor.TokenID, r.address} {
+		for _, n := range [...]int64{
+			r.At - before.At, r.group - before.group, r.Actor.ID - before.Actor.ID, r.Actor.TokenID - before.Actor.TokenID, r.address - before.address,
+			r.until, int64(r.Status), r.Bytes, r.count,
+		} {
 			e.number(n)
 		}
-		before = r.At
-		for _, s := range [...]string{r.Kind, r.Actor.Kind, r.Operation, r.Method, r.Path, r.Reference, r.Cache, r.Member, r.Reason, r.Code} {
-			e.word(s)
+		before.At, before.group, before.Actor.ID, before.Actor.TokenID, before.address = r.At, r.group, r.Actor.ID, r.Actor.TokenID, r.address
+		for i, s := range [wordFields]string{r.Kind, r.Actor.Kind, r.Operation, r.Method, r.Path, r.Reference, r.Cache, r.Member, r.Reason, r.Code} {
+			e.word(i, s)
 		}
 		e.text(r.Actor.RequestID)
 		e.text(r.Actor.DecisionID)
 		e.text(string(r.json))
 	}
-	to.WriteByte(batchVersion)
-	z, err := gzip.NewWriterLevel(to, gzip.BestSpeed)
-	if err != nil {
-		return err
+	return e.compress()
+}
+
+func (e *encoder) compress() ([]byte, error) {
+	var out bytes.Buffer
+	out.WriteByte(batchVersion)
+	if e.zip == nil {
+		// What repeats is in the words already: what is left to gain is in the bytes themselves.
+		z, err := gzip.NewWriterLevel(&out, gzip.HuffmanOnly)
+		if err != nil {
+			return nil, err
+		}
+		e.zip = z
+	} else {
+		e.zip.Reset(&out)
 	}
-	if _, err := z.Write(e.buf); err != nil {
-		return err
+	if _, err := e.zip.Write(e.buf); err != nil {
+		return nil, err
 	}
-	return z.Close()
+	err := e.zip.Close()
+	return out.Bytes(), err
 }
 
 type decoder struct {
@@ -146,7 +180,7 @@ func (d *decoder) word() string {
 	return d.words[v-1]
 }
 
-// decode reads the payload of a batch.
+// decode reads the payload of a batch, and brings its records into their order.
 func decode(payload []byte) ([]record, error) {
 	if len(payload) == 0 || payload[0] != batchVersion {
 		return nil, fmt.Errorf("%w: its form is unknown to this version", errBatch)
@@ -161,16 +195,21 @@ func decode(payload []byte) ([]record, error) {
 	}
 	d := decoder{rest: plain}
 	var out []record
-	before := int64(0)
+	var before record
 	for len(d.rest) > 0 {
 		var r record
-		var status int64
-		for _, to := range [...]*int64{&r.At, &r.until, &status, &r.Bytes, &r.count, &r.group, &r.Actor.ID, &r.Actor.TokenID, &r.address} {
-			*to = d.number()
+		for _, n := range [...]struct{ to, before *int64 }{
+			{&r.At, &before.At},
+			{&r.group, &before.group},
+			{&r.Actor.ID, &before.Actor.ID},
+			{&r.Actor.TokenID, &before.Actor.TokenID},
+			{&r.address, &before.address},
+		} {
+			*n.before += d.number()
+			*n.to = *n.before
 		}
-		r.Status = int(status)
-		r.At += before
-		before = r.At
+		r.until = d.number()
+		r.Status, r.Bytes, r.count = int(d.number()), d.number(), max(1, d.number())
 		for _, to := range [...]*string{
 			&r.Kind, &r.Actor.Kind, &r.Operation, &r.Method, &r.Path, &r.Reference, &r.Cache, &r.Member, &r.Reason, &r.Code,
 		} {
@@ -182,5 +221,6 @@ func decode(payload []byte) ([]record, error) {
 		}
 		out = append(out, r)
 	}
+	slices.SortStableFunc(out, func(a, b record) int { return cmp.Compare(a.At, b.At) })
 	return out, nil
 }

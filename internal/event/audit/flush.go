@@ -1,7 +1,6 @@
 package audit
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"fmt"
@@ -16,8 +15,26 @@ import (
 
 // batch is what becomes one row. Its id is made once, so that a row whose commit was in doubt is not written twice.
 type batch struct {
-	id       int64
-	requests []record
+	id   int64
+	runs [][]record
+}
+
+// all are the records of a batch.
+func (b *batch) all(yield func(*record) bool) {
+	for _, run := range b.runs {
+		for i := range run {
+			if !yield(&run[i]) {
+				return
+			}
+		}
+	}
+}
+
+func (b *batch) len() (n int) {
+	for _, run := range b.runs {
+		n += len(run)
+	}
+	return n
 }
 
 // Run writes what is gathered until ctx ends, and then the rest.
@@ -49,11 +66,12 @@ func (t *Trail) flush(ctx context.Context) {
 		}
 		for len(t.pending) > 0 {
 			if err := t.write(ctx, &t.pending[0]); err != nil {
-				t.o.Log.Warn("write the audit trail of pulls", "error", err, "requests", len(t.pending[0].requests))
+				t.o.Log.Warn("write the audit trail of pulls", "error", err, "requests", t.pending[0].len())
 				return
 			}
 			t.pending = t.pending[1:]
 		}
+		t.reuse()
 		if ctx.Err() != nil {
 			return
 		}
@@ -62,32 +80,49 @@ func (t *Trail) flush(ctx context.Context) {
 
 // collect empties all parts into batches, and lets those go on who wait for room.
 func (t *Trail) collect() {
-	var all []record
 	total := gap{counts: map[counted]int64{}}
+	held := 0
 	for i := range t.parts {
 		p := &t.parts[i]
 		p.mu.Lock()
-		held := p.held
+		t.taken[i] = p.held
 		p.held, p.spare = p.spare[:0], nil
 		total.add(p)
 		p.mu.Unlock()
-		for _, r := range held {
-			all = append(all, record{Request: r, count: 1})
-		}
-		clear(held) // what it points to
-		if cap(held) <= largeRoom || len(held) > cap(held)/8 {
-			p.mu.Lock()
-			p.spare = held[:0]
-			p.mu.Unlock()
-		}
+		held += len(t.taken[i])
 	}
 	freed := make(chan struct{})
 	close(*t.freed.Swap(&freed))
-	slices.SortStableFunc(all, func(a, b record) int { return cmp.Compare(a.At, b.At) })
-	all = append(all, total.records()...)
-	t.o.Metrics.Held(len(all))
-	for some := range slices.Chunk(all, batchSize) {
-		t.pending = append(t.pending, batch{t.o.DB.ID(), some})
+	t.o.Metrics.Held(held)
+	var b batch
+	room := batchSize
+	for _, run := range append(slices.Clone(t.taken), total.records()) {
+		for len(run) > 0 {
+			n := min(room, len(run))
+			b.runs, run, room = append(b.runs, run[:n]), run[n:], room-n
+			if room == 0 {
+				b.id = t.o.DB.ID()
+				t.pending, b, room = append(t.pending, b), batch{}, batchSize
+			}
+		}
+	}
+	if len(b.runs) > 0 {
+		b.id = t.o.DB.ID()
+		t.pending = append(t.pending, b)
+	}
+}
+
+// reuse gives the parts the room back whose requests were written, unless they hardly use it.
+func (t *Trail) reuse() {
+	for i, held := range t.taken {
+		clear(held) // what it points to
+		if t.taken[i] = nil; cap(held) > largeRoom && len(held) < cap(held)/8 {
+			continue
+		}
+		p := &t.parts[i]
+		p.mu.Lock()
+		p.spare = held[:0]
+		p.mu.Unlock()
 	}
 }
 
@@ -135,70 +170,78 @@ func (g *gap) records() []record {
 func (t *Trail) write(ctx context.Context, b *batch) error {
 	ctx, cancel := context.WithTimeout(ctx, writeLimit)
 	defer cancel()
-	groups, principals := t.index(b)
-	first, last := b.span()
+	i := t.index(b)
 	var made map[addressKey]int64
 	err := t.o.DB.WriteTelemetry(ctx, func(ctx context.Context, q *query.Queries) error {
 		var err error
-		if made, err = t.addresses.resolve(ctx, q, t.o.DB.ID, b.requests); err != nil {
+		if made, err = t.addresses.resolve(ctx, q, t.o.DB.ID, b); err != nil {
 			return fmt.Errorf("addresses: %w", err)
 		}
-		var payload bytes.Buffer
-		if err := encode(&payload, b.requests); err != nil {
+		payload, err := t.encoder.encode(b)
+		if err != nil {
 			return err
 		}
 		n, err := q.InsertPullBatch(ctx, query.InsertPullBatchParams{
-			ID: b.id, Replica: int64(t.o.DB.Replica()), FirstAt: first, LastAt: last, Events: int64(len(b.requests)), Payload: payload.Bytes(),
+			ID: b.id, Replica: int64(t.o.DB.Replica()), FirstAt: i.first, LastAt: i.last, Events: int64(i.n), Payload: payload,
 		})
 		if err != nil || n == 0 { // it was written, although that was in doubt
 			return err
 		}
-		for _, id := range groups {
-			if err := q.InsertPullBatchGroup(ctx, query.InsertPullBatchGroupParams{GroupID: id, BatchID: b.id}); err != nil {
-				return err
-			}
-		}
-		for _, id := range principals {
-			if err := q.InsertPullBatchPrincipal(ctx, query.InsertPullBatchPrincipalParams{PrincipalID: id, BatchID: b.id}); err != nil {
-				return err
-			}
-		}
-		return nil
+		return i.insert(ctx, q, b.id)
 	})
 	if err != nil {
 		return err
 	}
 	t.addresses.remember(made)
-	t.o.Metrics.Flushed(len(b.requests), t.o.Now().Sub(time.UnixMicro(first)))
+	t.o.Metrics.Flushed(i.n, t.o.Now().Sub(time.UnixMicro(i.first)))
 	return nil
 }
 
-// index finds the groups and accounts of a batch.
-func (t *Trail) index(b *batch) (groups, principals []int64) {
-	byName, byID := map[string]int64{}, map[int64]bool{}
-	for i := range b.requests {
-		r := &b.requests[i]
-		name, _, _ := strings.Cut(r.Path, "/")
-		id, known := byName[name]
-		if !known {
-			if id = 0; name != "" {
-				id = t.o.Group(name)
-			}
-			byName[name] = id
-		}
-		r.group = id
-		byID[r.Actor.ID] = true
-	}
-	delete(byID, 0)
-	principals = slices.Sorted(maps.Keys(byID))
-	groups = slices.Compact(slices.Sorted(maps.Values(byName)))
-	return slices.DeleteFunc(groups, func(id int64) bool { return id == 0 }), principals
+// index is what a batch is found by.
+type index struct {
+	n                  int
+	first, last        int64
+	groups, principals []int64
 }
 
-func (b *batch) span() (first, last int64) {
-	first = b.requests[0].At
-	for i := range b.requests {
-		first, last = min(first, b.requests[i].At), max(last, b.requests[i].At, b.requests[i].until)
+// index also gives each record the id of its group.
+func (t *Trail) index(b *batch) index {
+	byName, byID := map[string]int64{"": 0}, map[int64]bool{}
+	out := index{first: b.runs[0][0].At}
+	name, group, principal := "", int64(0), int64(0) // of the record before, which is often like the next
+	for r := range b.all {
+		out.n++
+		out.first, out.last = min(out.first, r.At), max(out.last, r.At, r.until)
+		if n, _, _ := strings.Cut(r.Path, "/"); n != name {
+			var known bool
+			if group, known = byName[n]; !known {
+				group = t.o.Group(n)
+				byName[n] = group
+			}
+			name = n
+		}
+		r.group = group
+		if r.Actor.ID != principal {
+			principal = r.Actor.ID
+			byID[principal] = true
+		}
 	}
-	return first, last
+	delete(byID, 0)
+	out.principals = slices.Sorted(maps.Keys(byID))
+	out.groups = slices.DeleteFunc(slices.Compact(slices.Sorted(maps.Values(byName))), func(id int64) bool { return id == 0 })
+	return out
+}
+
+func (i *index) insert(ctx context.Context, q *query.Queries, batch int64) error {
+	for _, id := range i.groups {
+		if err := q.InsertPullBatchGroup(ctx, query.InsertPullBatchGroupParams{GroupID: id, BatchID: batch}); err != nil {
+			return err
+		}
+	}
+	for _, id := range i.principals {
+		if err := q.InsertPullBatchPrincipal(ctx, query.InsertPullBatchPrincipalParams{PrincipalID: id, BatchID: batch}); err != nil {
+			return err
+		}
+	}
+	return nil
 }

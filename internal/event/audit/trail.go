@@ -75,15 +75,18 @@ type Trail struct {
 	wake  chan struct{} // told that a batch is full
 	freed atomic.Pointer[chan struct{}]
 
-	pending   []batch // taken and not written; the flusher's own, as is addresses
+	// The flusher's own.
+	pending   []batch    // taken and not written
+	taken     [][]record // by part: the room that pending stands in
 	addresses addressBook
+	encoder   encoder
 }
 
 // part is gathered apart from the others, so that requests on several cores do not wait for each other.
 type part struct {
 	mu     sync.Mutex
-	held   []event.Request
-	spare  []event.Request // the room of what was written
+	held   []record
+	spare  []record // the room of what was written
 	counts map[counted]int64
 	since  int64 // of counts: when the first and the last were counted
 	until  int64
@@ -112,7 +115,7 @@ func New(o Options) *Trail {
 	for n < runtime.GOMAXPROCS(0) && n < 16 {
 		n *= 2
 	}
-	t := &Trail{o: o, parts: make([]part, n), room: max(1, o.Room/n), wake: make(chan struct{}, 1)}
+	t := &Trail{o: o, parts: make([]part, n), taken: make([][]record, n), room: max(1, o.Room/n), wake: make(chan struct{}, 1)}
 	freed := make(chan struct{})
 	t.freed.Store(&freed)
 	return t
@@ -138,7 +141,7 @@ func (t *Trail) take(p *part, r *event.Request) bool {
 		p.mu.Unlock()
 		return false
 	}
-	p.held = append(p.held, *r)
+	p.held = append(p.held, record{Request: *r})
 	p.mu.Unlock()
 	if n == t.full() {
 		t.hurry()

@@ -1,8 +1,8 @@
 package audit
 
 import (
-	"bytes"
 	"context"
+	cryptorand "crypto/rand"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -289,16 +289,17 @@ func BenchmarkEncode(b *testing.B) {
 	records := make([]record, batchSize)
 	for i := range records {
 		r := pull(fmt.Sprintf("acme/hub/library/app-%d", i%50), int64(i%20)<<40+1)
-		r.Actor.RequestID = fmt.Sprintf("ABCDEFGHIJKLMNOPQR%08d", i)
-		records[i] = record{Request: r, count: 1, group: 7, address: 1 << 50}
+		r.Actor.RequestID = cryptorand.Text()
+		records[i] = record{Request: r, group: 7, address: 1 << 50}
 	}
+	var e encoder
 	var size int
 	for b.Loop() {
-		payload := &bytes.Buffer{}
-		if err := encode(payload, records); err != nil {
+		payload, err := e.encode(&batch{runs: [][]record{records}})
+		if err != nil {
 			b.Fatal(err)
 		}
-		size = payload.Len()
+		size = len(payload)
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/batchSize, "ns/request")
 	b.ReportMetric(float64(size)/batchSize, "bytes/request")
