@@ -179,22 +179,23 @@ func TestHitAllocations(t *testing.T) {
 			if c.login {
 				r.Header.Set("Authorization", "Bearer "+h.token)
 			}
+			most := float64(manifest)
+			if strings.HasSuffix(c.name, "blob") {
+				most = blob
+			}
 			least := math.Inf(1) // of several measurements: the server's background work allocates too
-			for range 10 {
+			for range 100 {
 				least = min(least, testing.AllocsPerRun(10, func() {
 					s := &sink{header: http.Header{}}
 					if h.handler.ServeHTTP(s, r); s.status != http.StatusOK {
 						t.Fatal(s.status)
 					}
 				}))
+				if least <= most {
+					return
+				}
 			}
-			most := manifest
-			if strings.HasSuffix(c.name, "blob") {
-				most = blob
-			}
-			if least > float64(most) {
-				t.Errorf("%v allocations, want at most %d", least, most)
-			}
+			t.Errorf("%v allocations, want at most %v", least, most)
 		})
 	}
 }
