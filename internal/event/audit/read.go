@@ -119,10 +119,10 @@ type reader struct {
 
 // findActor is meant to find everybody who was ever called so.
 func (r *reader) findActor(ctx context.Context) error {
-	switch {
-	case r.Actor == "":
+	switch r.Actor {
+	case "":
 		return nil
-	case r.Actor == "anonymous":
+	case "anonymous":
 		r.actors = []int64{0}
 		return nil
 	}

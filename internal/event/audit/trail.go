@@ -141,7 +141,12 @@ func (t *Trail) take(p *part, r *event.Request) bool {
 		p.mu.Unlock()
 		return false
 	}
-	p.held = append(p.held, record{Request: *r})
+	if n < cap(p.held) { // empty room is zero
+		p.held = p.held[:n+1]
+		p.held[n].Request = *r
+	} else {
+		p.held = append(p.held, record{Request: *r})
+	}
 	p.mu.Unlock()
 	if n == t.full() {
 		t.hurry()

@@ -5,7 +5,6 @@ import (
 	"encoding/csv"
 	"encoding/json"
 	"errors"
-	"io"
 	"net/http"
 	"strconv"
 	"time"
@@ -215,7 +214,7 @@ func newEventWriter(h huma.Context, format string) *eventWriter {
 	}
 	h.SetHeader("Content-Type", "text/csv; charset=utf-8; header=present")
 	h.SetHeader("Content-Disposition", `attachment; filename="events.csv"`)
-	w := &eventWriter{csv: csv.NewWriter(io.Writer(h.BodyWriter()))}
+	w := &eventWriter{csv: csv.NewWriter(h.BodyWriter())}
 	w.flush = func() error {
 		w.csv.Flush()
 		return errors.Join(w.csv.Error(), push())

@@ -68,42 +68,6 @@ func (q *Queries) AuditKeys(ctx context.Context) ([]AuditKey, error) {
 	return items, nil
 }
 
-const claimEvent = `-- name: ClaimEvent :execrows
-UPDATE events SET send_after = $1 WHERE id = $2 AND send_after = $3
-`
-
-type ClaimEventParams struct {
-	Until int64
-	ID    int64
-	Was   int64
-}
-
-func (q *Queries) ClaimEvent(ctx context.Context, arg ClaimEventParams) (int64, error) {
-	result, err := q.exec(ctx, q.claimEventStmt, claimEvent, arg.Until, arg.ID, arg.Was)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected()
-}
-
-const claimPullBatch = `-- name: ClaimPullBatch :execrows
-UPDATE pull_batches SET send_after = $1 WHERE id = $2 AND send_after = $3
-`
-
-type ClaimPullBatchParams struct {
-	Until int64
-	ID    int64
-	Was   int64
-}
-
-func (q *Queries) ClaimPullBatch(ctx context.Context, arg ClaimPullBatchParams) (int64, error) {
-	result, err := q.exec(ctx, q.claimPullBatchStmt, claimPullBatch, arg.Until, arg.ID, arg.Was)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected()
-}
-
 const deletePullBatchGroups = `-- name: DeletePullBatchGroups :exec
 DELETE FROM pull_batch_groups WHERE batch_id = $1
 `
@@ -232,7 +196,7 @@ type FindAddressParams struct {
 	Address string
 }
 
-// The audit trail: addresses, actors, batches of pulls, seals, sinks.
+// The audit trail: addresses, actors, batches of pulls, seals.
 func (q *Queries) FindAddress(ctx context.Context, arg FindAddressParams) (int64, error) {
 	row := q.queryRow(ctx, q.findAddressStmt, findAddress, arg.ActorID, arg.Month, arg.Address)
 	var id int64
@@ -576,7 +540,7 @@ func (q *Queries) LastSeal(ctx context.Context, replica int64) (Seal, error) {
 }
 
 const listActorEvents = `-- name: ListActorEvents :many
-SELECT id, group_id, kind, actor_id, subject, detail, request_id, at, actor_kind, token_id, address_id, decision_id, seal_id, send_after FROM events WHERE actor_id = $1 AND id <= $2 ORDER BY id DESC LIMIT $3
+SELECT id, group_id, kind, actor_id, subject, detail, request_id, at, actor_kind, token_id, address_id, decision_id, seal_id FROM events WHERE actor_id = $1 AND id <= $2 ORDER BY id DESC LIMIT $3
 `
 
 type ListActorEventsParams struct {
@@ -608,7 +572,6 @@ func (q *Queries) ListActorEvents(ctx context.Context, arg ListActorEventsParams
 			&i.AddressID,
 			&i.DecisionID,
 			&i.SealID,
-			&i.SendAfter,
 		); err != nil {
 			return nil, err
 		}
@@ -624,7 +587,7 @@ func (q *Queries) ListActorEvents(ctx context.Context, arg ListActorEventsParams
 }
 
 const listAllEvents = `-- name: ListAllEvents :many
-SELECT id, group_id, kind, actor_id, subject, detail, request_id, at, actor_kind, token_id, address_id, decision_id, seal_id, send_after FROM events WHERE id <= $1 ORDER BY id DESC LIMIT $2
+SELECT id, group_id, kind, actor_id, subject, detail, request_id, at, actor_kind, token_id, address_id, decision_id, seal_id FROM events WHERE id <= $1 ORDER BY id DESC LIMIT $2
 `
 
 type ListAllEventsParams struct {
@@ -655,7 +618,6 @@ func (q *Queries) ListAllEvents(ctx context.Context, arg ListAllEventsParams) ([
 			&i.AddressID,
 			&i.DecisionID,
 			&i.SealID,
-			&i.SendAfter,
 		); err != nil {
 			return nil, err
 		}
@@ -671,7 +633,7 @@ func (q *Queries) ListAllEvents(ctx context.Context, arg ListAllEventsParams) ([
 }
 
 const listGroupEvents = `-- name: ListGroupEvents :many
-SELECT id, group_id, kind, actor_id, subject, detail, request_id, at, actor_kind, token_id, address_id, decision_id, seal_id, send_after FROM events WHERE group_id = $1 AND id <= $2 ORDER BY id DESC LIMIT $3
+SELECT id, group_id, kind, actor_id, subject, detail, request_id, at, actor_kind, token_id, address_id, decision_id, seal_id FROM events WHERE group_id = $1 AND id <= $2 ORDER BY id DESC LIMIT $3
 `
 
 type ListGroupEventsParams struct {
@@ -703,7 +665,6 @@ func (q *Queries) ListGroupEvents(ctx context.Context, arg ListGroupEventsParams
 			&i.AddressID,
 			&i.DecisionID,
 			&i.SealID,
-			&i.SendAfter,
 		); err != nil {
 			return nil, err
 		}
@@ -1092,7 +1053,7 @@ func (q *Queries) SealPullBatch(ctx context.Context, arg SealPullBatchParams) (i
 }
 
 const sealedEvents = `-- name: SealedEvents :many
-SELECT id, group_id, kind, actor_id, subject, detail, request_id, at, actor_kind, token_id, address_id, decision_id, seal_id, send_after FROM events WHERE id >= $1 AND id <= $2 AND seal_id = $3 ORDER BY id
+SELECT id, group_id, kind, actor_id, subject, detail, request_id, at, actor_kind, token_id, address_id, decision_id, seal_id FROM events WHERE id >= $1 AND id <= $2 AND seal_id = $3 ORDER BY id
 `
 
 type SealedEventsParams struct {
@@ -1124,7 +1085,6 @@ func (q *Queries) SealedEvents(ctx context.Context, arg SealedEventsParams) ([]E
 			&i.AddressID,
 			&i.DecisionID,
 			&i.SealID,
-			&i.SendAfter,
 		); err != nil {
 			return nil, err
 		}
@@ -1140,7 +1100,7 @@ func (q *Queries) SealedEvents(ctx context.Context, arg SealedEventsParams) ([]E
 }
 
 const sealedPullBatches = `-- name: SealedPullBatches :many
-SELECT id, replica, first_at, last_at, events, payload, seal_id, send_after FROM pull_batches WHERE id >= $1 AND id <= $2 AND seal_id = $3 ORDER BY id
+SELECT id, replica, first_at, last_at, events, payload, seal_id FROM pull_batches WHERE id >= $1 AND id <= $2 AND seal_id = $3 ORDER BY id
 `
 
 type SealedPullBatchesParams struct {
@@ -1166,7 +1126,6 @@ func (q *Queries) SealedPullBatches(ctx context.Context, arg SealedPullBatchesPa
 			&i.Events,
 			&i.Payload,
 			&i.SealID,
-			&i.SendAfter,
 		); err != nil {
 			return nil, err
 		}
@@ -1206,7 +1165,7 @@ func (q *Queries) TrimPullAddresses(ctx context.Context, month int64) (int64, er
 }
 
 const unsealedEvents = `-- name: UnsealedEvents :many
-SELECT id, group_id, kind, actor_id, subject, detail, request_id, at, actor_kind, token_id, address_id, decision_id, seal_id, send_after FROM events WHERE seal_id = 0 ORDER BY id LIMIT $1
+SELECT id, group_id, kind, actor_id, subject, detail, request_id, at, actor_kind, token_id, address_id, decision_id, seal_id FROM events WHERE seal_id = 0 ORDER BY id LIMIT $1
 `
 
 func (q *Queries) UnsealedEvents(ctx context.Context, limit int32) ([]Event, error) {
@@ -1232,7 +1191,6 @@ func (q *Queries) UnsealedEvents(ctx context.Context, limit int32) ([]Event, err
 			&i.AddressID,
 			&i.DecisionID,
 			&i.SealID,
-			&i.SendAfter,
 		); err != nil {
 			return nil, err
 		}
@@ -1248,7 +1206,7 @@ func (q *Queries) UnsealedEvents(ctx context.Context, limit int32) ([]Event, err
 }
 
 const unsealedPullBatches = `-- name: UnsealedPullBatches :many
-SELECT id, replica, first_at, last_at, events, payload, seal_id, send_after FROM pull_batches WHERE seal_id = 0 ORDER BY id LIMIT $1
+SELECT id, replica, first_at, last_at, events, payload, seal_id FROM pull_batches WHERE seal_id = 0 ORDER BY id LIMIT $1
 `
 
 func (q *Queries) UnsealedPullBatches(ctx context.Context, limit int32) ([]PullBatch, error) {
@@ -1268,95 +1226,6 @@ func (q *Queries) UnsealedPullBatches(ctx context.Context, limit int32) ([]PullB
 			&i.Events,
 			&i.Payload,
 			&i.SealID,
-			&i.SendAfter,
-		); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Close(); err != nil {
-		return nil, err
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
-const unsentEvents = `-- name: UnsentEvents :many
-SELECT id, group_id, kind, actor_id, subject, detail, request_id, at, actor_kind, token_id, address_id, decision_id, seal_id, send_after FROM events WHERE send_after < 9223372036854775807 AND send_after <= $1 ORDER BY send_after, id LIMIT $2
-`
-
-type UnsentEventsParams struct {
-	SendAfter int64
-	Limit     int32
-}
-
-func (q *Queries) UnsentEvents(ctx context.Context, arg UnsentEventsParams) ([]Event, error) {
-	rows, err := q.query(ctx, q.unsentEventsStmt, unsentEvents, arg.SendAfter, arg.Limit)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	items := []Event{}
-	for rows.Next() {
-		var i Event
-		if err := rows.Scan(
-			&i.ID,
-			&i.GroupID,
-			&i.Kind,
-			&i.ActorID,
-			&i.Subject,
-			&i.Detail,
-			&i.RequestID,
-			&i.At,
-			&i.ActorKind,
-			&i.TokenID,
-			&i.AddressID,
-			&i.DecisionID,
-			&i.SealID,
-			&i.SendAfter,
-		); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Close(); err != nil {
-		return nil, err
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
-const unsentPullBatches = `-- name: UnsentPullBatches :many
-SELECT id, replica, first_at, last_at, events, payload, seal_id, send_after FROM pull_batches WHERE send_after < 9223372036854775807 AND send_after <= $1 ORDER BY send_after, id LIMIT $2
-`
-
-type UnsentPullBatchesParams struct {
-	SendAfter int64
-	Limit     int32
-}
-
-func (q *Queries) UnsentPullBatches(ctx context.Context, arg UnsentPullBatchesParams) ([]PullBatch, error) {
-	rows, err := q.query(ctx, q.unsentPullBatchesStmt, unsentPullBatches, arg.SendAfter, arg.Limit)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	items := []PullBatch{}
-	for rows.Next() {
-		var i PullBatch
-		if err := rows.Scan(
-			&i.ID,
-			&i.Replica,
-			&i.FirstAt,
-			&i.LastAt,
-			&i.Events,
-			&i.Payload,
-			&i.SealID,
-			&i.SendAfter,
 		); err != nil {
 			return nil, err
 		}

@@ -132,14 +132,8 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.checkUnlinkedStmt, err = db.PrepareContext(ctx, checkUnlinked); err != nil {
 		return nil, fmt.Errorf("error preparing query CheckUnlinked: %w", err)
 	}
-	if q.claimEventStmt, err = db.PrepareContext(ctx, claimEvent); err != nil {
-		return nil, fmt.Errorf("error preparing query ClaimEvent: %w", err)
-	}
 	if q.claimJobStmt, err = db.PrepareContext(ctx, claimJob); err != nil {
 		return nil, fmt.Errorf("error preparing query ClaimJob: %w", err)
-	}
-	if q.claimPullBatchStmt, err = db.PrepareContext(ctx, claimPullBatch); err != nil {
-		return nil, fmt.Errorf("error preparing query ClaimPullBatch: %w", err)
 	}
 	if q.configIsNamedStmt, err = db.PrepareContext(ctx, configIsNamed); err != nil {
 		return nil, fmt.Errorf("error preparing query ConfigIsNamed: %w", err)
@@ -774,6 +768,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.revokeTokenStmt, err = db.PrepareContext(ctx, revokeToken); err != nil {
 		return nil, fmt.Errorf("error preparing query RevokeToken: %w", err)
 	}
+	if q.runJobStmt, err = db.PrepareContext(ctx, runJob); err != nil {
+		return nil, fmt.Errorf("error preparing query RunJob: %w", err)
+	}
 	if q.sampleAdmissionsStmt, err = db.PrepareContext(ctx, sampleAdmissions); err != nil {
 		return nil, fmt.Errorf("error preparing query SampleAdmissions: %w", err)
 	}
@@ -866,12 +863,6 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	}
 	if q.unsealedPullBatchesStmt, err = db.PrepareContext(ctx, unsealedPullBatches); err != nil {
 		return nil, fmt.Errorf("error preparing query UnsealedPullBatches: %w", err)
-	}
-	if q.unsentEventsStmt, err = db.PrepareContext(ctx, unsentEvents); err != nil {
-		return nil, fmt.Errorf("error preparing query UnsentEvents: %w", err)
-	}
-	if q.unsentPullBatchesStmt, err = db.PrepareContext(ctx, unsentPullBatches); err != nil {
-		return nil, fmt.Errorf("error preparing query UnsentPullBatches: %w", err)
 	}
 	if q.updateAccountDisabledStmt, err = db.PrepareContext(ctx, updateAccountDisabled); err != nil {
 		return nil, fmt.Errorf("error preparing query UpdateAccountDisabled: %w", err)
@@ -1091,19 +1082,9 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing checkUnlinkedStmt: %w", cerr)
 		}
 	}
-	if q.claimEventStmt != nil {
-		if cerr := q.claimEventStmt.Close(); cerr != nil {
-			err = fmt.Errorf("error closing claimEventStmt: %w", cerr)
-		}
-	}
 	if q.claimJobStmt != nil {
 		if cerr := q.claimJobStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing claimJobStmt: %w", cerr)
-		}
-	}
-	if q.claimPullBatchStmt != nil {
-		if cerr := q.claimPullBatchStmt.Close(); cerr != nil {
-			err = fmt.Errorf("error closing claimPullBatchStmt: %w", cerr)
 		}
 	}
 	if q.configIsNamedStmt != nil {
@@ -2161,6 +2142,11 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing revokeTokenStmt: %w", cerr)
 		}
 	}
+	if q.runJobStmt != nil {
+		if cerr := q.runJobStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing runJobStmt: %w", cerr)
+		}
+	}
 	if q.sampleAdmissionsStmt != nil {
 		if cerr := q.sampleAdmissionsStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing sampleAdmissionsStmt: %w", cerr)
@@ -2316,16 +2302,6 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing unsealedPullBatchesStmt: %w", cerr)
 		}
 	}
-	if q.unsentEventsStmt != nil {
-		if cerr := q.unsentEventsStmt.Close(); cerr != nil {
-			err = fmt.Errorf("error closing unsentEventsStmt: %w", cerr)
-		}
-	}
-	if q.unsentPullBatchesStmt != nil {
-		if cerr := q.unsentPullBatchesStmt.Close(); cerr != nil {
-			err = fmt.Errorf("error closing unsentPullBatchesStmt: %w", cerr)
-		}
-	}
 	if q.updateAccountDisabledStmt != nil {
 		if cerr := q.updateAccountDisabledStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing updateAccountDisabledStmt: %w", cerr)
@@ -2456,9 +2432,7 @@ type Queries struct {
 	checkRepositoryPageStmt        *sql.Stmt
 	checkTagsStmt                  *sql.Stmt
 	checkUnlinkedStmt              *sql.Stmt
-	claimEventStmt                 *sql.Stmt
 	claimJobStmt                   *sql.Stmt
-	claimPullBatchStmt             *sql.Stmt
 	configIsNamedStmt              *sql.Stmt
 	confirmTagStmt                 *sql.Stmt
 	countAccountStmt               *sql.Stmt
@@ -2670,6 +2644,7 @@ type Queries struct {
 	repeatJobStmt                  *sql.Stmt
 	retireSigningKeysStmt          *sql.Stmt
 	revokeTokenStmt                *sql.Stmt
+	runJobStmt                     *sql.Stmt
 	sampleAdmissionsStmt           *sql.Stmt
 	saveUploadStmt                 *sql.Stmt
 	sealEventStmt                  *sql.Stmt
@@ -2701,8 +2676,6 @@ type Queries struct {
 	trimUsedTokensStmt             *sql.Stmt
 	unsealedEventsStmt             *sql.Stmt
 	unsealedPullBatchesStmt        *sql.Stmt
-	unsentEventsStmt               *sql.Stmt
-	unsentPullBatchesStmt          *sql.Stmt
 	updateAccountDisabledStmt      *sql.Stmt
 	updateAccountPasswordStmt      *sql.Stmt
 	updateCredentialStmt           *sql.Stmt
@@ -2756,9 +2729,7 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		checkRepositoryPageStmt:        q.checkRepositoryPageStmt,
 		checkTagsStmt:                  q.checkTagsStmt,
 		checkUnlinkedStmt:              q.checkUnlinkedStmt,
-		claimEventStmt:                 q.claimEventStmt,
 		claimJobStmt:                   q.claimJobStmt,
-		claimPullBatchStmt:             q.claimPullBatchStmt,
 		configIsNamedStmt:              q.configIsNamedStmt,
 		confirmTagStmt:                 q.confirmTagStmt,
 		countAccountStmt:               q.countAccountStmt,
@@ -2970,6 +2941,7 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		repeatJobStmt:                  q.repeatJobStmt,
 		retireSigningKeysStmt:          q.retireSigningKeysStmt,
 		revokeTokenStmt:                q.revokeTokenStmt,
+		runJobStmt:                     q.runJobStmt,
 		sampleAdmissionsStmt:           q.sampleAdmissionsStmt,
 		saveUploadStmt:                 q.saveUploadStmt,
 		sealEventStmt:                  q.sealEventStmt,
@@ -3001,8 +2973,6 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		trimUsedTokensStmt:             q.trimUsedTokensStmt,
 		unsealedEventsStmt:             q.unsealedEventsStmt,
 		unsealedPullBatchesStmt:        q.unsealedPullBatchesStmt,
-		unsentEventsStmt:               q.unsentEventsStmt,
-		unsentPullBatchesStmt:          q.unsentPullBatchesStmt,
 		updateAccountDisabledStmt:      q.updateAccountDisabledStmt,
 		updateAccountPasswordStmt:      q.updateAccountPasswordStmt,
 		updateCredentialStmt:           q.updateCredentialStmt,

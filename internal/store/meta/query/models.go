@@ -128,7 +128,6 @@ type Event struct {
 	AddressID  int64
 	DecisionID string
 	SealID     int64
-	SendAfter  int64
 }
 
 type GcCandidate struct {
@@ -244,14 +243,13 @@ type PullAddress struct {
 }
 
 type PullBatch struct {
-	ID        int64
-	Replica   int64
-	FirstAt   int64
-	LastAt    int64
-	Events    int64
-	Payload   []byte
-	SealID    int64
-	SendAfter int64
+	ID      int64
+	Replica int64
+	FirstAt int64
+	LastAt  int64
+	Events  int64
+	Payload []byte
+	SealID  int64
 }
 
 type PullBatchGroup struct {

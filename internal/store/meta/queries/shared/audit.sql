@@ -1,4 +1,4 @@
--- The audit trail: addresses, actors, batches of pulls, seals, sinks.
+-- The audit trail: addresses, actors, batches of pulls, seals.
 
 -- name: FindAddress :one
 SELECT id FROM addresses WHERE actor_id = $1 AND month = $2 AND address = $3;
@@ -143,15 +143,3 @@ SELECT * FROM audit_keys ORDER BY id;
 
 -- name: InsertAuditKey :exec
 INSERT INTO audit_keys (id, public_key, private_key, created_at) VALUES ($1, $2, $3, $4);
-
--- name: UnsentEvents :many
-SELECT * FROM events WHERE send_after < 9223372036854775807 AND send_after <= $1 ORDER BY send_after, id LIMIT $2;
-
--- name: UnsentPullBatches :many
-SELECT * FROM pull_batches WHERE send_after < 9223372036854775807 AND send_after <= $1 ORDER BY send_after, id LIMIT $2;
-
--- name: ClaimEvent :execrows
-UPDATE events SET send_after = sqlc.arg(until) WHERE id = sqlc.arg(id) AND send_after = sqlc.arg(was);
-
--- name: ClaimPullBatch :execrows
-UPDATE pull_batches SET send_after = sqlc.arg(until) WHERE id = sqlc.arg(id) AND send_after = sqlc.arg(was);
