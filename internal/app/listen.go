@@ -168,6 +168,7 @@ func (s *server) newAPI(local bool) http.Handler {
 		Authorize: func(r *http.Request) (api.Caller, error) { return s.caller(r, local) },
 		Directory: s.dir, Sessions: s.session, Public: s.doors.public, Definitions: s.db, Planner: s, Explainer: s, Refresher: s, Checker: s, Searcher: s, Content: s, Version: Version, Log: s.log,
 		Upstreams:    s,
+		Jobs:         &work.Desk{DB: s.db, Now: time.Now},
 		Trail:        s.keeper(),
 		Capabilities: s.capabilities(),
 	})

@@ -14,6 +14,7 @@ const (
 	BlobDeleted     = "blob.deleted"     // subject: <repository>@<digest>
 	ImageCopied     = "image.copied"     // subject: <repository>@<digest>; detail says from where
 	CachePurged     = "cache.purged"     // subject: upstream <name>, then the repository and its reference if it was not all of it
+	JobRun          = "job.run"          // subject: kind of the job that somebody wants run at once; detail has its key
 )
 
 // Actor is who causes a change. The zero Actor is the server itself.

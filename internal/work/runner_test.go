@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -17,7 +18,7 @@ import (
 )
 
 func newRunner(db *meta.DB, c *clock, handlers ...Handler) *Runner {
-	o := Options{Log: slog.New(slog.DiscardHandler)}
+	o := Options{Log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))}
 	if c != nil {
 		o.Now, o.After = c.Now, c.After
 	}
@@ -356,9 +357,13 @@ func wait(c *clock, ran <-chan struct{}) {
 // idle waits until the only job is not leased. The handler has returned already, so that is soon.
 func idle(t *testing.T, db *meta.DB) query.Job {
 	t.Helper()
-	for {
-		if j := rows(t, db); len(j) == 1 && j[0].LeaseOwner == 0 {
+	for begun := time.Now(); ; {
+		j := rows(t, db)
+		if len(j) == 1 && j[0].LeaseOwner == 0 {
 			return j[0]
+		}
+		if time.Since(begun) > time.Minute {
+			t.Fatalf("never idle: %+v", j)
 		}
 	}
 }

@@ -50,13 +50,13 @@ var rules = []rule{
 	{"serve/token", []string{"oci", "event", "registry", "access", "serve"}, "the token endpoint; of the seam it needs the caller"},
 	{"serve/signin", []string{"oci", "access", "access/oidc", "seal", "serve", "serve/session"}, "people who prove elsewhere who they are; leaves them with a session"},
 	{"serve/session", []string{"oci", "access", "serve", "store/meta", "store/meta/query"}, "browsers that stay logged in; their rows are its own"},
-	{"serve/api", []string{"oci", "event", "event/audit", "registry/virtual", "access", "serve", "serve/session", "store/meta", "plan", "plan/desired"}, "REST for people and tools; explains with virtual's decisions"},
+	{"serve/api", []string{"oci", "event", "event/audit", "registry/virtual", "access", "serve", "serve/session", "store/meta", "plan", "plan/desired", "work"}, "REST for people and tools; explains with virtual's decisions"},
 	{"serve/ops", nil, "health, metrics, profiles"},
 	{"serve", []string{"oci", "event", "registry"}, "HTTP in: no kinds, no drivers"},
 	{"plan/desired", nil, "a form that files, the API and the planner share: pure"},
 	{"plan", []string{"oci", "plan/desired", "seal", "access", "store/meta", "store/meta/query"}, "desired state against rows; seals secrets, and tells access of grants it writes"},
 	{"client", []string{"plan/desired", "registry/virtual"}, "the API's client: the forms it sends and gets, nothing of the server behind"},
-	{"work", []string{"oci", "store", "store/blob", "store/meta", "store/meta/query", "work"}, "later work reads rows; nobody calls it"},
+	{"work", []string{"oci", "event", "store", "store/blob", "store/meta", "store/meta/query", "work"}, "later work reads rows; nobody calls it"},
 	{"app", []string{"..."}, "wiring: the only place that knows every part"},
 }
 

@@ -89,7 +89,9 @@ func (s *Source) UsesPrevious() bool {
 	return !s.previous.refused.IsZero() && s.previous.now().Sub(s.previous.refused) < retry
 }
 
-func (s *Source) overlaps() bool { return s.previous.now != nil && s.previous.now().Before(s.previous.until) }
+func (s *Source) overlaps() bool {
+	return s.previous.now != nil && s.previous.now().Before(s.previous.until)
+}
 
 // Fingerprint implements credential.Source.
 func (s *Source) Fingerprint() string { return s.fingerprint }

@@ -118,6 +118,7 @@ type Options struct {
 	Public      func(ctx context.Context, path string) bool // whether anybody may pull there; nil: nowhere
 	Content     Content
 	Trail       Trail
+	Jobs        Jobs
 	Version     string
 	// Capabilities of the server; what the API knows itself, and about the caller, is filled in.
 	Capabilities Capabilities
@@ -158,6 +159,7 @@ func New(o Options) *API {
 	a.registerUsers()
 	a.registerErase()
 	a.registerEvents()
+	a.registerJobs()
 	a.registerTokens()
 	a.registerRoles()
 	a.registerRobots()

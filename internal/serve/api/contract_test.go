@@ -39,6 +39,9 @@ var contract = []struct {
 	{"get-version", "GET /version", "", "401 200 200 200 200 200 200"},
 	{"get-capabilities", "GET /capabilities", "", "401 200 200 200 200 200 200"},
 	{"apply", "POST /apply", `{"groups": [{"name": "acme", "enabled": false}]}`, "401 403 403 403 403 403 200"},
+	{"list-jobs", "GET /jobs", "", "401 403 403 403 403 403 200"},
+	{"run-job", "POST /jobs/toil/run?key=coal", "", "401 403 403 403 403 403 202"},
+	{"run-job", "POST /jobs/toil/run", "", "401 403 403 403 403 403 404"},
 	{"list-groups", "GET /groups", "", "401 200 200 200 200 200 200"},
 	{"get-group", "GET /groups/acme", "", "401 404 200 200 200 200 200"},
 	{"put-group", "PUT /groups/acme", `{"enabled": false}`, "401 404 403 403 403 200 200"},
@@ -98,7 +101,7 @@ var contract = []struct {
 }
 
 // definitionTags are those of the operations that the contract has to cover, all of them.
-var definitionTags = []string{"server", "groups", "upstreams", "registries", "credentials", "hosted", "host-bindings"}
+var definitionTags = []string{"server", "jobs", "groups", "upstreams", "registries", "credentials", "hosted", "host-bindings"}
 
 // Every role gets what it may, on both engines, and whether a group exists shows to nobody who may not see it.
 func TestContract(t *testing.T) {

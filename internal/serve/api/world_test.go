@@ -2,12 +2,14 @@ package api_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/weir-registry/weir/internal/access"
 	"github.com/weir-registry/weir/internal/event/audit"
@@ -16,6 +18,7 @@ import (
 	"github.com/weir-registry/weir/internal/seal"
 	"github.com/weir-registry/weir/internal/serve/api"
 	"github.com/weir-registry/weir/internal/store/meta"
+	"github.com/weir-registry/weir/internal/work"
 )
 
 // world is the API over a real database, directory and planner, with an account for each role.
@@ -69,11 +72,17 @@ func newWorld(t testing.TB, db *meta.DB) *world {
 		}
 	}
 	w.api = api.New(api.Options{
-		Authorize: w.authorize, Directory: w.dir, Definitions: db, Planner: w.planner, Upstreams: connections{}, Version: "1.2.3", Trail: audit.NewKeeper(db, audit.KeeperOptions{Sealer: sealer}),
+		Authorize: w.authorize, Directory: w.dir, Definitions: db, Planner: w.planner, Upstreams: connections{}, Version: "1.2.3", Trail: audit.NewKeeper(db, audit.KeeperOptions{Sealer: sealer}), Jobs: &work.Desk{DB: db, Now: time.Now},
 		Capabilities: api.Capabilities{
 			Formats: []string{"container"}, CredentialKinds: []string{"static"}, Features: map[string]bool{"private_upstreams": false},
 		},
 	})
+	err = db.Write(t.Context(), func(ctx context.Context, tx *meta.Tx) error {
+		return work.Enqueue(ctx, tx, work.Job{Kind: "toil", Key: "coal"})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 	w.Server = httptest.NewServer(w.api)
 	t.Cleanup(w.Close)
 	w.reset(t)

@@ -768,6 +768,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.revokeTokenStmt, err = db.PrepareContext(ctx, revokeToken); err != nil {
 		return nil, fmt.Errorf("error preparing query RevokeToken: %w", err)
 	}
+	if q.runJobStmt, err = db.PrepareContext(ctx, runJob); err != nil {
+		return nil, fmt.Errorf("error preparing query RunJob: %w", err)
+	}
 	if q.sampleAdmissionsStmt, err = db.PrepareContext(ctx, sampleAdmissions); err != nil {
 		return nil, fmt.Errorf("error preparing query SampleAdmissions: %w", err)
 	}
@@ -2139,6 +2142,11 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing revokeTokenStmt: %w", cerr)
 		}
 	}
+	if q.runJobStmt != nil {
+		if cerr := q.runJobStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing runJobStmt: %w", cerr)
+		}
+	}
 	if q.sampleAdmissionsStmt != nil {
 		if cerr := q.sampleAdmissionsStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing sampleAdmissionsStmt: %w", cerr)
@@ -2636,6 +2644,7 @@ type Queries struct {
 	repeatJobStmt                  *sql.Stmt
 	retireSigningKeysStmt          *sql.Stmt
 	revokeTokenStmt                *sql.Stmt
+	runJobStmt                     *sql.Stmt
 	sampleAdmissionsStmt           *sql.Stmt
 	saveUploadStmt                 *sql.Stmt
 	sealEventStmt                  *sql.Stmt
@@ -2932,6 +2941,7 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		repeatJobStmt:                  q.repeatJobStmt,
 		retireSigningKeysStmt:          q.retireSigningKeysStmt,
 		revokeTokenStmt:                q.revokeTokenStmt,
+		runJobStmt:                     q.runJobStmt,
 		sampleAdmissionsStmt:           q.sampleAdmissionsStmt,
 		saveUploadStmt:                 q.saveUploadStmt,
 		sealEventStmt:                  q.sealEventStmt,

@@ -301,3 +301,28 @@ func (q *Queries) RepeatJob(ctx context.Context, arg RepeatJobParams) (int64, er
 	}
 	return result.RowsAffected()
 }
+
+const runJob = `-- name: RunJob :execrows
+UPDATE jobs SET id = $1, run_after = $2 WHERE kind = $3 AND key = $4
+`
+
+type RunJobParams struct {
+	ID   int64
+	Now  int64
+	Kind string
+	Key  string
+}
+
+// Under a new id, as PutJob: a run that goes on does not end this request.
+func (q *Queries) RunJob(ctx context.Context, arg RunJobParams) (int64, error) {
+	result, err := q.exec(ctx, q.runJobStmt, runJob,
+		arg.ID,
+		arg.Now,
+		arg.Kind,
+		arg.Key,
+	)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}

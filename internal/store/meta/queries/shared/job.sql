@@ -45,3 +45,7 @@ WHERE kind = @kind AND key = @key AND lease_owner = @lease_owner;
 
 -- name: ListJobs :many
 SELECT * FROM jobs WHERE kind > @after_kind OR (kind = @after_kind AND key > @after_key) ORDER BY kind, key LIMIT CAST(@n AS INTEGER);
+
+-- name: RunJob :execrows
+-- Under a new id, as PutJob: a run that goes on does not end this request.
+UPDATE jobs SET id = @id, run_after = @now WHERE kind = @kind AND key = @key;
