@@ -74,6 +74,14 @@ func (e *OutcomeError) Error() string {
 // Unwrap returns the underlying error.
 func (e *OutcomeError) Unwrap() error { return e.Err }
 
+// WrongBytesError is the cause of an Unknown answer: what came has another digest than what was asked for, or announced.
+type WrongBytesError struct{ Want, Got oci.Digest }
+
+// Error implements error.
+func (e *WrongBytesError) Error() string {
+	return fmt.Sprintf("wrong bytes: the manifest of digest %s has digest %s", e.Want, e.Got)
+}
+
 // AsOutcome turns any error of a Registry into an OutcomeError: protocol errors with a 404 code are Absent, DENIED and
 // UNAUTHORIZED are Denied, everything else is Unknown. nil stays nil.
 func AsOutcome(err error) *OutcomeError {

@@ -271,6 +271,9 @@ func (r *Registry) keep(ctx context.Context, repository string, ref oci.Referenc
 func (r *Registry) fetchManifest(ctx context.Context, repository string, ref oci.Reference) (store.Manifest, error) {
 	m, err := r.Remote.Manifest(ctx, repository, ref)
 	r.hear(err)
+	if wrong, ok := errors.AsType[*registry.WrongBytesError](err); ok {
+		return store.Manifest{}, r.wrongManifest(repository, wrong.Want, registry.AsOutcome(err).Reason)
+	}
 	if err != nil {
 		return store.Manifest{}, err
 	}
@@ -378,8 +381,12 @@ func (r *Registry) head(ctx context.Context, q virtual.Query, patience time.Dura
 func (r *Registry) statManifest(ctx context.Context, repository string, ref oci.Reference) (oci.Descriptor, error) {
 	d, err := r.Remote.StatManifest(ctx, repository, ref)
 	r.hear(err)
-	if err == nil && oci.IsSchema1(d.MediaType) {
+	switch {
+	case err != nil:
+	case oci.IsSchema1(d.MediaType):
 		err = notKept(oci.ErrManifestSchema1)
+	case d.Digest != "":
+		err = r.Fills.knownWrong(r.identity(repository, d.Digest))
 	}
 	return d, err
 }

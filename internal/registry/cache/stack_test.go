@@ -177,6 +177,12 @@ func TestWrongDigestHeader(t *testing.T) {
 	if p := w.peek(virtual.Query{Kind: virtual.KindManifest, Repository: alpine, Reference: latest}); p.State != virtual.Nothing {
 		t.Errorf("kept: %+v", p)
 	}
+	w.pass(40 * time.Second) // the refusal is forgotten, the bytes are not
+	for _, mode := range []virtual.Mode{virtual.ModeProbe, virtual.ModeHead, virtual.ModeGet} {
+		if a := w.ask(mode, alpine, latest); a.Outcome != registry.Unknown {
+			t.Errorf("mode %d: %s %s", mode, a.Outcome, a.Reason)
+		}
+	}
 }
 
 // TestChecksYieldToMisses: what little an upstream's rate limit has left is for images that are not here.

@@ -26,7 +26,10 @@ func (r *Registry) Manifest(ctx context.Context, repository string, ref oci.Refe
 	got := oci.DigestOf(oci.SHA256, payload)
 	if want != "" {
 		if got = oci.DigestOf(want.Algorithm(), payload); got != want {
-			return nil, unknown(a.Response, "wrong bytes: the manifest of digest %s has digest %s", want, got)
+			wrong := &registry.WrongBytesError{Want: want, Got: got}
+			o := unknown(a.Response, "%v", wrong)
+			o.Err = wrong
+			return nil, o
 		}
 	}
 	mediaType := mediaTypeOf(a.Response)
