@@ -12,7 +12,7 @@ import (
 func resources() []*resource {
 	return []*resource{
 		groups(), registries(), members(), upstreams(), credentials(), bindings(), hosted(), repositories(), tags(), manifests(),
-		users(), roles(), grants(), robots(), trustRules(), sessions(),
+		users(), roles(), grants(), robots(), trustRules(), sessions(), jobs(),
 	}
 }
 

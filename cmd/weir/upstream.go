@@ -117,18 +117,18 @@ func purgeCommand(r *resource, connect connector) *cobra.Command {
 				return err
 			}
 		}
+		word := "purged"
+		if *dryRun {
+			word = "would purge"
+		}
 		p := working(cmd, "purging "+args[0])
-		sum, err := t.client.Purge(cmd.Context(), t.group, args[0], *repository, *reference, *dryRun, func(sum client.Purged) { p.stage("purged " + taken(sum)) })
+		sum, err := t.client.Purge(cmd.Context(), t.group, args[0], *repository, *reference, *dryRun, func(sum client.Purged) { p.stage(word + " " + taken(sum)) })
 		p.stop()
 		if err != nil {
 			return r.orNear(cmd, t, args, err)
 		}
 		if done, err := show(cmd.OutOrStdout(), sum); done || err != nil {
 			return err
-		}
-		word := "purged"
-		if *dryRun {
-			word = "would purge"
 		}
 		_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s %s\n", word, taken(sum))
 		return err

@@ -3,6 +3,7 @@ package work
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/weir-registry/weir/internal/event"
@@ -58,7 +59,7 @@ func (d *Desk) RunJob(ctx context.Context, by event.Actor, kind, key string) err
 			return fmt.Errorf("run job %s %s: %w", kind, key, err)
 		}
 		if n == 0 {
-			return fmt.Errorf("job %s %s: %w", kind, key, meta.ErrNotFound)
+			return fmt.Errorf("job %s: %w", strings.TrimSpace(kind+" "+key), meta.ErrNotFound)
 		}
 		if err := tx.Change(ctx, 0, ChangeJob, kind); err != nil {
 			return err
