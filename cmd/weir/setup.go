@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
 	"os"
 	"slices"
@@ -106,52 +107,59 @@ func (f *setupFlags) prepare(cmd *cobra.Command) (token string, err error) {
 	data := cmd.Root().PersistentFlags().Lookup("data").Value.String()
 	switch {
 	case hasSocket(data):
-		f.learn(cmd.Context(), client.Options{Data: data})
+		err = f.learn(cmd.Context(), client.Options{Data: data})
 	case token != "":
-		f.learn(cmd.Context(), client.Options{Server: f.target.Server, Token: token})
+		err = f.learn(cmd.Context(), client.Options{Server: f.target.Server, Token: token})
 	}
-	return token, nil
+	return token, err
 }
 
 // learnTime bounds how long the server is asked about the registry. Without an answer there are defaults.
 const learnTime = 5 * time.Second
 
-// learn takes the hosts of images and the bound host from the server, as far as they were not given and it tells.
-func (f *setupFlags) learn(ctx context.Context, from client.Options) {
+// learn takes the hosts of images and the bound host from the server, as far as they were not given and it tells. The error is that of a
+// registry of which the server says that it does not exist: a configuration for it would help nobody.
+func (f *setupFlags) learn(ctx context.Context, from client.Options) error {
 	c, err := client.New(from)
 	if err != nil {
-		return
+		return nil //nolint:nilerr // there are defaults
 	}
 	ctx, cancel := context.WithTimeout(ctx, learnTime)
 	defer cancel()
 	group, name, _ := strings.Cut(f.target.Registry, "/")
 	path := "/groups/" + url.PathEscape(group)
+	images, err := imageHosts(ctx, c, path, name)
+	if p, ok := errors.AsType[*client.Problem](err); ok && p.Status == http.StatusNotFound {
+		return usage("there is no registry " + f.target.Registry + ", or you may not see it")
+	}
 	if len(f.target.Images) == 0 {
-		f.target.Images = imageHosts(ctx, c, path, name)
+		f.target.Images = images
 	}
 	if f.target.Bound == "" {
 		bindings, err := client.All[desired.HostBinding](ctx, c, path+"/host-bindings")
 		if err != nil {
-			return
+			return nil //nolint:nilerr // there are defaults
 		}
 		for _, b := range bindings {
 			if b.Registry == name && desired.IsTrue(b.Mirror) == (f.target.Door == setup.Mirror) {
 				f.target.Bound = b.Host
-				return
+				break
 			}
 		}
 	}
+	return nil
 }
 
-// imageHosts are the hosts whose images the members of a registry serve, in their order.
-func imageHosts(ctx context.Context, c *client.Client, path, registry string) []string {
+// imageHosts are the hosts whose images the members of a registry serve, sorted. One with a port cannot be a part of an image's name, as
+// clients would have to put it there.
+func imageHosts(ctx context.Context, c *client.Client, path, registry string) ([]string, error) {
 	members, err := client.All[desired.Member](ctx, c, path+"/registries/"+url.PathEscape(registry)+"/members")
 	if err != nil {
-		return nil
+		return nil, err
 	}
 	upstreams, err := client.All[desired.Upstream](ctx, c, path+"/upstreams")
 	if err != nil {
-		return nil
+		return nil, err
 	}
 	var out []string
 	for _, m := range members {
@@ -165,8 +173,9 @@ func imageHosts(ctx context.Context, c *client.Client, path, registry string) []
 			out = append(out, u.Hosts...)
 		}
 	}
+	out = slices.DeleteFunc(out, func(host string) bool { return strings.Contains(host, ":") })
 	slices.Sort(out)
-	return slices.Compact(out)
+	return slices.Compact(out), nil
 }
 
 // tryOut does what the client would do for a pull.
