@@ -65,7 +65,7 @@ func warmFault(ctx context.Context, b *bench) (section, error) {
 
 // warmUnder asks for a stale tag under a fault: once, and then for as long as it takes the server to try the upstream again.
 func (b *bench) warmUnder(ctx context.Context, fault string) (first float64, rest []float64, got asked, err error) {
-	o, t, err := b.broken(ctx, "1ms")
+	o, t, err := b.broken(ctx, "1us")
 	if err != nil {
 		return 0, nil, got, err
 	}
