@@ -122,7 +122,7 @@ const learnTime = 5 * time.Second
 func (f *setupFlags) learn(ctx context.Context, from client.Options) error {
 	c, err := client.New(from)
 	if err != nil {
-		return nil //nolint:nilerr // there are defaults
+		return nil // there are defaults
 	}
 	ctx, cancel := context.WithTimeout(ctx, learnTime)
 	defer cancel()
@@ -138,7 +138,7 @@ func (f *setupFlags) learn(ctx context.Context, from client.Options) error {
 	if f.target.Bound == "" {
 		bindings, err := client.All[desired.HostBinding](ctx, c, path+"/host-bindings")
 		if err != nil {
-			return nil //nolint:nilerr // there are defaults
+			return nil // there are defaults
 		}
 		for _, b := range bindings {
 			if b.Registry == name && desired.IsTrue(b.Mirror) == (f.target.Door == setup.Mirror) {
