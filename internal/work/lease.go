@@ -90,19 +90,27 @@ func (r *Runner) renew(ctx context.Context, l *lease, cancel context.CancelCause
 	}
 }
 
+// settleTries is how often a change of a leased job is tried: one that fails would have the job run again when its lease has run out.
+const settleTries = 3
+
 // settle runs one change of a leased job; errLeaseLost when it is leased no more.
-func (r *Runner) settle(ctx context.Context, what string, change func(context.Context, *meta.Tx) (int64, error)) error {
-	err := r.db.Write(ctx, func(ctx context.Context, tx *meta.Tx) error {
-		n, err := change(ctx, tx)
-		if err == nil && n == 0 {
-			err = errLeaseLost
+func (r *Runner) settle(ctx context.Context, what string, change func(context.Context, *meta.Tx) (int64, error)) (err error) {
+	for try := 1; ; try++ {
+		err = r.db.Write(ctx, func(ctx context.Context, tx *meta.Tx) error {
+			n, err := change(ctx, tx)
+			if err == nil && n == 0 {
+				err = errLeaseLost
+			}
+			return err
+		})
+		switch {
+		case err == nil:
+			return nil
+		case try == settleTries, errors.Is(err, errLeaseLost), ctx.Err() != nil:
+			return fmt.Errorf("%s job: %w", what, err)
 		}
-		return err
-	})
-	if err != nil {
-		return fmt.Errorf("%s job: %w", what, err)
+		r.o.Log.Warn("settle a job: trying again", "what", what, "error", err)
 	}
-	return nil
 }
 
 // finish ends a job that is done. A recurring one, or one that was asked for again meanwhile, stays.
