@@ -2,6 +2,7 @@ package setup
 
 import (
 	"crypto/x509"
+	"errors"
 	"io"
 	"log"
 	"net"
@@ -134,7 +135,7 @@ func TestCheckTellsWhyNothingAnswers(t *testing.T) {
 
 func TestCheckWantsAnImage(t *testing.T) {
 	_, err := Check(t.Context(), Target{Client: "podman", Server: "https://x.test", Registry: "a/b", Images: []string{"ghcr.io"}}, Probe{}, nil)
-	if err != ErrNoImage { //nolint:errorlint // it is returned as it is
+	if !errors.Is(err, ErrNoImage) {
 		t.Error(err)
 	}
 }
