@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/weir-registry/weir/internal/config"
+	"github.com/weir-registry/weir/internal/content"
 	"github.com/weir-registry/weir/internal/serve"
 	"github.com/weir-registry/weir/internal/serve/api"
 	"github.com/weir-registry/weir/internal/serve/distribution"
@@ -164,9 +165,13 @@ func (s *server) api(local bool) http.Handler {
 }
 
 func (s *server) newAPI(local bool) http.Handler {
+	desk := content.New(content.Options{
+		Store: s.store, DB: s.db, Directory: s.dir, Table: s.doors.table, Group: s.live.named, Loopback: s.doors.private, Changed: s.live.now,
+	})
 	return api.New(api.Options{
 		Authorize: func(r *http.Request) (api.Caller, error) { return s.caller(r, local) },
-		Directory: s.dir, Sessions: s.session, Public: s.doors.public, Definitions: s.db, Planner: s, Explainer: s, Refresher: s, Checker: s, Searcher: s, Content: s, Version: Version, Log: s.log,
+		Directory: s.dir, Sessions: s.session, Public: s.doors.public, Definitions: s.db, Planner: s, Checker: s, Version: Version, Log: s.log,
+		Content: desk, Explainer: desk, Refresher: desk, Searcher: desk,
 		Upstreams:    s,
 		Jobs:         &work.Desk{DB: s.db, Now: time.Now},
 		Trail:        s.keeper(),

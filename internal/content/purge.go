@@ -1,4 +1,4 @@
-package app
+package content
 
 import (
 	"context"
@@ -29,8 +29,8 @@ func acting(ctx context.Context, c api.Caller) context.Context {
 }
 
 // DeleteTag implements api.Content. A hosted tag goes the way of the distribution API. With only, the tag must point there.
-func (s *server) DeleteTag(ctx context.Context, at api.Place, tag string, only oci.Digest) error {
-	f, in, err := s.deletable(ctx, at)
+func (desk *Desk) DeleteTag(ctx context.Context, at api.Place, tag string, only oci.Digest) error {
+	f, in, err := desk.deletable(ctx, at)
 	if err != nil {
 		return err
 	}
@@ -40,9 +40,9 @@ func (s *server) DeleteTag(ctx context.Context, at api.Place, tag string, only o
 	ctx = acting(ctx, at.Caller)
 	switch {
 	case in.UpstreamID != 0:
-		_, err = s.store.PurgeTag(ctx, in.Repository, tag, only)
+		_, err = desk.Store.PurgeTag(ctx, in.Repository, tag, only)
 	case only != "":
-		err = s.store.DeleteTagOf(ctx, in.Repository, tag, only)
+		err = desk.Store.DeleteTagOf(ctx, in.Repository, tag, only)
 	default:
 		err = f.group.Hosted.DeleteManifest(ctx, in.Name, oci.ByTag(tag))
 	}
@@ -53,8 +53,8 @@ func (s *server) DeleteTag(ctx context.Context, at api.Place, tag string, only o
 }
 
 // DeleteManifest implements api.Content.
-func (s *server) DeleteManifest(ctx context.Context, at api.Place, digest oci.Digest) error {
-	f, in, err := s.deletable(ctx, at)
+func (desk *Desk) DeleteManifest(ctx context.Context, at api.Place, digest oci.Digest) error {
+	f, in, err := desk.deletable(ctx, at)
 	if err != nil {
 		return err
 	}
@@ -63,7 +63,7 @@ func (s *server) DeleteManifest(ctx context.Context, at api.Place, digest oci.Di
 	}
 	ctx = acting(ctx, at.Caller)
 	if in.UpstreamID != 0 {
-		_, err = s.store.PurgeManifest(ctx, in.Repository, digest)
+		_, err = desk.Store.PurgeManifest(ctx, in.Repository, digest)
 	} else {
 		err = f.group.Hosted.DeleteManifest(ctx, in.Name, oci.ByDigest(digest))
 	}
@@ -72,8 +72,8 @@ func (s *server) DeleteManifest(ctx context.Context, at api.Place, digest oci.Di
 
 // deletable finds a repository in which the caller may delete: of a cached one that is who may configure the group, since all its
 // registries share it.
-func (s *server) deletable(ctx context.Context, at api.Place) (*finder, store.FoundIn, error) {
-	f, in, err := s.at(ctx, at)
+func (desk *Desk) deletable(ctx context.Context, at api.Place) (*finder, store.FoundIn, error) {
+	f, in, err := desk.at(ctx, at)
 	if err != nil {
 		return nil, in, err
 	}
@@ -84,7 +84,7 @@ func (s *server) deletable(ctx context.Context, at api.Place) (*finder, store.Fo
 	if f.caller.Local {
 		return f, in, nil
 	}
-	d, err := s.dir.Check(f.ctx, f.caller.Principal, access.Request{Action: action, Path: path})
+	d, err := desk.Directory.Check(f.ctx, f.caller.Principal, access.Request{Action: action, Path: path})
 	if err != nil {
 		return nil, in, err
 	}
@@ -101,8 +101,8 @@ func (f *finder) gone(err error, what string) error {
 }
 
 // Purge implements api.Content. The API has checked that the caller may configure the group.
-func (s *server) Purge(ctx context.Context, t api.PurgeTarget) (api.Purged, error) {
-	f, err := s.finder(ctx, t.Caller, t.Group)
+func (desk *Desk) Purge(ctx context.Context, t api.PurgeTarget) (api.Purged, error) {
+	f, err := desk.finder(ctx, t.Caller, t.Group)
 	if err != nil {
 		return api.Purged{}, err
 	}
@@ -148,7 +148,7 @@ func (p *purging) note(ctx context.Context) error {
 	if p.target.Reference != "" {
 		subject += " " + p.target.Reference
 	}
-	return p.f.store.Note(ctx, p.key.GroupID, event.CachePurged, subject, nil)
+	return p.f.Store.Note(ctx, p.key.GroupID, event.CachePurged, subject, nil)
 }
 
 func (p *purging) add(q store.Purged) {
@@ -158,7 +158,7 @@ func (p *purging) add(q store.Purged) {
 
 // one purges a repository, or a reference of it.
 func (p *purging) one(ctx context.Context) (api.Purged, error) {
-	id, err := p.f.store.RepositoryID(ctx, p.key)
+	id, err := p.f.Store.RepositoryID(ctx, p.key)
 	if err != nil {
 		return p.out, p.f.missing(err, "cached repository")
 	}
@@ -184,11 +184,11 @@ func (p *purging) reference(ctx context.Context, in store.FoundIn) (api.Purged, 
 	}
 	var q store.Purged
 	if p.target.DryRun {
-		q, err = p.f.store.EstimateReference(ctx, in, p.key.GroupID, ref)
+		q, err = p.f.Store.EstimateReference(ctx, in, p.key.GroupID, ref)
 	} else if err = p.note(ctx); err == nil && ref.IsDigest() {
-		q, err = p.f.store.PurgeManifest(ctx, in.Repository, ref.Digest)
+		q, err = p.f.Store.PurgeManifest(ctx, in.Repository, ref.Digest)
 	} else if err == nil {
-		q, err = p.f.store.PurgeTag(ctx, in.Repository, ref.Tag, "")
+		q, err = p.f.Store.PurgeTag(ctx, in.Repository, ref.Tag, "")
 	}
 	p.add(q)
 	return p.out, p.f.missing(err, "tag or digest in the cached repository")
@@ -197,11 +197,11 @@ func (p *purging) reference(ctx context.Context, in store.FoundIn) (api.Purged, 
 // repository purges a repository as far as this request may go. It reports whether it came to the end.
 func (p *purging) repository(ctx context.Context, in store.FoundIn) (done bool, err error) {
 	if p.target.DryRun {
-		q, err := p.f.store.EstimatePurge(ctx, in, p.key.GroupID, p.target.Repository == "")
+		q, err := p.f.Store.EstimatePurge(ctx, in, p.key.GroupID, p.target.Repository == "")
 		p.add(q)
 		return true, err
 	}
-	q, done, err := p.f.store.PurgeRepository(ctx, in.Repository, purgedManifests)
+	q, done, err := p.f.Store.PurgeRepository(ctx, in.Repository, purgedManifests)
 	p.add(q)
 	return done, err
 }
@@ -213,7 +213,7 @@ func (p *purging) upstream(ctx context.Context, name string) (api.Purged, error)
 	}
 	after := p.key
 	for after.Name = name; ; {
-		page, err := p.f.store.CachedRepositories(ctx, after, purgePage)
+		page, err := p.f.Store.CachedRepositories(ctx, after, purgePage)
 		if err != nil {
 			return p.out, err
 		}

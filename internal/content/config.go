@@ -1,4 +1,4 @@
-package app
+package content
 
 import (
 	"encoding/json"

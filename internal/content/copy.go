@@ -1,4 +1,4 @@
-package app
+package content
 
 import (
 	"context"
@@ -30,17 +30,17 @@ const (
 // Copy implements api.Content. It reads the source as a pull by the caller would, by the same registry with the same rules, and
 // pushes to the target as the caller would, but for the bytes of blobs: a blob is linked once the source's own repository
 // holds it, which is what gives the right to it. That the server holds bytes of that digest for somebody else gives none.
-func (s *server) Copy(ctx context.Context, r api.CopyRequest) (api.Copied, error) {
-	to, err := s.copyTarget(ctx, r)
+func (desk *Desk) Copy(ctx context.Context, r api.CopyRequest) (api.Copied, error) {
+	to, err := desk.copyTarget(ctx, r)
 	if err != nil {
 		return api.Copied{}, err
 	}
-	name, ref, err := s.parseImage(r.Source)
+	name, ref, err := parseImage(r.Source)
 	if err != nil {
 		return api.Copied{}, api.WrongBody("source", "want an image: <group>/<registry>/<name>:<tag> or <group>/<path>:<tag>, or @<digest>")
 	}
 	ctx = acting(ctx, r.Caller)
-	from, err := s.copySource(ctx, r.Caller, name)
+	from, err := desk.copySource(ctx, r.Caller, name)
 	if err != nil {
 		return api.Copied{}, err
 	}
@@ -48,7 +48,7 @@ func (s *server) Copy(ctx context.Context, r api.CopyRequest) (api.Copied, error
 		to.tag = ref.Tag
 	}
 	c := copying{
-		server: s, from: from, to: to, request: r, seen: map[oci.Digest]bool{}, linked: map[oci.Digest]bool{},
+		Desk: desk, from: from, to: to, request: r, seen: map[oci.Digest]bool{}, linked: map[oci.Digest]bool{},
 		out: api.Copied{Source: r.Source, Target: r.Target},
 	}
 	if err := c.run(ctx, ref); err != nil {
@@ -66,26 +66,26 @@ type copyTarget struct {
 }
 
 // copyTarget finds the target, for a caller who may push there.
-func (s *server) copyTarget(ctx context.Context, r api.CopyRequest) (to copyTarget, err error) {
-	f, err := s.finder(ctx, r.Caller, r.Group)
+func (desk *Desk) copyTarget(ctx context.Context, r api.CopyRequest) (to copyTarget, err error) {
+	f, err := desk.finder(ctx, r.Caller, r.Group)
 	if err != nil {
 		return to, err
 	}
 	if f == nil {
 		return to, api.NoGroup()
 	}
-	name, ref, err := s.parseImage(r.Target)
+	name, ref, err := parseImage(r.Target)
 	if err != nil || ref.IsDigest() {
 		return to, api.WrongBody("target", "want <group>/<path>:<tag>, without a digest: that of the source stays")
 	}
 	if i := strings.LastIndexByte(r.Target, ':'); i > strings.LastIndexByte(r.Target, '/') {
 		to.tag = ref.Tag
 	}
-	t, err := s.doors.table.Lookup(namespace.Request{Name: name})
+	t, err := desk.Table.Lookup(namespace.Request{Name: name})
 	if err != nil || t.Kind != namespace.KindHosted || t.Group != r.Group {
 		return to, api.WrongBody("target", "want a hosted repository of the group, <group>/<path>: what stands behind a virtual registry is not written to")
 	}
-	d, err := s.dir.Check(f.ctx, r.Caller.Principal, access.Request{Action: access.Push, Path: t.Path})
+	d, err := desk.Directory.Check(f.ctx, r.Caller.Principal, access.Request{Action: access.Push, Path: t.Path})
 	switch {
 	case err != nil:
 		return to, err
@@ -100,12 +100,12 @@ func (s *server) copyTarget(ctx context.Context, r api.CopyRequest) (to copyTarg
 }
 
 // copySource finds the source, for a caller who may pull from it. The refusal is the same whether or not anything is there.
-func (s *server) copySource(ctx context.Context, caller api.Caller, name string) (namespace.Target, error) {
-	t, err := s.doors.table.Lookup(namespace.Request{Name: name})
+func (desk *Desk) copySource(ctx context.Context, caller api.Caller, name string) (namespace.Target, error) {
+	t, err := desk.Table.Lookup(namespace.Request{Name: name})
 	if err != nil || caller.Local {
 		return t, err
 	}
-	d, err := s.dir.Check(ctx, caller.Principal, access.Request{Action: access.Pull, Path: t.Path, Public: s.public(t)})
+	d, err := desk.Directory.Check(ctx, caller.Principal, access.Request{Action: access.Pull, Path: t.Path, Public: desk.public(t)})
 	if err != nil {
 		return t, err
 	}
@@ -114,7 +114,7 @@ func (s *server) copySource(ctx context.Context, caller api.Caller, name string)
 
 // copying is one copy.
 type copying struct {
-	*server
+	*Desk
 	from    namespace.Target
 	to      copyTarget
 	request api.CopyRequest
@@ -154,7 +154,7 @@ func (c *copying) run(ctx context.Context, ref oci.Reference) error {
 	if err := c.put(ctx, m, c.to.tag); err != nil { // last: the tag must not name what is not complete
 		return err
 	}
-	return c.store.Note(ctx, c.to.key.GroupID, event.ImageCopied, c.to.key.Name+"@"+c.out.Digest, copied{c.from.Path, ref.String(), c.to.tag})
+	return c.Store.Note(ctx, c.to.key.GroupID, event.ImageCopied, c.to.key.Name+"@"+c.out.Digest, copied{c.from.Path, ref.String(), c.to.tag})
 }
 
 // copied is the detail of event.ImageCopied.
@@ -291,7 +291,7 @@ func (c *copying) blob(ctx context.Context, digest oci.Digest) error {
 			return err
 		}
 		if held {
-			_, err := c.store.LinkBlob(ctx, c.to.key, digest)
+			_, err := c.Store.LinkBlob(ctx, c.to.key, digest)
 			if !errors.Is(err, store.ErrNotFound) { // else it was collected meanwhile
 				return err
 			}
@@ -313,9 +313,9 @@ func (c *copying) blob(ctx context.Context, digest oci.Digest) error {
 
 // held reports whether the source's own repository holds the blob.
 func (c *copying) held(ctx context.Context, key store.RepositoryKey, digest oci.Digest) (bool, error) {
-	id, err := c.store.RepositoryID(ctx, key)
+	id, err := c.Store.RepositoryID(ctx, key)
 	if err == nil {
-		_, err = c.store.Blob(ctx, id, digest)
+		_, err = c.Store.Blob(ctx, id, digest)
 	}
 	return present(digest, err)
 }
@@ -337,7 +337,7 @@ func (c *copying) keeper(ctx context.Context, member string, digest oci.Digest) 
 			key.Name = verdict.Repository
 		}
 	}
-	g := c.live.named(c.from.Group)
+	g := c.Group(c.from.Group)
 	if g == nil || g.Caches[member] == nil {
 		return key, nil, nil
 	}
@@ -360,32 +360,4 @@ func (c *copying) fetch(ctx context.Context, digest oci.Digest) error {
 		return oci.NewError(oci.CodeUnavailable, "the upstream did not send all of a layer, or not the right one: try again").WithRetryAfter(time.Second).WithCause(err)
 	}
 	return nil
-}
-
-// Evaluate implements api.Content. The API has checked that the caller may view the group.
-func (s *server) Evaluate(ctx context.Context, q api.EvaluateQuery) (api.Evaluation, error) {
-	g := s.live.named(q.Group)
-	if g == nil {
-		return api.Evaluation{}, api.NoGroup()
-	}
-	v := g.Virtual[q.Registry]
-	if v == nil {
-		return api.Evaluation{}, api.NotThere("registry")
-	}
-	name, ref, err := s.parseImage(q.Reference)
-	if err != nil {
-		return api.Evaluation{}, api.WrongBody("reference", "want <repository>[:<tag>] or <repository>@<digest>, as behind the registry's name: library/alpine:3.20")
-	}
-	verdicts, err := v.Evaluate(access.WithPrincipal(ctx, q.Caller.Principal), name, ref)
-	if err != nil {
-		return api.Evaluation{}, err
-	}
-	out := api.Evaluation{Reference: q.Reference, Members: make([]api.Verdict, len(verdicts))}
-	for i, m := range verdicts {
-		out.Allowed = out.Allowed || m.Allowed
-		out.Members[i] = api.Verdict{
-			Member: m.Member, Local: m.Local, Repository: m.Repository, Allowed: m.Allowed, Verdict: m.Verdict, Why: m.Why, ClaimedBy: m.Claimed,
-		}
-	}
-	return out, nil
 }

@@ -1,4 +1,4 @@
-package app
+package content
 
 import (
 	"context"
@@ -12,8 +12,6 @@ import (
 	"github.com/weir-registry/weir/internal/store"
 )
 
-var _ api.Content = (*server)(nil)
-
 // absent is the answer for what is not there, and for what the caller may not know is there.
 func (f *finder) absent(what string) error {
 	if f.err != nil {
@@ -26,8 +24,8 @@ func (f *finder) absent(what string) error {
 }
 
 // at finds a repository that the caller may know about. Rights come first: the time that the answer takes tells nothing.
-func (s *server) at(ctx context.Context, p api.Place) (*finder, store.FoundIn, error) {
-	f, err := s.finder(ctx, p.Caller, p.Group)
+func (desk *Desk) at(ctx context.Context, p api.Place) (*finder, store.FoundIn, error) {
+	f, err := desk.finder(ctx, p.Caller, p.Group)
 	if err != nil {
 		return nil, store.FoundIn{}, err
 	}
@@ -45,7 +43,7 @@ func (s *server) at(ctx context.Context, p api.Place) (*finder, store.FoundIn, e
 	if !oci.ValidRepository(p.Repository) || !f.visible(in) || f.err != nil {
 		return nil, in, f.absent("repository")
 	}
-	in.Repository, err = s.store.RepositoryID(f.ctx, store.RepositoryKey{
+	in.Repository, err = desk.Store.RepositoryID(f.ctx, store.RepositoryKey{
 		GroupID: f.group.ID, UpstreamID: in.UpstreamID, Epoch: in.Epoch, Name: in.Name,
 	})
 	if errors.Is(err, store.ErrNotFound) {
@@ -63,8 +61,8 @@ func (f *finder) missing(err error, what string) error {
 }
 
 // Repositories implements api.Content.
-func (s *server) Repositories(ctx context.Context, q api.RepositoryQuery) (api.RepositoryPage, error) {
-	f, err := s.finder(ctx, q.Caller, q.Group)
+func (desk *Desk) Repositories(ctx context.Context, q api.RepositoryQuery) (api.RepositoryPage, error) {
+	f, err := desk.finder(ctx, q.Caller, q.Group)
 	if err != nil {
 		return api.RepositoryPage{}, err
 	}
@@ -72,7 +70,7 @@ func (s *server) Repositories(ctx context.Context, q api.RepositoryQuery) (api.R
 		return api.RepositoryPage{}, api.NoGroup()
 	}
 	orders := map[string]store.Order{"last_pulled_at": store.ByColdest, "-last_pulled_at": store.ByHottest}
-	found, err := s.store.BrowseRepositories(f.ctx, store.BrowseRepositories{
+	found, err := desk.Store.BrowseRepositories(f.ctx, store.BrowseRepositories{
 		GroupID: f.group.ID, Prefix: q.Prefix, Order: orders[q.Sort], After: q.Behind, N: q.Limit, Wanted: f.wanted(q),
 	})
 	switch {
@@ -131,12 +129,12 @@ func (f *finder) repository(r store.RepositoryInfo) api.Repository {
 }
 
 // Repository implements api.Content.
-func (s *server) Repository(ctx context.Context, at api.Place) (api.RepositoryDetail, error) {
-	f, in, err := s.at(ctx, at)
+func (desk *Desk) Repository(ctx context.Context, at api.Place) (api.RepositoryDetail, error) {
+	f, in, err := desk.at(ctx, at)
 	if err != nil {
 		return api.RepositoryDetail{}, err
 	}
-	info, totals, err := s.store.Repository(f.ctx, in.Repository)
+	info, totals, err := desk.Store.Repository(f.ctx, in.Repository)
 	if err != nil {
 		return api.RepositoryDetail{}, f.missing(err, "repository")
 	}
@@ -146,8 +144,8 @@ func (s *server) Repository(ctx context.Context, at api.Place) (api.RepositoryDe
 }
 
 // Tags implements api.Content.
-func (s *server) Tags(ctx context.Context, q api.TagQuery) (items []api.Tag, more bool, last api.TagPlace, err error) {
-	f, in, err := s.at(ctx, q.At)
+func (desk *Desk) Tags(ctx context.Context, q api.TagQuery) (items []api.Tag, more bool, last api.TagPlace, err error) {
+	f, in, err := desk.at(ctx, q.At)
 	if err != nil {
 		return nil, false, last, err
 	}
@@ -157,7 +155,7 @@ func (s *server) Tags(ctx context.Context, q api.TagQuery) (items []api.Tag, mor
 	}
 	ask.After.Name, ask.After.UpdatedAt = q.Behind.Name, q.Behind.UpdatedAt
 	for {
-		rows, err := s.store.BrowseTags(f.ctx, ask)
+		rows, err := desk.Store.BrowseTags(f.ctx, ask)
 		if err != nil || f.err != nil {
 			return nil, false, last, errors.Join(err, f.err)
 		}
@@ -216,15 +214,15 @@ func (u *searched) freshness(repository string, t store.TagInfo, now time.Time) 
 const shownMoves = 10
 
 // Tag implements api.Content.
-func (s *server) Tag(ctx context.Context, at api.Place, name string) (api.TagDetail, error) {
-	f, in, err := s.at(ctx, at)
+func (desk *Desk) Tag(ctx context.Context, at api.Place, name string) (api.TagDetail, error) {
+	f, in, err := desk.at(ctx, at)
 	if err != nil {
 		return api.TagDetail{}, err
 	}
 	if !oci.ValidTag(name) || !f.sees(in, oci.ByTag(name)) {
 		return api.TagDetail{}, f.absent("tag")
 	}
-	t, err := s.store.TagInfo(f.ctx, in.Repository, name)
+	t, err := desk.Store.TagInfo(f.ctx, in.Repository, name)
 	if err != nil {
 		return api.TagDetail{}, f.missing(err, "tag")
 	}
@@ -237,8 +235,8 @@ func (s *server) Tag(ctx context.Context, at api.Place, name string) (api.TagDet
 }
 
 // TagHistory implements api.Content.
-func (s *server) TagHistory(ctx context.Context, at api.Place, tag string, before int64, n int) ([]api.TagMove, error) {
-	f, in, err := s.at(ctx, at)
+func (desk *Desk) TagHistory(ctx context.Context, at api.Place, tag string, before int64, n int) ([]api.TagMove, error) {
+	f, in, err := desk.at(ctx, at)
 	if err != nil {
 		return nil, err
 	}
@@ -253,7 +251,7 @@ func (s *server) TagHistory(ctx context.Context, at api.Place, tag string, befor
 }
 
 func (f *finder) moves(in store.FoundIn, tag string, before int64, n int) ([]api.TagMove, error) {
-	rows, err := f.store.TagHistory(f.ctx, in.Repository, tag, before, n)
+	rows, err := f.Store.TagHistory(f.ctx, in.Repository, tag, before, n)
 	if err != nil {
 		return nil, err
 	}
@@ -276,7 +274,7 @@ func (f *finder) actors() (map[int64]string, error) {
 	if !f.views {
 		return nil, nil //nolint:nilnil // no names are no error
 	}
-	accounts, err := f.dir.Accounts(f.ctx)
+	accounts, err := f.Directory.Accounts(f.ctx)
 	names := make(map[int64]string, len(accounts))
 	for _, a := range accounts {
 		names[a.ID] = a.Name

@@ -1,4 +1,4 @@
-package app
+package content
 
 import (
 	"context"
@@ -18,13 +18,13 @@ const (
 )
 
 // Manifests implements api.Content.
-func (s *server) Manifests(ctx context.Context, at api.Place, after oci.Digest, n int) (items []api.ManifestSummary, more bool, last oci.Digest, err error) {
-	f, in, err := s.at(ctx, at)
+func (desk *Desk) Manifests(ctx context.Context, at api.Place, after oci.Digest, n int) (items []api.ManifestSummary, more bool, last oci.Digest, err error) {
+	f, in, err := desk.at(ctx, at)
 	if err != nil {
 		return nil, false, "", err
 	}
 	for {
-		rows, err := s.store.BrowseManifests(f.ctx, in.Repository, after, n+1)
+		rows, err := desk.Store.BrowseManifests(f.ctx, in.Repository, after, n+1)
 		if err != nil || f.err != nil {
 			return nil, false, "", errors.Join(err, f.err)
 		}
@@ -59,15 +59,15 @@ func (f *finder) summary(in store.FoundIn, m store.Found) api.ManifestSummary {
 }
 
 // Manifest implements api.Content.
-func (s *server) Manifest(ctx context.Context, at api.Place, digest oci.Digest) (api.ManifestDetail, error) {
-	f, in, err := s.at(ctx, at)
+func (desk *Desk) Manifest(ctx context.Context, at api.Place, digest oci.Digest) (api.ManifestDetail, error) {
+	f, in, err := desk.at(ctx, at)
 	if err != nil {
 		return api.ManifestDetail{}, err
 	}
 	if !f.sees(in, oci.ByDigest(digest)) {
 		return api.ManifestDetail{}, f.absent("manifest")
 	}
-	m, err := s.store.ManifestInfo(f.ctx, in.Repository, digest)
+	m, err := desk.Store.ManifestInfo(f.ctx, in.Repository, digest)
 	if err != nil {
 		return api.ManifestDetail{}, f.missing(err, "manifest")
 	}
@@ -88,23 +88,23 @@ func (s *server) Manifest(ctx context.Context, at api.Place, digest oci.Digest) 
 
 // sizes tells how large a manifest is with everything that it refers to, and what only it needs.
 func (f *finder) sizes(in store.FoundIn, m store.ManifestInfo, out *api.ManifestDetail) error {
-	tree, err := f.store.Tree(f.ctx, in.Repository, m.Digest)
+	tree, err := f.Store.Tree(f.ctx, in.Repository, m.Digest)
 	if err != nil {
 		return err
 	}
 	out.ReferencedBytes, out.AtLeast = tree.Bytes, tree.Cut
-	out.UniqueBytes, err = f.store.Alone(f.ctx, f.group.ID, in.Repository, tree, f.visible)
+	out.UniqueBytes, err = f.Store.Alone(f.ctx, f.group.ID, in.Repository, tree, f.visible)
 	return err
 }
 
 // about tells who pulled a manifest, what tags it has, and who refers to it.
 func (f *finder) about(in store.FoundIn, m store.ManifestInfo, out *api.ManifestDetail) error {
-	pulls, err := f.store.Pulls(f.ctx, in.Repository, m.Digest)
+	pulls, err := f.Store.Pulls(f.ctx, in.Repository, m.Digest)
 	if err != nil {
 		return err
 	}
 	out.LastPulledAt, out.Pulls = optionalTime(pulls.Last), pulls.Count
-	tags, err := f.store.TagsOf(f.ctx, in.Repository, m.Digest, shownTags+1)
+	tags, err := f.Store.TagsOf(f.ctx, in.Repository, m.Digest, shownTags+1)
 	if err != nil {
 		return err
 	}
@@ -114,7 +114,7 @@ func (f *finder) about(in store.FoundIn, m store.ManifestInfo, out *api.Manifest
 			out.Tags = append(out.Tags, tag)
 		}
 	}
-	referrers, err := f.store.Referrers(f.ctx, in.Repository, m.Digest, "", shownReferrers+1)
+	referrers, err := f.Store.Referrers(f.ctx, in.Repository, m.Digest, "", shownReferrers+1)
 	if err != nil {
 		return err
 	}
@@ -139,7 +139,7 @@ func (f *finder) parts(in store.FoundIn, m store.ManifestInfo, out *api.Manifest
 	}
 	out.MoreParts = max(len(parsed.Children), len(parsed.Layers)) > shownParts
 	for _, child := range parsed.Children[:min(len(parsed.Children), shownParts)] {
-		here, err := present(f.store.Manifest(f.ctx, in.Repository, child.Digest))
+		here, err := present(f.Store.Manifest(f.ctx, in.Repository, child.Digest))
 		if err != nil {
 			return err
 		}
@@ -164,10 +164,10 @@ func (f *finder) parts(in store.FoundIn, m store.ManifestInfo, out *api.Manifest
 func (f *finder) layer(in store.FoundIn, d oci.Descriptor, count bool) (api.Layer, error) {
 	out := api.Layer{Digest: string(d.Digest), MediaType: d.MediaType, Size: d.Size, URLs: d.URLs, Annotations: d.Annotations}
 	var err error
-	if out.Here, err = present(f.store.Blob(f.ctx, in.Repository, d.Digest)); err != nil || !count || !out.Here {
+	if out.Here, err = present(f.Store.Blob(f.ctx, in.Repository, d.Digest)); err != nil || !count || !out.Here {
 		return out, err
 	}
-	holders, err := f.store.Holders(f.ctx, f.group.ID, d.Digest)
+	holders, err := f.Store.Holders(f.ctx, f.group.ID, d.Digest)
 	n := 0
 	for _, h := range holders {
 		if h.Repository != in.Repository && f.visible(h) {
@@ -182,10 +182,10 @@ func (f *finder) layer(in store.FoundIn, d oci.Descriptor, count bool) (api.Laye
 func (f *finder) config(in store.FoundIn, d oci.Descriptor) (*api.ImageConfig, error) {
 	out := &api.ImageConfig{Digest: string(d.Digest), MediaType: d.MediaType, Size: d.Size}
 	var err error
-	if out.Here, err = present(f.store.Blob(f.ctx, in.Repository, d.Digest)); err != nil || !out.Here {
+	if out.Here, err = present(f.Store.Blob(f.ctx, in.Repository, d.Digest)); err != nil || !out.Here {
 		return out, err
 	}
-	data, err := f.store.Config(f.ctx, in.Repository, d.Digest)
+	data, err := f.Store.Config(f.ctx, in.Repository, d.Digest)
 	if errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrUnreadable) {
 		return out, nil
 	}

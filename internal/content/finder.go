@@ -1,4 +1,4 @@
-package app
+package content
 
 import (
 	"context"
@@ -17,7 +17,7 @@ import (
 // names that lead to it and by the rules of the registries. Who may configure the group also sees what is cached and no
 // registry gives him, since it is his to purge.
 type finder struct {
-	*server
+	*Desk
 	ctx       context.Context //nolint:containedctx // of the one request
 	caller    api.Caller
 	group     *assemble.Group
@@ -37,13 +37,13 @@ type searched struct {
 }
 
 // finder returns nil for a group that does not exist and for one of which the caller may know nothing.
-func (s *server) finder(ctx context.Context, caller api.Caller, group string) (*finder, error) {
-	g := s.live.named(group)
+func (desk *Desk) finder(ctx context.Context, caller api.Caller, group string) (*finder, error) {
+	g := desk.Group(group)
 	if g == nil {
 		return nil, nil //nolint:nilnil // no group is no error
 	}
 	f := &finder{
-		server: s, ctx: access.WithPrincipal(ctx, caller.Principal), caller: caller, group: g, upstreams: map[int64]*searched{},
+		Desk: desk, ctx: access.WithPrincipal(ctx, caller.Principal), caller: caller, group: g, upstreams: map[int64]*searched{},
 	}
 	f.views, f.all = f.may(access.View, group), f.may(access.Configure, group)
 	inside := f.inside()
@@ -88,7 +88,7 @@ func (f *finder) inside() bool {
 			return true
 		}
 	}
-	grants, err := f.dir.Grants(f.ctx, f.group.ID)
+	grants, err := f.Directory.Grants(f.ctx, f.group.ID)
 	if err != nil {
 		f.err = err
 	}
@@ -104,7 +104,7 @@ func (f *finder) may(action access.Action, path string) bool {
 	if f.caller.Local {
 		return true
 	}
-	d, err := f.dir.Check(f.ctx, f.caller.Principal, access.Request{Action: action, Path: path})
+	d, err := f.Directory.Check(f.ctx, f.caller.Principal, access.Request{Action: action, Path: path})
 	if err != nil {
 		f.err = err
 	}
@@ -115,11 +115,11 @@ func (f *finder) mayPull(path string) bool {
 	if f.caller.Local {
 		return true
 	}
-	t, err := f.doors.table.Lookup(namespace.Request{Name: path})
+	t, err := f.Table.Lookup(namespace.Request{Name: path})
 	if err != nil {
 		return false // a name that nobody can pull
 	}
-	d, err := f.dir.Check(f.ctx, f.caller.Principal, access.Request{Action: access.Pull, Path: path, Public: f.public(t)})
+	d, err := f.Directory.Check(f.ctx, f.caller.Principal, access.Request{Action: access.Pull, Path: path, Public: f.public(t)})
 	if err != nil {
 		f.err = err
 	}

@@ -1,4 +1,4 @@
-package app
+package content
 
 import (
 	"context"
@@ -11,11 +11,9 @@ import (
 	"github.com/weir-registry/weir/internal/store"
 )
 
-var _ api.Searcher = (*server)(nil)
-
 // Search implements api.Searcher.
-func (s *server) Search(ctx context.Context, q api.SearchQuery) (api.SearchPage, error) {
-	f, err := s.finder(ctx, q.Caller, q.Group)
+func (desk *Desk) Search(ctx context.Context, q api.SearchQuery) (api.SearchPage, error) {
+	f, err := desk.finder(ctx, q.Caller, q.Group)
 	if err != nil || f == nil {
 		return api.SearchPage{Manifests: []api.FoundManifest{}}, err
 	}
@@ -23,7 +21,7 @@ func (s *server) Search(ctx context.Context, q api.SearchQuery) (api.SearchPage,
 	if !ok { // of an upstream that is not there
 		return api.SearchPage{Manifests: []api.FoundManifest{}}, nil
 	}
-	found, err := s.store.Search(ctx, question)
+	found, err := desk.Store.Search(ctx, question)
 	switch {
 	case errors.Is(err, store.ErrCursor):
 		return api.SearchPage{}, api.WrongQuery("after", "no place where a search of this group has stopped: begin anew")

@@ -1,0 +1,132 @@
+package content
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/weir-registry/weir/internal/oci"
+	"github.com/weir-registry/weir/internal/registry"
+	"github.com/weir-registry/weir/internal/registry/cache"
+	"github.com/weir-registry/weir/internal/registry/namespace"
+	"github.com/weir-registry/weir/internal/registry/virtual"
+	"github.com/weir-registry/weir/internal/serve/api"
+	"github.com/weir-registry/weir/internal/store/meta"
+)
+
+// Refresh implements api.Refresher: one image is confirmed at once, a repository or an upstream when it is next asked for.
+func (desk *Desk) Refresh(ctx context.Context, t api.RefreshTarget) (api.Refreshed, error) {
+	ctx = acting(ctx, t.Caller)
+	switch {
+	case t.Image != "":
+		return desk.refreshImage(ctx, t.Image)
+	case t.Repository != "":
+		return desk.refreshRepository(ctx, t.Repository)
+	}
+	return desk.refreshUpstream(ctx, t.Upstream)
+}
+
+func (desk *Desk) refreshImage(ctx context.Context, image string) (api.Refreshed, error) {
+	name, ref, err := parseImage(image)
+	if err != nil {
+		return api.Refreshed{}, err
+	}
+	v, t, err := desk.cached(name)
+	if err != nil {
+		return api.Refreshed{}, err
+	}
+	d, err := v.Refresh(ctx, t.Local, ref)
+	if err != nil {
+		return api.Refreshed{Decision: &d}, err
+	}
+	out := api.Refreshed{Decision: &d}
+	count(&out, image, d)
+	return out, nil
+}
+
+// count notes a refreshed reference, or one that stays as it was because its upstream did not confirm it.
+func count(out *api.Refreshed, image string, d virtual.Decision) {
+	if d.Cache != registry.CacheStale {
+		out.References++
+		return
+	}
+	k := api.Kept{Image: image, Reason: "not confirmed"}
+	for _, m := range d.Members {
+		if m.Member == d.Member && m.Reason != "" {
+			k.Reason = m.Member + ": " + m.Reason
+		}
+	}
+	out.Kept = append(out.Kept, k)
+}
+
+func (desk *Desk) refreshRepository(ctx context.Context, name string) (api.Refreshed, error) {
+	v, t, err := desk.cached(name)
+	if err != nil {
+		return api.Refreshed{}, err
+	}
+	out := api.Refreshed{}
+	page := registry.Page{N: refreshPage}
+	for {
+		tags, err := v.Tags(ctx, t.Local, page)
+		if err != nil {
+			return out, err
+		}
+		for _, tag := range tags.Tags {
+			if !held(v.Explain(ctx, virtual.Request{Repository: t.Local, Reference: oci.ByTag(tag)})) {
+				continue // never pulled: there is nothing to confirm
+			}
+			d, err := v.Refresh(ctx, t.Local, oci.ByTag(tag))
+			if err != nil {
+				return out, fmt.Errorf("refresh %s:%s: %w", name, tag, err)
+			}
+			count(&out, name+":"+tag, d)
+		}
+		if !tags.More {
+			return out, nil
+		}
+		page.Last = tags.Tags[len(tags.Tags)-1]
+	}
+}
+
+// held reports whether a member has the reference, fresh or not.
+func held(d virtual.Decision) bool {
+	return slices.ContainsFunc(d.Members, func(m virtual.Considered) bool {
+		return !m.Local && (m.Held == virtual.Fresh.String() || m.Held == virtual.Stale.String())
+	})
+}
+
+// refreshPage is how many tags are looked at with one list.
+const refreshPage = 500
+
+func (desk *Desk) refreshUpstream(ctx context.Context, name string) (api.Refreshed, error) {
+	group, upstream, _ := strings.Cut(name, "/")
+	var c *cache.Registry
+	if g := desk.Group(group); g != nil {
+		c = g.Caches[upstream]
+	}
+	if c == nil {
+		return api.Refreshed{}, oci.NewError(oci.CodeNameUnknown, "there is no remote upstream "+name+"; say <group>/<upstream>")
+	}
+	err := desk.DB.Write(ctx, func(ctx context.Context, tx *meta.Tx) error {
+		return tx.SetStaleBefore(ctx, c.GroupID, c.UpstreamID, time.Now())
+	})
+	if err == nil {
+		desk.Changed(ctx)
+	}
+	return api.Refreshed{Deferred: true}, err
+}
+
+// cached returns the virtual registry that a name leads to, and the name in it.
+func (desk *Desk) cached(name string) (*virtual.Registry, namespace.Target, error) {
+	t, err := desk.Table.Lookup(namespace.Request{Name: name})
+	if err != nil {
+		return nil, t, err
+	}
+	v, ok := t.Registry.(*virtual.Registry)
+	if !ok {
+		return nil, t, oci.NewError(oci.CodeNameUnknown, "only images of virtual registries that are turned on are cached; "+name+" is not one")
+	}
+	return v, t, nil
+}
