@@ -1,0 +1,17 @@
+-- +goose Up
+
+-- What the trail hands on to another system, and how long each class of it is kept.
+ALTER TABLE events ADD COLUMN unsent BIGINT NOT NULL DEFAULT 0;        -- 1 = a sink has to get it; what it got leaves the index
+CREATE INDEX events_unsent ON events (id) WHERE unsent = 1;
+ALTER TABLE seals ADD COLUMN class TEXT NOT NULL DEFAULT 'changes';
+DROP INDEX seals_kept;
+CREATE INDEX seals_kept ON seals (class, last_at) WHERE dropped_at = 0;
+ALTER TABLE pull_batches ADD COLUMN unsent BIGINT NOT NULL DEFAULT 0;
+CREATE INDEX pull_batches_unsent ON pull_batches (id) WHERE unsent = 1;
+ALTER TABLE pull_batches ADD COLUMN class TEXT NOT NULL DEFAULT 'pulls'; -- pulls; access: refusals and logins
+ALTER TABLE pull_seals ADD COLUMN class TEXT NOT NULL DEFAULT 'pulls';
+DROP INDEX pull_seals_kept;
+CREATE INDEX pull_seals_kept ON pull_seals (class, last_at) WHERE dropped_at = 0;
+
+-- +goose Down
+-- Weir never migrates down: restore a backup.
