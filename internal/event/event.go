@@ -7,14 +7,15 @@ import "context"
 
 // Kinds of event. They are stored and shown to people, so a kind must never be renamed.
 const (
-	ManifestPushed  = "manifest.pushed"  // subject: <repository>@<digest>
-	ManifestDeleted = "manifest.deleted" // subject: <repository>@<digest>
-	TagMoved        = "tag.moved"        // subject: <repository>:<tag>; detail has the digests
-	TagDeleted      = "tag.deleted"      // subject: <repository>:<tag>
-	BlobDeleted     = "blob.deleted"     // subject: <repository>@<digest>
-	ImageCopied     = "image.copied"     // subject: <repository>@<digest>; detail says from where
-	CachePurged     = "cache.purged"     // subject: upstream <name>, then the repository and its reference if it was not all of it
-	JobRun          = "job.run"          // subject: kind of the job that somebody wants run at once; detail has its key
+	ManifestPushed    = "manifest.pushed"    // subject: <repository>@<digest>
+	ManifestDeleted   = "manifest.deleted"   // subject: <repository>@<digest>
+	TagMoved          = "tag.moved"          // subject: <repository>:<tag>; detail has the digests
+	TagDeleted        = "tag.deleted"        // subject: <repository>:<tag>
+	BlobDeleted       = "blob.deleted"       // subject: <repository>@<digest>
+	RepositoryDeleted = "repository.deleted" // subject: <repository>, after the events of all that it held
+	ImageCopied       = "image.copied"       // subject: <repository>@<digest>; detail says from where
+	CachePurged       = "cache.purged"       // subject: upstream <name>, then the repository and its reference if it was not all of it
+	JobRun            = "job.run"            // subject: kind of the job that somebody wants run at once; detail has its key
 )
 
 // Actor is who causes a change. The zero Actor is the server itself.

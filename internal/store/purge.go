@@ -184,20 +184,28 @@ func (s *Store) pulledLately(ctx context.Context, repository int64, digests []oc
 
 // countAlone adds the bytes of the links that the transaction removed and that nothing else of the group holds.
 func (c *change) countAlone(ctx context.Context, p *Purged) error {
-	for _, digest := range slices.Sorted(maps.Keys(c.unlinked)) {
-		holders, err := c.ListGroupLinks(ctx, query.ListGroupLinksParams{Digest: []byte(digest), GroupID: c.repository.GroupID, N: 1})
+	digests := convert(slices.Sorted(maps.Keys(c.unlinked)), func(digest string) []byte { return []byte(digest) })
+	bytes, err := c.alone(ctx, digests)
+	p.Bytes += bytes
+	return err
+}
+
+// alone adds up the blobs that no repository of the group links.
+func (c *change) alone(ctx context.Context, digests [][]byte) (bytes int64, err error) {
+	for _, digest := range digests {
+		holders, err := c.ListGroupLinks(ctx, query.ListGroupLinksParams{Digest: digest, GroupID: c.repository.GroupID, N: 1})
 		if err != nil {
-			return err
+			return 0, err
 		}
-		row, err := c.GetBlob(ctx, []byte(digest))
+		row, err := c.GetBlob(ctx, digest)
 		if err != nil && !errors.Is(err, sql.ErrNoRows) {
-			return err
+			return 0, err
 		}
 		if len(holders) == 0 {
-			p.Bytes += row.Size
+			bytes += row.Size
 		}
 	}
-	return nil
+	return bytes, nil
 }
 
 // PurgeRepository takes up to about n manifests out of a cached repository, at least 1. It reports whether the end was reached.

@@ -63,7 +63,7 @@ func disturb(ctx context.Context, s *Store, random *rand.Rand, key RepositoryKey
 		return err
 	}
 	var what string
-	switch n := random.IntN(10); {
+	switch n := random.IntN(11); {
 	case n < 5:
 		what = "push"
 		_, err = push(ctx, s, key, img, fmt.Sprint(random.IntN(3)))
@@ -76,6 +76,9 @@ func disturb(ctx context.Context, s *Store, random *rand.Rand, key RepositoryKey
 	case n < 9:
 		what = "mount"
 		_, err = s.LinkBlob(ctx, key, digestOf(img.layer))
+	case n < 10:
+		what = "delete the repository"
+		_, _, err = s.DeleteRepository(ctx, id, 100)
 	default:
 		what = "unlink"
 		err = s.UnlinkBlob(ctx, id, digestOf(img.config))

@@ -57,9 +57,9 @@ func (tx *Tx) DeleteGroup(ctx context.Context, id int64) error {
 	if n := len(g.Credentials) + len(g.Upstreams) + len(g.Registries) + len(g.HostedPrefixes) + len(g.HostBindings); n > 0 {
 		return fmt.Errorf("delete group %s: %w: it has %d definitions", name, ErrInUse, n)
 	}
-	content, err := tx.GroupHasContent(ctx, id)
-	if err == nil && content {
-		err = fmt.Errorf("%w: its repositories hold content, or had some until a moment ago", ErrInUse)
+	content, err := tx.groupContent(ctx, id)
+	if err == nil && content != nil {
+		err = content
 	}
 	for _, remove := range []func(context.Context, int64) error{
 		tx.DeleteGroupCandidates, tx.DeleteGroupAdmissions, tx.DeleteGroupHistory, tx.DeleteGroupRepositories, tx.DeleteGroupGrants,
@@ -76,6 +76,43 @@ func (tx *Tx) DeleteGroup(ctx context.Context, id int64) error {
 		return fmt.Errorf("delete group %s: %w", name, err)
 	}
 	return tx.Change(ctx, id, ChangeDefinition, "group")
+}
+
+// ContentError is ErrInUse for a group whose repositories hold content, or had some until a moment ago.
+type ContentError struct {
+	Hosted []string // some of those that people push to, or have begun to push to
+	More   bool     // there are others
+	Cached bool     // content of upstreams, or of upstreams that were deleted, which the collector has not taken away yet
+}
+
+// Error implements error.
+func (e *ContentError) Error() string {
+	return fmt.Sprintf("%v: %d hosted repositories hold content (more: %t, cached: %t)", ErrInUse, len(e.Hosted), e.More, e.Cached)
+}
+
+// Unwrap makes it ErrInUse.
+func (e *ContentError) Unwrap() error { return ErrInUse }
+
+const namedContent = 5 // repositories that a ContentError names
+
+// groupContent is nil when the group holds nothing.
+func (tx *Tx) groupContent(ctx context.Context, id int64) (*ContentError, error) {
+	rows, err := tx.ListGroupContent(ctx, query.ListGroupContentParams{GroupID: id, N: namedContent + 1})
+	if err != nil || len(rows) == 0 {
+		return nil, err
+	}
+	e := &ContentError{}
+	for _, row := range rows {
+		switch {
+		case row.UpstreamID != 0:
+			e.Cached = true
+		case len(e.Hosted) == namedContent:
+			e.More = true
+		default:
+			e.Hosted = append(e.Hosted, row.Name)
+		}
+	}
+	return e, nil
 }
 
 func (tx *Tx) groupName(ctx context.Context, id int64) (string, error) {

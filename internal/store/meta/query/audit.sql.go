@@ -484,7 +484,7 @@ func (q *Queries) InsertSeal(ctx context.Context, arg InsertSealParams) error {
 }
 
 const lastPullSeal = `-- name: LastPullSeal :one
-SELECT id, replica, number, day, events, first_id, last_id, last_at, leaves, leaves_sum, previous, sum, key_id, signature, sealed_at, dropped_at FROM pull_seals WHERE replica = $1 ORDER BY number DESC LIMIT 1
+SELECT id, replica, number, day, events, first_id, last_id, last_at, leaves, leaves_sum, previous, sum, key_id, signature, sealed_at, dropped_at, class FROM pull_seals WHERE replica = $1 ORDER BY number DESC LIMIT 1
 `
 
 func (q *Queries) LastPullSeal(ctx context.Context, replica int64) (PullSeal, error) {
@@ -507,12 +507,13 @@ func (q *Queries) LastPullSeal(ctx context.Context, replica int64) (PullSeal, er
 		&i.Signature,
 		&i.SealedAt,
 		&i.DroppedAt,
+		&i.Class,
 	)
 	return i, err
 }
 
 const lastSeal = `-- name: LastSeal :one
-SELECT id, replica, number, day, events, first_id, last_id, last_at, leaves, leaves_sum, previous, sum, key_id, signature, sealed_at, dropped_at FROM seals WHERE replica = $1 ORDER BY number DESC LIMIT 1
+SELECT id, replica, number, day, events, first_id, last_id, last_at, leaves, leaves_sum, previous, sum, key_id, signature, sealed_at, dropped_at, class FROM seals WHERE replica = $1 ORDER BY number DESC LIMIT 1
 `
 
 func (q *Queries) LastSeal(ctx context.Context, replica int64) (Seal, error) {
@@ -535,12 +536,13 @@ func (q *Queries) LastSeal(ctx context.Context, replica int64) (Seal, error) {
 		&i.Signature,
 		&i.SealedAt,
 		&i.DroppedAt,
+		&i.Class,
 	)
 	return i, err
 }
 
 const listActorEvents = `-- name: ListActorEvents :many
-SELECT id, group_id, kind, actor_id, subject, detail, request_id, at, actor_kind, token_id, address_id, decision_id, seal_id FROM events WHERE actor_id = $1 AND id <= $2 ORDER BY id DESC LIMIT $3
+SELECT id, group_id, kind, actor_id, subject, detail, request_id, at, actor_kind, token_id, address_id, decision_id, seal_id, unsent FROM events WHERE actor_id = $1 AND id <= $2 ORDER BY id DESC LIMIT $3
 `
 
 type ListActorEventsParams struct {
@@ -572,6 +574,7 @@ func (q *Queries) ListActorEvents(ctx context.Context, arg ListActorEventsParams
 			&i.AddressID,
 			&i.DecisionID,
 			&i.SealID,
+			&i.Unsent,
 		); err != nil {
 			return nil, err
 		}
@@ -587,7 +590,7 @@ func (q *Queries) ListActorEvents(ctx context.Context, arg ListActorEventsParams
 }
 
 const listAllEvents = `-- name: ListAllEvents :many
-SELECT id, group_id, kind, actor_id, subject, detail, request_id, at, actor_kind, token_id, address_id, decision_id, seal_id FROM events WHERE id <= $1 ORDER BY id DESC LIMIT $2
+SELECT id, group_id, kind, actor_id, subject, detail, request_id, at, actor_kind, token_id, address_id, decision_id, seal_id, unsent FROM events WHERE id <= $1 ORDER BY id DESC LIMIT $2
 `
 
 type ListAllEventsParams struct {
@@ -618,6 +621,7 @@ func (q *Queries) ListAllEvents(ctx context.Context, arg ListAllEventsParams) ([
 			&i.AddressID,
 			&i.DecisionID,
 			&i.SealID,
+			&i.Unsent,
 		); err != nil {
 			return nil, err
 		}
@@ -633,7 +637,7 @@ func (q *Queries) ListAllEvents(ctx context.Context, arg ListAllEventsParams) ([
 }
 
 const listGroupEvents = `-- name: ListGroupEvents :many
-SELECT id, group_id, kind, actor_id, subject, detail, request_id, at, actor_kind, token_id, address_id, decision_id, seal_id FROM events WHERE group_id = $1 AND id <= $2 ORDER BY id DESC LIMIT $3
+SELECT id, group_id, kind, actor_id, subject, detail, request_id, at, actor_kind, token_id, address_id, decision_id, seal_id, unsent FROM events WHERE group_id = $1 AND id <= $2 ORDER BY id DESC LIMIT $3
 `
 
 type ListGroupEventsParams struct {
@@ -665,6 +669,7 @@ func (q *Queries) ListGroupEvents(ctx context.Context, arg ListGroupEventsParams
 			&i.AddressID,
 			&i.DecisionID,
 			&i.SealID,
+			&i.Unsent,
 		); err != nil {
 			return nil, err
 		}
@@ -798,7 +803,7 @@ func (q *Queries) ListPullBatches(ctx context.Context, arg ListPullBatchesParams
 }
 
 const nextPullSeals = `-- name: NextPullSeals :many
-SELECT id, replica, number, day, events, first_id, last_id, last_at, leaves, leaves_sum, previous, sum, key_id, signature, sealed_at, dropped_at FROM pull_seals WHERE replica >= $1 AND (replica > $1 OR number > $2)
+SELECT id, replica, number, day, events, first_id, last_id, last_at, leaves, leaves_sum, previous, sum, key_id, signature, sealed_at, dropped_at, class FROM pull_seals WHERE replica >= $1 AND (replica > $1 OR number > $2)
 ORDER BY replica, number LIMIT $3
 `
 
@@ -834,6 +839,7 @@ func (q *Queries) NextPullSeals(ctx context.Context, arg NextPullSealsParams) ([
 			&i.Signature,
 			&i.SealedAt,
 			&i.DroppedAt,
+			&i.Class,
 		); err != nil {
 			return nil, err
 		}
@@ -849,7 +855,7 @@ func (q *Queries) NextPullSeals(ctx context.Context, arg NextPullSealsParams) ([
 }
 
 const nextSeals = `-- name: NextSeals :many
-SELECT id, replica, number, day, events, first_id, last_id, last_at, leaves, leaves_sum, previous, sum, key_id, signature, sealed_at, dropped_at FROM seals WHERE replica >= $1 AND (replica > $1 OR number > $2)
+SELECT id, replica, number, day, events, first_id, last_id, last_at, leaves, leaves_sum, previous, sum, key_id, signature, sealed_at, dropped_at, class FROM seals WHERE replica >= $1 AND (replica > $1 OR number > $2)
 ORDER BY replica, number LIMIT $3
 `
 
@@ -885,6 +891,7 @@ func (q *Queries) NextSeals(ctx context.Context, arg NextSealsParams) ([]Seal, e
 			&i.Signature,
 			&i.SealedAt,
 			&i.DroppedAt,
+			&i.Class,
 		); err != nil {
 			return nil, err
 		}
@@ -900,7 +907,7 @@ func (q *Queries) NextSeals(ctx context.Context, arg NextSealsParams) ([]Seal, e
 }
 
 const oldPullSeals = `-- name: OldPullSeals :many
-SELECT id, replica, number, day, events, first_id, last_id, last_at, leaves, leaves_sum, previous, sum, key_id, signature, sealed_at, dropped_at FROM pull_seals WHERE dropped_at = 0 AND last_at < $1 ORDER BY last_at LIMIT $2
+SELECT id, replica, number, day, events, first_id, last_id, last_at, leaves, leaves_sum, previous, sum, key_id, signature, sealed_at, dropped_at, class FROM pull_seals WHERE dropped_at = 0 AND last_at < $1 ORDER BY last_at LIMIT $2
 `
 
 type OldPullSealsParams struct {
@@ -934,6 +941,7 @@ func (q *Queries) OldPullSeals(ctx context.Context, arg OldPullSealsParams) ([]P
 			&i.Signature,
 			&i.SealedAt,
 			&i.DroppedAt,
+			&i.Class,
 		); err != nil {
 			return nil, err
 		}
@@ -949,7 +957,7 @@ func (q *Queries) OldPullSeals(ctx context.Context, arg OldPullSealsParams) ([]P
 }
 
 const oldSeals = `-- name: OldSeals :many
-SELECT id, replica, number, day, events, first_id, last_id, last_at, leaves, leaves_sum, previous, sum, key_id, signature, sealed_at, dropped_at FROM seals WHERE dropped_at = 0 AND last_at < $1 ORDER BY last_at LIMIT $2
+SELECT id, replica, number, day, events, first_id, last_id, last_at, leaves, leaves_sum, previous, sum, key_id, signature, sealed_at, dropped_at, class FROM seals WHERE dropped_at = 0 AND last_at < $1 ORDER BY last_at LIMIT $2
 `
 
 type OldSealsParams struct {
@@ -983,6 +991,7 @@ func (q *Queries) OldSeals(ctx context.Context, arg OldSealsParams) ([]Seal, err
 			&i.Signature,
 			&i.SealedAt,
 			&i.DroppedAt,
+			&i.Class,
 		); err != nil {
 			return nil, err
 		}
@@ -1053,7 +1062,7 @@ func (q *Queries) SealPullBatch(ctx context.Context, arg SealPullBatchParams) (i
 }
 
 const sealedEvents = `-- name: SealedEvents :many
-SELECT id, group_id, kind, actor_id, subject, detail, request_id, at, actor_kind, token_id, address_id, decision_id, seal_id FROM events WHERE id >= $1 AND id <= $2 AND seal_id = $3 ORDER BY id
+SELECT id, group_id, kind, actor_id, subject, detail, request_id, at, actor_kind, token_id, address_id, decision_id, seal_id, unsent FROM events WHERE id >= $1 AND id <= $2 AND seal_id = $3 ORDER BY id
 `
 
 type SealedEventsParams struct {
@@ -1085,6 +1094,7 @@ func (q *Queries) SealedEvents(ctx context.Context, arg SealedEventsParams) ([]E
 			&i.AddressID,
 			&i.DecisionID,
 			&i.SealID,
+			&i.Unsent,
 		); err != nil {
 			return nil, err
 		}
@@ -1100,7 +1110,7 @@ func (q *Queries) SealedEvents(ctx context.Context, arg SealedEventsParams) ([]E
 }
 
 const sealedPullBatches = `-- name: SealedPullBatches :many
-SELECT id, replica, first_at, last_at, events, payload, seal_id FROM pull_batches WHERE id >= $1 AND id <= $2 AND seal_id = $3 ORDER BY id
+SELECT id, replica, first_at, last_at, events, payload, seal_id, unsent, class FROM pull_batches WHERE id >= $1 AND id <= $2 AND seal_id = $3 ORDER BY id
 `
 
 type SealedPullBatchesParams struct {
@@ -1126,6 +1136,8 @@ func (q *Queries) SealedPullBatches(ctx context.Context, arg SealedPullBatchesPa
 			&i.Events,
 			&i.Payload,
 			&i.SealID,
+			&i.Unsent,
+			&i.Class,
 		); err != nil {
 			return nil, err
 		}
@@ -1165,7 +1177,7 @@ func (q *Queries) TrimPullAddresses(ctx context.Context, month int64) (int64, er
 }
 
 const unsealedEvents = `-- name: UnsealedEvents :many
-SELECT id, group_id, kind, actor_id, subject, detail, request_id, at, actor_kind, token_id, address_id, decision_id, seal_id FROM events WHERE seal_id = 0 ORDER BY id LIMIT $1
+SELECT id, group_id, kind, actor_id, subject, detail, request_id, at, actor_kind, token_id, address_id, decision_id, seal_id, unsent FROM events WHERE seal_id = 0 ORDER BY id LIMIT $1
 `
 
 func (q *Queries) UnsealedEvents(ctx context.Context, limit int32) ([]Event, error) {
@@ -1191,6 +1203,7 @@ func (q *Queries) UnsealedEvents(ctx context.Context, limit int32) ([]Event, err
 			&i.AddressID,
 			&i.DecisionID,
 			&i.SealID,
+			&i.Unsent,
 		); err != nil {
 			return nil, err
 		}
@@ -1206,7 +1219,7 @@ func (q *Queries) UnsealedEvents(ctx context.Context, limit int32) ([]Event, err
 }
 
 const unsealedPullBatches = `-- name: UnsealedPullBatches :many
-SELECT id, replica, first_at, last_at, events, payload, seal_id FROM pull_batches WHERE seal_id = 0 ORDER BY id LIMIT $1
+SELECT id, replica, first_at, last_at, events, payload, seal_id, unsent, class FROM pull_batches WHERE seal_id = 0 ORDER BY id LIMIT $1
 `
 
 func (q *Queries) UnsealedPullBatches(ctx context.Context, limit int32) ([]PullBatch, error) {
@@ -1226,6 +1239,8 @@ func (q *Queries) UnsealedPullBatches(ctx context.Context, limit int32) ([]PullB
 			&i.Events,
 			&i.Payload,
 			&i.SealID,
+			&i.Unsent,
+			&i.Class,
 		); err != nil {
 			return nil, err
 		}

@@ -432,9 +432,6 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.getUploadStmt, err = db.PrepareContext(ctx, getUpload); err != nil {
 		return nil, fmt.Errorf("error preparing query GetUpload: %w", err)
 	}
-	if q.groupHasContentStmt, err = db.PrepareContext(ctx, groupHasContent); err != nil {
-		return nil, fmt.Errorf("error preparing query GroupHasContent: %w", err)
-	}
 	if q.hasContentStmt, err = db.PrepareContext(ctx, hasContent); err != nil {
 		return nil, fmt.Errorf("error preparing query HasContent: %w", err)
 	}
@@ -594,6 +591,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.listEventsStmt, err = db.PrepareContext(ctx, listEvents); err != nil {
 		return nil, fmt.Errorf("error preparing query ListEvents: %w", err)
 	}
+	if q.listGroupContentStmt, err = db.PrepareContext(ctx, listGroupContent); err != nil {
+		return nil, fmt.Errorf("error preparing query ListGroupContent: %w", err)
+	}
 	if q.listGroupEventsStmt, err = db.PrepareContext(ctx, listGroupEvents); err != nil {
 		return nil, fmt.Errorf("error preparing query ListGroupEvents: %w", err)
 	}
@@ -671,6 +671,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	}
 	if q.listRepositoriesOfStmt, err = db.PrepareContext(ctx, listRepositoriesOf); err != nil {
 		return nil, fmt.Errorf("error preparing query ListRepositoriesOf: %w", err)
+	}
+	if q.listRepositoryUploadsStmt, err = db.PrepareContext(ctx, listRepositoryUploads); err != nil {
+		return nil, fmt.Errorf("error preparing query ListRepositoryUploads: %w", err)
 	}
 	if q.listRulesStmt, err = db.PrepareContext(ctx, listRules); err != nil {
 		return nil, fmt.Errorf("error preparing query ListRules: %w", err)
@@ -1582,11 +1585,6 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing getUploadStmt: %w", cerr)
 		}
 	}
-	if q.groupHasContentStmt != nil {
-		if cerr := q.groupHasContentStmt.Close(); cerr != nil {
-			err = fmt.Errorf("error closing groupHasContentStmt: %w", cerr)
-		}
-	}
 	if q.hasContentStmt != nil {
 		if cerr := q.hasContentStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing hasContentStmt: %w", cerr)
@@ -1852,6 +1850,11 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing listEventsStmt: %w", cerr)
 		}
 	}
+	if q.listGroupContentStmt != nil {
+		if cerr := q.listGroupContentStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing listGroupContentStmt: %w", cerr)
+		}
+	}
 	if q.listGroupEventsStmt != nil {
 		if cerr := q.listGroupEventsStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing listGroupEventsStmt: %w", cerr)
@@ -1980,6 +1983,11 @@ func (q *Queries) Close() error {
 	if q.listRepositoriesOfStmt != nil {
 		if cerr := q.listRepositoriesOfStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing listRepositoriesOfStmt: %w", cerr)
+		}
+	}
+	if q.listRepositoryUploadsStmt != nil {
+		if cerr := q.listRepositoryUploadsStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing listRepositoryUploadsStmt: %w", cerr)
 		}
 	}
 	if q.listRulesStmt != nil {
@@ -2532,7 +2540,6 @@ type Queries struct {
 	getTagStmt                     *sql.Stmt
 	getTrustRuleStmt               *sql.Stmt
 	getUploadStmt                  *sql.Stmt
-	groupHasContentStmt            *sql.Stmt
 	hasContentStmt                 *sql.Stmt
 	hostedRepositoryBelowStmt      *sql.Stmt
 	insertAccountStmt              *sql.Stmt
@@ -2586,6 +2593,7 @@ type Queries struct {
 	listDueCandidatesStmt          *sql.Stmt
 	listDueJobsStmt                *sql.Stmt
 	listEventsStmt                 *sql.Stmt
+	listGroupContentStmt           *sql.Stmt
 	listGroupEventsStmt            *sql.Stmt
 	listGroupLinksStmt             *sql.Stmt
 	listGroupPullBatchesStmt       *sql.Stmt
@@ -2612,6 +2620,7 @@ type Queries struct {
 	listRegistriesStmt             *sql.Stmt
 	listReplicasStmt               *sql.Stmt
 	listRepositoriesOfStmt         *sql.Stmt
+	listRepositoryUploadsStmt      *sql.Stmt
 	listRulesStmt                  *sql.Stmt
 	listSizedReferencesStmt        *sql.Stmt
 	listSomeTagsOfStmt             *sql.Stmt
@@ -2829,7 +2838,6 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		getTagStmt:                     q.getTagStmt,
 		getTrustRuleStmt:               q.getTrustRuleStmt,
 		getUploadStmt:                  q.getUploadStmt,
-		groupHasContentStmt:            q.groupHasContentStmt,
 		hasContentStmt:                 q.hasContentStmt,
 		hostedRepositoryBelowStmt:      q.hostedRepositoryBelowStmt,
 		insertAccountStmt:              q.insertAccountStmt,
@@ -2883,6 +2891,7 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		listDueCandidatesStmt:          q.listDueCandidatesStmt,
 		listDueJobsStmt:                q.listDueJobsStmt,
 		listEventsStmt:                 q.listEventsStmt,
+		listGroupContentStmt:           q.listGroupContentStmt,
 		listGroupEventsStmt:            q.listGroupEventsStmt,
 		listGroupLinksStmt:             q.listGroupLinksStmt,
 		listGroupPullBatchesStmt:       q.listGroupPullBatchesStmt,
@@ -2909,6 +2918,7 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		listRegistriesStmt:             q.listRegistriesStmt,
 		listReplicasStmt:               q.listReplicasStmt,
 		listRepositoriesOfStmt:         q.listRepositoriesOfStmt,
+		listRepositoryUploadsStmt:      q.listRepositoryUploadsStmt,
 		listRulesStmt:                  q.listRulesStmt,
 		listSizedReferencesStmt:        q.listSizedReferencesStmt,
 		listSomeTagsOfStmt:             q.listSomeTagsOfStmt,

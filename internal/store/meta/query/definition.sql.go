@@ -266,20 +266,6 @@ func (q *Queries) GetGroupByName(ctx context.Context, name string) (Group, error
 	return i, err
 }
 
-const groupHasContent = `-- name: GroupHasContent :one
-SELECT EXISTS (SELECT 1 FROM repositories r WHERE r.group_id = $1 AND (r.upstream_id <> 0
-    OR EXISTS (SELECT 1 FROM manifests m WHERE m.repository_id = r.id)
-    OR EXISTS (SELECT 1 FROM blob_links l WHERE l.repository_id = r.id)
-    OR EXISTS (SELECT 1 FROM uploads u WHERE u.repository_id = r.id)))
-`
-
-func (q *Queries) GroupHasContent(ctx context.Context, groupID int64) (bool, error) {
-	row := q.queryRow(ctx, q.groupHasContentStmt, groupHasContent, groupID)
-	var exists bool
-	err := row.Scan(&exists)
-	return exists, err
-}
-
 const hostedRepositoryBelow = `-- name: HostedRepositoryBelow :one
 SELECT name FROM repositories WHERE group_id = $1 AND upstream_id = 0 AND epoch = 0 AND (name = $2 OR (name > $3 AND name < $4)) ORDER BY name LIMIT 1
 `
@@ -533,6 +519,47 @@ func (q *Queries) ListCredentials(ctx context.Context, arg ListCredentialsParams
 			&i.PreviousVersion,
 			&i.PreviousUntil,
 		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const listGroupContent = `-- name: ListGroupContent :many
+SELECT r.name, r.upstream_id FROM repositories r WHERE r.group_id = $1 AND (r.upstream_id <> 0
+    OR EXISTS (SELECT 1 FROM manifests m WHERE m.repository_id = r.id)
+    OR EXISTS (SELECT 1 FROM blob_links l WHERE l.repository_id = r.id)
+    OR EXISTS (SELECT 1 FROM uploads u WHERE u.repository_id = r.id))
+ORDER BY r.upstream_id, r.epoch, r.name LIMIT CAST($2 AS INTEGER)
+`
+
+type ListGroupContentParams struct {
+	GroupID int64
+	N       int32
+}
+
+type ListGroupContentRow struct {
+	Name       string
+	UpstreamID int64
+}
+
+func (q *Queries) ListGroupContent(ctx context.Context, arg ListGroupContentParams) ([]ListGroupContentRow, error) {
+	rows, err := q.query(ctx, q.listGroupContentStmt, listGroupContent, arg.GroupID, arg.N)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []ListGroupContentRow{}
+	for rows.Next() {
+		var i ListGroupContentRow
+		if err := rows.Scan(&i.Name, &i.UpstreamID); err != nil {
 			return nil, err
 		}
 		items = append(items, i)

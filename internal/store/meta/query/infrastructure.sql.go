@@ -146,7 +146,7 @@ func (q *Queries) InsertSetting(ctx context.Context, arg InsertSettingParams) (i
 }
 
 const listEvents = `-- name: ListEvents :many
-SELECT id, group_id, kind, actor_id, subject, detail, request_id, at, actor_kind, token_id, address_id, decision_id, seal_id FROM events WHERE group_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3
+SELECT id, group_id, kind, actor_id, subject, detail, request_id, at, actor_kind, token_id, address_id, decision_id, seal_id, unsent FROM events WHERE group_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3
 `
 
 type ListEventsParams struct {
@@ -178,6 +178,7 @@ func (q *Queries) ListEvents(ctx context.Context, arg ListEventsParams) ([]Event
 			&i.AddressID,
 			&i.DecisionID,
 			&i.SealID,
+			&i.Unsent,
 		); err != nil {
 			return nil, err
 		}

@@ -128,6 +128,7 @@ type Event struct {
 	AddressID  int64
 	DecisionID string
 	SealID     int64
+	Unsent     int64
 }
 
 type GcCandidate struct {
@@ -250,6 +251,8 @@ type PullBatch struct {
 	Events  int64
 	Payload []byte
 	SealID  int64
+	Unsent  int64
+	Class   string
 }
 
 type PullBatchGroup struct {
@@ -279,6 +282,7 @@ type PullSeal struct {
 	Signature []byte
 	SealedAt  int64
 	DroppedAt int64
+	Class     string
 }
 
 type Registry struct {
@@ -357,6 +361,7 @@ type Seal struct {
 	Signature []byte
 	SealedAt  int64
 	DroppedAt int64
+	Class     string
 }
 
 type Session struct {

@@ -99,6 +99,43 @@ func (q *Queries) InsertUpload(ctx context.Context, arg InsertUploadParams) (int
 	return result.RowsAffected()
 }
 
+const listRepositoryUploads = `-- name: ListRepositoryUploads :many
+SELECT id, stage FROM uploads WHERE repository_id = $1 LIMIT CAST($2 AS INTEGER)
+`
+
+type ListRepositoryUploadsParams struct {
+	RepositoryID int64
+	N            int32
+}
+
+type ListRepositoryUploadsRow struct {
+	ID    string
+	Stage string
+}
+
+func (q *Queries) ListRepositoryUploads(ctx context.Context, arg ListRepositoryUploadsParams) ([]ListRepositoryUploadsRow, error) {
+	rows, err := q.query(ctx, q.listRepositoryUploadsStmt, listRepositoryUploads, arg.RepositoryID, arg.N)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []ListRepositoryUploadsRow{}
+	for rows.Next() {
+		var i ListRepositoryUploadsRow
+		if err := rows.Scan(&i.ID, &i.Stage); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const listStaleUploads = `-- name: ListStaleUploads :many
 SELECT id, stage FROM uploads WHERE updated_at < $1 ORDER BY updated_at LIMIT CAST($2 AS INTEGER)
 `

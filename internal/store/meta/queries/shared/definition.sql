@@ -27,11 +27,12 @@ UPDATE groups SET generation = generation + 1, updated_at = $1 WHERE id = $2;
 -- name: DeleteGroup :execrows
 DELETE FROM groups WHERE id = $1;
 
--- name: GroupHasContent :one
-SELECT EXISTS (SELECT 1 FROM repositories r WHERE r.group_id = $1 AND (r.upstream_id <> 0
+-- name: ListGroupContent :many
+SELECT r.name, r.upstream_id FROM repositories r WHERE r.group_id = @group_id AND (r.upstream_id <> 0
     OR EXISTS (SELECT 1 FROM manifests m WHERE m.repository_id = r.id)
     OR EXISTS (SELECT 1 FROM blob_links l WHERE l.repository_id = r.id)
-    OR EXISTS (SELECT 1 FROM uploads u WHERE u.repository_id = r.id)));
+    OR EXISTS (SELECT 1 FROM uploads u WHERE u.repository_id = r.id))
+ORDER BY r.upstream_id, r.epoch, r.name LIMIT CAST(@n AS INTEGER);
 
 -- name: DeleteGroupCandidates :exec
 DELETE FROM gc_candidates WHERE kind IN ('link', 'manifest', 'repository')

@@ -15,6 +15,9 @@ WHERE id = @id AND size = @old_size AND updated_at = @old_updated_at;
 -- name: DeleteUpload :execrows
 DELETE FROM uploads WHERE id = @id;
 
+-- name: ListRepositoryUploads :many
+SELECT id, stage FROM uploads WHERE repository_id = @repository_id LIMIT CAST(@n AS INTEGER);
+
 -- name: ListStaleUploads :many
 SELECT id, stage FROM uploads WHERE updated_at < @before ORDER BY updated_at LIMIT CAST(@n AS INTEGER);
 
