@@ -104,5 +104,11 @@ func then(m virtual.Considered) string {
 	if m.Reason != "" {
 		text += ": " + m.Reason
 	}
+	if m.At != nil {
+		text += ", at " + m.At.Format(time.TimeOnly) + " UTC"
+	}
+	if m.RetryAfter > 0 {
+		text += fmt.Sprintf("; asked again in %s", max(time.Duration(m.RetryAfter*float64(time.Second)).Round(time.Second), time.Second))
+	}
 	return text
 }

@@ -44,7 +44,7 @@ func (s *server) UpstreamHealth(_ context.Context, group, name string) (api.Upst
 	h := r.Health()
 	out := api.UpstreamHealth{
 		Host: h.Host, Status: status(h), BreakerOpen: h.Open, LoginRefused: h.LoginRefused, PreviousSecret: h.PreviousSecret,
-		AnsweredAt: when(h.Answered), FailedAt: when(h.Failed), Failure: h.Failure,
+		AnsweredAt: when(h.Answered), FailedAt: when(h.Failed), Failure: h.Failure, RestsUntil: when(h.TriedAgain),
 	}
 	if h.Budget.Limit >= 0 || !h.Budget.Until.IsZero() {
 		out.RateLimit = &api.RateLimit{Limit: h.Budget.Limit, Remaining: h.Budget.Remaining, WindowSeconds: int64(h.Budget.Window / time.Second), HeldUntil: when(h.Budget.Until)}
@@ -55,7 +55,7 @@ func (s *server) UpstreamHealth(_ context.Context, group, name string) (api.Upst
 // status is health in one word.
 func status(h upstream.Health) string {
 	switch {
-	case h.Open || h.LoginRefused || h.PreviousSecret || h.Failed.After(h.Answered):
+	case h.Open || h.LoginRefused || h.PreviousSecret || h.Failing:
 		return "failing"
 	case !h.Budget.Until.IsZero():
 		return "limited"

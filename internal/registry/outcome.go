@@ -58,6 +58,7 @@ type OutcomeError struct {
 	Outcome    Outcome
 	Status     int           // HTTP status of the upstream, 0 when there was none
 	Reason     string        // "connection refused", "429 Too Many Requests", "budget exhausted", …
+	At         time.Time     // when that was, for an answer that is remembered while the upstream is left alone; zero = now
 	Limited    bool          // a rate limit is the cause
 	RetryAfter time.Duration // how long the upstream, budget or breaker wants to be left alone; 0 if it did not say
 	Err        error         // for the log

@@ -79,6 +79,13 @@ func (s *Source) Rejected(_ context.Context, _ credential.Target, refused creden
 	return true
 }
 
+// TryPresent has the present secret tried next, although it was refused a moment ago.
+func (s *Source) TryPresent() {
+	s.previous.mu.Lock()
+	defer s.previous.mu.Unlock()
+	s.previous.refused = time.Time{}
+}
+
 // UsesPrevious reports whether the present secret was refused and the one before it is used.
 func (s *Source) UsesPrevious() bool {
 	if !s.overlaps() {

@@ -120,7 +120,12 @@ func (r *Registry) resting(key flightKey) (*registry.OutcomeError, bool) {
 	}
 	heard, _ := r.Fills.heard.get(r.flight("", ""), now)
 	back := f.answer.Outcome == registry.Unknown && !f.answer.Limited && heard.After(f.at) && now.Sub(f.at) >= backoffMin
-	return f.answer, !back
+	why := *f.answer
+	if why.At.IsZero() {
+		why.At = f.at
+	}
+	why.RetryAfter = f.until.Sub(now)
+	return &why, !back
 }
 
 // hear notes that the upstream has answered, if it has: with yes or no.

@@ -24,6 +24,12 @@ func newExpiring[K comparable, V any](max int) *expiring[K, V] {
 
 // get returns the live value of k.
 func (m *expiring[K, V]) get(k K, now time.Time) (V, bool) {
+	v, left := m.left(k, now)
+	return v, left > 0
+}
+
+// left is get with how long the value still lives; 0 if there is none.
+func (m *expiring[K, V]) left(k K, now time.Time) (V, time.Duration) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	e, ok := m.entries[k]
@@ -33,9 +39,9 @@ func (m *expiring[K, V]) get(k K, now time.Time) (V, bool) {
 	}
 	if !ok {
 		var none V
-		return none, false
+		return none, 0
 	}
-	return e.value, true
+	return e.value, e.until.Sub(now)
 }
 
 // put keeps v until the time until.

@@ -224,8 +224,9 @@ func (e *Fills) attach(ctx context.Context, fill Fill, rng registry.Range) (*tra
 
 // knownWrong reports content of which the upstream sent wrong bytes a moment ago.
 func (e *Fills) knownWrong(id Identity) error {
-	if why, ok := e.wrong.get(id, e.options.Now()); ok {
-		return &registry.OutcomeError{Outcome: registry.Unknown, Reason: why, RetryAfter: wrongFor}
+	now := e.options.Now()
+	if why, left := e.wrong.left(id, now); left > 0 {
+		return &registry.OutcomeError{Outcome: registry.Unknown, Reason: why, At: now.Add(left - wrongFor), RetryAfter: left}
 	}
 	return nil
 }

@@ -237,11 +237,16 @@ func TestWrongContentReachesNobody(t *testing.T) {
 				}
 				b.wantNothing(s)
 				before := s.fetches.Load()
+				time.Sleep(20 * time.Second)
 				_, err := b.read(s, registry.Range{})
-				if o := registry.AsOutcome(err); o == nil || o.Outcome != registry.Unknown || s.fetches.Load() != before {
-					t.Errorf("asked again at once: %v", err)
+				o := registry.AsOutcome(err)
+				if o == nil || o.Outcome != registry.Unknown || s.fetches.Load() != before {
+					t.Fatalf("asked again so soon: %v", err)
 				}
-				time.Sleep(61 * time.Second)
+				if o.At.IsZero() || o.RetryAfter < 35*time.Second || o.RetryAfter > 40*time.Second {
+					t.Errorf("come back in %s, since %s; want what is left of a minute", o.RetryAfter, o.At)
+				}
+				time.Sleep(41 * time.Second)
 				s.flipAt, s.size, s.cutAt, s.fail = 0, 0, 0, nil
 				if s.content.Digest != other.Digest && test.name != "other content" {
 					if _, err := b.read(s, registry.Range{}); err != nil {

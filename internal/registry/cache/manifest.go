@@ -103,7 +103,7 @@ func (r *Registry) stale(q virtual.Query, h held, old time.Duration, why *regist
 
 // explain notes why an answer is stale.
 func explain(a *virtual.Answer, why *registry.OutcomeError) {
-	a.Status, a.Reason, a.Limited = why.Status, why.Reason, why.Limited
+	a.Status, a.Reason, a.At, a.Limited, a.RetryAfter = why.Status, why.Reason, why.At, why.Limited, why.RetryAfter
 }
 
 var errStillAsking = &registry.OutcomeError{Outcome: registry.Unknown, Reason: "the upstream has not answered yet"}

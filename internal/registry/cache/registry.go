@@ -186,5 +186,5 @@ func (r *Registry) ask(ctx context.Context, q virtual.Query) (virtual.Answer, er
 	if a.Err != nil {
 		return a, a.Err
 	}
-	return a, &registry.OutcomeError{Outcome: a.Outcome, Status: a.Status, Reason: a.Reason, Limited: a.Limited, RetryAfter: a.RetryAfter}
+	return a, &registry.OutcomeError{Outcome: a.Outcome, Status: a.Status, Reason: a.Reason, At: a.At, Limited: a.Limited, RetryAfter: a.RetryAfter}
 }

@@ -17,6 +17,8 @@ type breaker struct {
 	failures int           // in a row
 	pause    time.Duration // 0 = closed
 	probed   time.Time     // when it opened or the last request was let through
+	cause    string        // of the last failure
+	failed   time.Time     // when that was
 }
 
 const (
@@ -57,9 +59,10 @@ func (b *breaker) succeed() {
 	}
 }
 
-// fail notes that there was none. What was sent before the breaker opened does not count any more.
-func (b *breaker) fail(probe bool) {
+// fail notes that there was none, and why. What was sent before the breaker opened does not count any more.
+func (b *breaker) fail(probe bool, cause string) {
 	b.mu.Lock()
+	b.cause, b.failed = cause, b.now()
 	opens := false
 	switch {
 	case b.pause == 0:
@@ -74,6 +77,23 @@ func (b *breaker) fail(probe bool) {
 	if opens {
 		b.change(true)
 	}
+}
+
+// last tells what failed last, and when.
+func (b *breaker) last() (cause string, at time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.cause, b.failed
+}
+
+// until is when a request tries an open host again at the latest, be it a revalidation; zero while it is closed.
+func (b *breaker) until() time.Time {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.pause == 0 {
+		return time.Time{}
+	}
+	return b.probed.Add(b.pause)
 }
 
 // open reports whether requests are being refused.

@@ -2,6 +2,7 @@ package upstream_test
 
 import (
 	"net/http"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -137,21 +138,37 @@ func TestBreaker(t *testing.T) {
 	if !r.Open() {
 		t.Fatal("it is not open")
 	}
-	if o := want(t, stat(t, r), registry.Unknown, "did not answer lately"); o.RetryAfter != 500*time.Millisecond || o.Limited {
-		t.Errorf("open: %+v", o)
+	opened := c.now()
+	// resting wants a refusal without a request: it tells what failed last, when, and for how long that keeps others away.
+	resting := func(err error, at time.Time, wait time.Duration) {
+		t.Helper()
+		if o := want(t, err, registry.Unknown, "connection refused"); !o.At.Equal(at) || o.RetryAfter != wait || o.Limited {
+			t.Errorf("open: %+v, want one of %s for %s", o, at, wait)
+		}
 	}
+	resting(stat(t, r), opened, 500*time.Millisecond)
 	revalidate := func() error {
 		_, err := r.StatManifest(registry.WithRevalidation(t.Context()), app, v1())
 		return err
 	}
+	tried := func(err error) time.Time {
+		t.Helper()
+		if o := want(t, err, registry.Unknown, "connection refused"); !o.At.IsZero() {
+			t.Errorf("not tried: %+v", o)
+		}
+		return c.now()
+	}
 	c.advance(500 * time.Millisecond)
-	want(t, revalidate(), registry.Unknown, "did not answer lately")
-	want(t, stat(t, r), registry.Unknown, "connection refused")
+	resting(revalidate(), opened, 500*time.Millisecond)
+	last := tried(stat(t, r))
 	c.advance(time.Second)
-	want(t, revalidate(), registry.Unknown, "did not answer lately") // the pause has grown to two seconds
+	resting(revalidate(), last, time.Second) // the pause has grown to two seconds
+	if h := r.Health(); !h.Failing || !strings.Contains(h.Failure, "connection refused") || !h.TriedAgain.Equal(last.Add(2*time.Second)) {
+		t.Errorf("health: %+v", h)
+	}
 	c.advance(time.Second)
-	want(t, revalidate(), registry.Unknown, "connection refused")
-	want(t, stat(t, r), registry.Unknown, "did not answer lately")
+	last = tried(revalidate())
+	resting(stat(t, r), last, 500*time.Millisecond)
 
 	u.Restart()
 	c.advance(500 * time.Millisecond)
@@ -174,7 +191,9 @@ func TestRecovery(t *testing.T) {
 		want(t, stat(t, r), registry.Unknown, "no answer in time")
 	}
 	start := time.Now()
-	want(t, stat(t, r), registry.Unknown, "did not answer lately")
+	if o := want(t, stat(t, r), registry.Unknown, "no answer in time"); o.At.IsZero() {
+		t.Errorf("it was asked: %+v", o)
+	}
 	if took := time.Since(start); took > 200*time.Millisecond {
 		t.Errorf("an open breaker took %s to refuse", took)
 	}
@@ -193,6 +212,9 @@ func TestBreakerStatus(t *testing.T) {
 	r := connect(t, u)
 	for range 10 {
 		want(t, stat(t, r), registry.Unknown, "503")
+	}
+	if h := r.Health(); !h.Failing || h.Open || !strings.Contains(h.Failure, "503") || h.Failed.IsZero() {
+		t.Errorf("health: %+v", h)
 	}
 	u.Heal()
 	mustStat(t, r, 1)

@@ -60,6 +60,7 @@ type proof struct {
 
 // refusedLogin remembers that the realm refused our login, so that each pull does not try it again and lock the account.
 type refusedLogin struct {
+	at    time.Time
 	until time.Time
 	pause time.Duration
 }

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"time"
 
+	"github.com/weir-registry/weir/internal/credential"
 	"github.com/weir-registry/weir/internal/registry"
 )
 
@@ -42,7 +43,8 @@ func (r *Registry) Probe(ctx context.Context, repository string) []Step {
 		detail, advice, err := s.run(ctx)
 		step := Step{Name: s.name, OK: err == nil, Detail: detail, Took: time.Since(start)}
 		if err != nil {
-			step.Detail, step.Advice = failure(ctx, r.base.Host, err).Reason, advice
+			o := failure(ctx, r.base.Host, err)
+			step.Detail, step.Advice = o.Reason, adviceOn(o, err, advice)
 		}
 		p.steps = append(p.steps, step)
 		if err != nil {
@@ -53,6 +55,21 @@ func (r *Registry) Probe(ctx context.Context, repository string) []Step {
 		_ = p.conn.Close()
 	}
 	return p.steps
+}
+
+// adviceOn is the advice on a failure: the step's, unless what went wrong tells more than where it did.
+func adviceOn(o *registry.OutcomeError, err error, advice string) string {
+	timeout, _ := errors.AsType[net.Error](err)
+	switch {
+	case errors.Is(err, errPrevious):
+	case o.Limited || o.Status == http.StatusTooManyRequests:
+		return "wait, or give the upstream a credential with a larger limit; nothing is wrong with the one it has"
+	case o.Status >= http.StatusInternalServerError:
+		return "the upstream has trouble of its own: try again later, or look at it there"
+	case errors.Is(err, errNoHeaders) || errors.Is(err, errIdle) || timeout != nil && timeout.Timeout():
+		return "nothing comes back: the upstream or something on the way to it hangs; check that firewalls let Weir's machine through, and look at the upstream there"
+	}
+	return advice
 }
 
 // probe is one Probe under way.
@@ -142,7 +159,7 @@ func (p *probe) ping(ctx context.Context) (detail, advice string, err error) {
 	case resp.StatusCode == http.StatusUnauthorized && len(parseChallenges(resp.Header)) > 0:
 		return "the API answers, and asks for a login", "", nil
 	case resp.StatusCode == http.StatusTooManyRequests:
-		return "", "wait, or give the upstream a credential with a larger limit", unknown(resp, "429: its rate limit is used up")
+		return "", "", unknown(resp, "429: its rate limit is used up")
 	}
 	return "", "GET /v2/ there is not answered as by a container registry: check host and path of the url", unknown(resp, "answered %d, not as a registry", resp.StatusCode)
 }
@@ -153,6 +170,10 @@ const (
 )
 
 func (p *probe) logIn(ctx context.Context) (detail, advice string, err error) {
+	present, rotates := p.o.Credential.(rotated)
+	if rotates {
+		present.TryPresent()
+	}
 	identity, err := p.login.identity(ctx, p.repository)
 	if err != nil {
 		return "", "list the upstream's host in the credential's hosts", err
@@ -164,36 +185,70 @@ func (p *probe) logIn(ctx context.Context) (detail, advice string, err error) {
 	if !found && !identity.Basic {
 		return "", "the registry asks for a way to log in that Weir does not speak", unknown(p.challenge, "asks for neither Basic nor Bearer")
 	}
-	with := basicProof(identity)
 	if want.scheme == schemeBearer && !identity.Basic {
-		if err := p.login.checkRealm(want.realm); err != nil {
-			return "", realmAdvice, err
-		}
-		key := tokenKey{fingerprint: p.o.Credential.Fingerprint(), realm: want.realm, service: want.service}
-		if p.repository != "" {
-			key.scope = "repository:" + p.remoteName(p.repository) + ":pull"
-		}
-		t, err := p.login.request(ctx, p.repository, key)
-		if o, denied := errors.AsType[*registry.OutcomeError](err); denied && o.Outcome == registry.Denied && identity.IsZero() && p.repository == "" {
-			return "anonymous; tokens are given per repository: name one to go on", "", nil
-		}
-		if err != nil {
-			return "", loginAdvice, err
-		}
-		with = proof{scheme: schemeBearer, header: bearerHeader(t)}
+		detail, advice, err = p.logInByToken(ctx, want, identity)
+	} else {
+		detail, advice, err = p.logInBasic(ctx, identity)
 	}
-	if identity.IsZero() {
-		if want.scheme == schemeBasic {
-			return "", "give the upstream a credential", unknown(p.challenge, "asks for a login, and the upstream has no credential")
-		}
-		return "anonymous; a token was given", "", nil
+	if err == nil && rotates && present.UsesPrevious() {
+		return "", "put the right secret into the credential before its hour is over, when pulls begin to fail", errPrevious
 	}
-	resp, err := p.api(ctx, with) //nolint:bodyclose // api has closed it
+	return detail, advice, err
+}
+
+// errPrevious is the outcome of a login for which the secret before the present one had to help out.
+var errPrevious error = &registry.OutcomeError{
+	Outcome: registry.Unknown,
+	Reason:  "the credential's new secret is refused; the one before it is accepted, and is used while it may be",
+}
+
+func (p *probe) logInByToken(ctx context.Context, want demand, identity credential.Login) (detail, advice string, err error) {
+	if err := p.login.checkRealm(want.realm); err != nil {
+		return "", realmAdvice, err
+	}
+	key := tokenKey{fingerprint: p.o.Credential.Fingerprint(), realm: want.realm, service: want.service}
+	if p.repository != "" {
+		key.scope = "repository:" + p.remoteName(p.repository) + ":pull"
+	}
+	t, err := p.login.request(ctx, p.repository, key)
+	if o, ok := errors.AsType[*registry.OutcomeError](err); ok && o.Outcome == registry.Denied && identity.IsZero() && p.repository == "" {
+		return "anonymous; tokens are given per repository: name one to go on", "", nil
+	}
 	if err != nil {
 		return "", loginAdvice, err
 	}
-	if resp.StatusCode != http.StatusOK && with.scheme == schemeBasic {
+	if identity.IsZero() {
+		return "anonymous; a token was given", "", nil
+	}
+	resp, err := p.api(ctx, proof{scheme: schemeBearer, header: bearerHeader(t)}) //nolint:bodyclose // api has closed it
+	return p.accepted(resp, err)
+}
+
+// logInBasic tries the login that pulls would use: the secret before the present one, if that may help out.
+func (p *probe) logInBasic(ctx context.Context, identity credential.Login) (detail, advice string, err error) {
+	if identity.IsZero() {
+		return "", "give the upstream a credential", unknown(p.challenge, "asks for a login, and the upstream has no credential")
+	}
+	resp, err := p.api(ctx, basicProof(identity)) //nolint:bodyclose // api has closed it
+	if err == nil && resp.StatusCode == http.StatusUnauthorized &&
+		p.o.Credential.Rejected(ctx, credential.Target{Host: p.base.Host, Repository: p.repository}, identity) {
+		if identity, err = p.login.identity(ctx, p.repository); err == nil {
+			resp, err = p.api(ctx, basicProof(identity)) //nolint:bodyclose // api has closed it
+		}
+	}
+	if err == nil && (resp.StatusCode == http.StatusUnauthorized || resp.StatusCode == http.StatusForbidden) {
 		return "", loginAdvice, unknown(resp, "%d: the credentials were refused", resp.StatusCode)
+	}
+	return p.accepted(resp, err)
+}
+
+// accepted reads the answer to a request with our login that was not refused as such.
+func (p *probe) accepted(resp *http.Response, err error) (detail, advice string, _ error) {
+	switch {
+	case err != nil:
+		return "", loginAdvice, err
+	case resp.StatusCode == http.StatusTooManyRequests || resp.StatusCode >= http.StatusInternalServerError:
+		return "", "", unknown(resp, "%d %s", resp.StatusCode, http.StatusText(resp.StatusCode))
 	}
 	return "the credential is accepted", "", nil
 }

@@ -127,3 +127,53 @@ func TestOverlap(t *testing.T) {
 		}
 	}
 }
+
+// A probe tries the present secret, and says when it took the one before it.
+func TestProbeOverlap(t *testing.T) {
+	for _, auth := range []registrytest.Auth{registrytest.AuthBearer, registrytest.AuthBasic} {
+		right := "s3cret-old"
+		u, _ := fake(t, func(b *registrytest.Behavior) { b.Auth, b.Username, b.Password = auth, "ci", right })
+		source := static.Rotated("ci", credential.NewSecret("s3cret-new"), credential.NewSecret("s3cret-old"), time.Now().Add(time.Hour), nil)
+		r := connect(t, u, func(o *upstream.Options) { o.Credential = source })
+		for range 2 {
+			steps := r.Probe(t.Context(), app)
+			last := steps[len(steps)-1]
+			if last.Name != "login" || last.OK || !strings.Contains(last.Detail, "new secret is refused; the one before it is accepted") || last.Advice == "" {
+				t.Errorf("%v: %+v", auth, last)
+			}
+		}
+		u.Set(func(b *registrytest.Behavior) { b.Password = "s3cret-new" })
+		if s := summary(r.Probe(t.Context(), app)); s != "name+ connect+ registry+ login+ repository+" || r.Health().PreviousSecret {
+			t.Errorf("%v: after the provider has the new secret: %s, %+v", auth, s, r.Health())
+		}
+	}
+}
+
+// What an upstream cannot do now is no reason to change its login.
+func TestProbeTrouble(t *testing.T) {
+	for _, c := range []struct {
+		kind   registrytest.Kind
+		fault  registrytest.Fault
+		auth   registrytest.Auth
+		step   string
+		advice string
+	}{
+		{registrytest.KindPing, registrytest.TooManyRequests("30"), registrytest.AuthNone, "registry", "wait"},
+		{registrytest.KindPing, registrytest.Status(503), registrytest.AuthNone, "registry", "trouble of its own"},
+		{registrytest.KindPing, registrytest.Fault{Hang: true}, registrytest.AuthNone, "registry", "nothing comes back"},
+		{registrytest.KindToken, registrytest.TooManyRequests("30"), registrytest.AuthBearer, "login", "wait"},
+		{registrytest.KindToken, registrytest.Status(500), registrytest.AuthBearer, "login", "trouble of its own"},
+		{registrytest.KindToken, registrytest.Fault{Hang: true}, registrytest.AuthBearer, "login", "nothing comes back"},
+		{registrytest.KindPing, registrytest.TooManyRequests("30"), registrytest.AuthBasic, "login", "wait"},
+		{registrytest.KindTags, registrytest.TooManyRequests("30"), registrytest.AuthNone, "repository", "wait"},
+		{registrytest.KindTags, registrytest.Fault{Hang: true}, registrytest.AuthNone, "repository", "nothing comes back"},
+	} {
+		u, _ := fake(t, func(b *registrytest.Behavior) { b.Auth, b.Username, b.Password = c.auth, "ci", "s3cret" })
+		u.Fail(registrytest.Rule{Kind: c.kind, Fault: c.fault})
+		steps := connect(t, u, quick, login("ci", "s3cret")).Probe(t.Context(), app)
+		last := steps[len(steps)-1]
+		if last.Name != c.step || last.OK || !strings.Contains(last.Advice, c.advice) || strings.Contains(last.Advice, "replace") {
+			t.Errorf("%s %+v: %+v", c.kind, c.fault, steps)
+		}
+	}
+}

@@ -133,8 +133,9 @@ func (l *login) readToken(resp *http.Response, identity credential.Login) (token
 	l.budget.learn(question{kind: KindToken}, resp)
 	switch {
 	case resp.StatusCode == http.StatusUnauthorized && !identity.IsZero():
-		l.noteRefused()
-		return token{}, unknown(resp, "the credentials were refused")
+		o := unknown(resp, "the credentials were refused")
+		o.RetryAfter = l.noteRefused()
+		return token{}, o
 	case resp.StatusCode == http.StatusUnauthorized, resp.StatusCode == http.StatusForbidden:
 		o := l.refusal(resp, proof{}) // the realm answered for this repository: it is not open to us
 		o.Outcome = registry.Denied
@@ -192,7 +193,7 @@ func (l *login) refusedLately() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if wait := l.refused.until.Sub(l.o.Now()); wait > 0 {
-		return &registry.OutcomeError{Outcome: registry.Unknown, Status: http.StatusUnauthorized, Reason: l.base.Host + ": the credentials were refused", RetryAfter: wait}
+		return &registry.OutcomeError{Outcome: registry.Unknown, Status: http.StatusUnauthorized, Reason: l.base.Host + ": the credentials were refused", At: l.refused.at, RetryAfter: wait}
 	}
 	return nil
 }
@@ -208,11 +209,14 @@ func (l *login) judged(resp *http.Response, p proof) {
 	}
 }
 
-func (l *login) noteRefused() {
+// noteRefused returns how long no login is tried now.
+func (l *login) noteRefused() time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.refused.pause = min(max(time.Second, 2*l.refused.pause), maxRefusedPause)
-	l.refused.until = l.o.Now().Add(l.refused.pause)
+	l.refused.at = l.o.Now()
+	l.refused.until = l.refused.at.Add(l.refused.pause)
+	return l.refused.pause
 }
 
 func (l *login) noteAccepted() {

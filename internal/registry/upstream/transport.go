@@ -48,7 +48,8 @@ func (r *Registry) roundTrip(ctx context.Context, kind Kind, req *http.Request) 
 	breaker := r.breaker(host)
 	probe, wait, ok := breaker.allow(registry.IsRevalidation(ctx))
 	if !ok {
-		return nil, &registry.OutcomeError{Outcome: registry.Unknown, Reason: host + " did not answer lately", RetryAfter: wait}
+		cause, at := breaker.last()
+		return nil, &registry.OutcomeError{Outcome: registry.Unknown, Reason: cause, At: at, RetryAfter: wait}
 	}
 	req.Header.Set("User-Agent", "weir/"+r.o.Version)
 	req.Header.Set("Accept-Encoding", "identity") // what arrives must be what was pushed
@@ -67,17 +68,17 @@ func (r *Registry) roundTrip(ctx context.Context, kind Kind, req *http.Request) 
 		err = causeOf(limited, err)
 		cancel(nil)
 		r.o.Metrics.Request(kind, req.Method, 0, took)
-		if ctx.Err() == nil && !errors.Is(err, errAddress) {
-			breaker.fail(probe)
-		}
 		outcome := failure(ctx, host, err)
+		if ctx.Err() == nil && !errors.Is(err, errAddress) {
+			breaker.fail(probe, outcome.Reason)
+		}
 		if ctx.Err() == nil {
 			r.note(host, outcome)
 		}
 		return nil, outcome
 	}
 	breaker.succeed()
-	r.note(host, nil)
+	r.noteAnswer(host, resp)
 	r.o.Metrics.Request(kind, req.Method, resp.StatusCode, took)
 	idle := time.AfterFunc(r.o.IdleTimeout, func() { cancel(errIdle) })
 	idle.Stop() // it runs only while someone reads: a slow client is not a slow upstream

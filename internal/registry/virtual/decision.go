@@ -49,6 +49,7 @@ type Considered struct {
 	Age        float64              `json:"age_seconds,omitempty"`
 	Status     int                  `json:"status,omitempty"` // the upstream's
 	Reason     string               `json:"reason,omitempty"`
+	At         *time.Time           `json:"at,omitempty"`      // when that was, of a failure that is remembered while the upstream is left alone
 	Limited    bool                 `json:"limited,omitempty"` // a rate limit or budget is the cause
 	RetryAfter float64              `json:"retry_after_seconds,omitempty"`
 }
@@ -109,6 +110,10 @@ func (w *walk) considered(i int) Considered {
 	if a := s.answer; a != nil {
 		c.Answer, c.Cache, c.Age, c.Status, c.Reason = a.Outcome, a.Cache, seconds(a.Age), a.Status, a.Reason
 		c.Limited, c.RetryAfter = a.Limited, seconds(a.RetryAfter)
+		if !a.At.IsZero() {
+			at := a.At.UTC()
+			c.At = &at
+		}
 	}
 	return c
 }

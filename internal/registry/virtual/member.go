@@ -97,9 +97,10 @@ type Answer struct {
 
 	Cache      registry.CacheStatus
 	Age        time.Duration
-	Status     int    // the upstream's HTTP status, 0 if it was not asked or did not answer
-	Reason     string // why not found, or why stale; safe for those who may see the upstream
-	Limited    bool   // a rate limit is the cause
+	Status     int       // the upstream's HTTP status, 0 if it was not asked or did not answer
+	Reason     string    // why not found, or why stale; safe for those who may see the upstream
+	At         time.Time // when Reason came about, if it is remembered and nobody was asked now; else zero
+	Limited    bool      // a rate limit is the cause
 	RetryAfter time.Duration
 	Err        error // RANGE_INVALID and the like, which the client must see as they are; and causes, for the log
 }
@@ -107,5 +108,5 @@ type Answer struct {
 // Failed turns an error of a Registry into an Answer.
 func Failed(err error) Answer {
 	o := registry.AsOutcome(err)
-	return Answer{Outcome: o.Outcome, Status: o.Status, Reason: o.Reason, Limited: o.Limited, RetryAfter: o.RetryAfter, Err: err}
+	return Answer{Outcome: o.Outcome, Status: o.Status, Reason: o.Reason, At: o.At, Limited: o.Limited, RetryAfter: o.RetryAfter, Err: err}
 }

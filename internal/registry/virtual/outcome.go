@@ -281,6 +281,12 @@ func (w *walk) memberDetail(i int) MemberDetail {
 
 func reason(a *Answer) string {
 	switch {
+	case !a.At.IsZero():
+		text := a.Reason + " (at " + a.At.UTC().Format(time.TimeOnly) + " UTC"
+		if a.RetryAfter > 0 {
+			text += ", asked again in " + max(a.RetryAfter.Round(time.Second), time.Second).String()
+		}
+		return text + ")"
 	case a.Reason != "":
 		return a.Reason
 	case a.Outcome == registry.Absent:

@@ -48,8 +48,9 @@ type UpstreamHealth struct {
 	LoginRefused   bool       `json:"login_refused" doc:"The last login was refused, and is not tried again for a moment"`
 	PreviousSecret bool       `json:"previous_secret" doc:"The credential's present secret was refused, and the one before it is used: correct the secret before its hour is over"`
 	AnsweredAt     *time.Time `json:"answered_at,omitempty"`
-	FailedAt       *time.Time `json:"failed_at,omitempty"`
-	Failure        string     `json:"failure,omitempty" doc:"Why there was no answer then"`
+	FailedAt       *time.Time `json:"failed_at,omitempty" doc:"When it last gave no answer, or one that says that it cannot (5xx, 429)"`
+	Failure        string     `json:"failure,omitempty" doc:"What it was then: the status, or what became of name, connection, TLS or patience"`
+	RestsUntil     *time.Time `json:"rests_until,omitempty" doc:"While breaker_open: at the latest then a request tries it again; pulls of what is not cached do each half second"`
 	RateLimit      *RateLimit `json:"rate_limit,omitempty" doc:"As the upstream last described it; missing if it never did"`
 }
 
