@@ -14,3 +14,6 @@ func (tx *Tx) Break(ctx context.Context) error {
 	_, err := tx.conn.ExecContext(ctx, "ROLLBACK")
 	return err
 }
+
+// Kept is how many statements the readers of a SQLite database have prepared.
+func Kept(db *DB) int { return len(db.engine.(*sqliteEngine).kept.prepared) }

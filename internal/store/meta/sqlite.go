@@ -24,7 +24,8 @@ import (
 // connection sees the tables of both, so that queries may join them.
 type sqliteEngine struct {
 	readers *sql.DB
-	queries *query.Queries // prepared on readers
+	kept    *statements    // of readers
+	queries *query.Queries // on kept
 
 	writer    *turn
 	telemetry *sql.DB // one connection
@@ -81,9 +82,8 @@ func openSQLite(ctx context.Context, o Options, log *slog.Logger) (_ *sqliteEngi
 		return nil, err
 	}
 	e.readers = openSQLiteFile(path, telemetry, cmp.Or(o.MaxConns, sqliteReaders), "query_only(1)", sqliteReaderCache)
-	if e.queries, err = query.Prepare(ctx, e.readers); err != nil {
-		return nil, fmt.Errorf("prepare the queries: %w", err)
-	}
+	e.kept = newStatements(e.readers)
+	e.queries = query.New(e.kept)
 	return e, nil
 }
 
@@ -156,7 +156,7 @@ func (e *sqliteEngine) snapshot(ctx context.Context, fn func(q *query.Queries) e
 		return err
 	}
 	defer tx.Rollback()
-	return fn(e.queries.WithTx(tx))
+	return fn(query.New(tx))
 }
 
 func (e *sqliteEngine) write(ctx context.Context, fn func(context.Context, *query.Queries, query.DBTX) error) error {
@@ -193,8 +193,8 @@ func (e *sqliteEngine) changesAfter(ctx context.Context, cursor int64) (changes 
 
 func (e *sqliteEngine) close() error {
 	var errs []error
-	if e.queries != nil {
-		errs = append(errs, e.queries.Close())
+	if e.kept != nil {
+		errs = append(errs, e.kept.close())
 	}
 	if e.readers != nil {
 		errs = append(errs, e.readers.Close())

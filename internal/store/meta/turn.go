@@ -22,8 +22,9 @@ type turn struct {
 	waiting atomic.Int32 // writers that will take the turn after the present one
 
 	mu      sync.Mutex // the turn
-	conn    *writingConn
-	queries *query.Queries // prepared on conn
+	conn    *sql.Conn
+	kept    *statements    // of conn
+	queries *query.Queries // on kept
 	open    *shared        // the transaction that runs, or nil
 	refused error          // why the last one could not begin: another process holds the file's lock …
 	since   time.Time      // … and when that was known
@@ -79,7 +80,7 @@ func (t *turn) join(ctx context.Context, fn func(context.Context, *query.Queries
 		}
 	}()
 	// An interrupted statement would undo the transaction of all, so fn's context never ends.
-	if err := fn(context.WithoutCancel(ctx), t.queries, t.conn); err != nil {
+	if err := fn(context.WithoutCancel(ctx), t.queries, turnConn{t.conn, t.kept}); err != nil {
 		return nil, err
 	}
 	if err := t.exec("RELEASE one"); err != nil {
@@ -177,12 +178,8 @@ func (t *turn) connect() error {
 	if err != nil {
 		return err
 	}
-	conn := &writingConn{Conn: c, prepared: make(map[string]*sql.Stmt)}
-	queries, err := query.Prepare(context.Background(), conn)
-	if err != nil {
-		return errors.Join(fmt.Errorf("prepare the queries: %w", err), conn.Close())
-	}
-	t.conn, t.queries = conn, queries
+	t.conn, t.kept = c, newStatements(c)
+	t.queries = query.New(t.kept)
 	return nil
 }
 
@@ -191,48 +188,29 @@ func (t *turn) disconnect() {
 	if t.conn == nil {
 		return
 	}
-	_ = t.queries.Close()
-	_ = t.exec("ROLLBACK")                                       // fails when nothing is open
+	_ = t.exec("ROLLBACK") // fails when nothing is open
+	_ = t.kept.close()
 	_ = t.conn.Raw(func(any) error { return driver.ErrBadConn }) // ErrBadConn: the pool must not reuse it
 	_ = t.conn.Close()
-	t.conn, t.queries = nil, nil
+	t.conn, t.kept, t.queries = nil, nil, nil
 }
 
 func (t *turn) exec(statement string) error {
-	stmt, err := t.conn.prepare(context.Background(), statement) //nolint:sqlclosecheck // closed with the connection
-	if err != nil {
-		return err
-	}
-	_, err = stmt.ExecContext(context.Background())
+	_, err := t.kept.ExecContext(context.Background(), statement)
 	return err
 }
 
-// writingConn is a connection that prepares the few statements which each turn runs, and the locks, once: SQLite would spend more
-// on their text than on them. One goroutine at a time has it.
-type writingConn struct {
+// turnConn is the connection for statements that are not generated. Those that return one row are the locks, which many turns take and
+// whose texts never vary: they are kept.
+type turnConn struct {
 	*sql.Conn
 
-	prepared map[string]*sql.Stmt // closed with the connection
+	kept *statements
 }
 
-func (c *writingConn) prepare(ctx context.Context, statement string) (*sql.Stmt, error) {
-	if stmt, ok := c.prepared[statement]; ok {
-		return stmt, nil
-	}
-	stmt, err := c.PrepareContext(ctx, statement)
-	if err == nil {
-		c.prepared[statement] = stmt
-	}
-	return stmt, err
-}
-
-// QueryRowContext is for statements whose text never changes.
-func (c *writingConn) QueryRowContext(ctx context.Context, statement string, args ...any) *sql.Row {
-	stmt, err := c.prepare(ctx, statement) //nolint:sqlclosecheck // closed with the connection
-	if err != nil {
-		return c.Conn.QueryRowContext(ctx, statement, args...) // which tells the error
-	}
-	return stmt.QueryRowContext(ctx, args...)
+// QueryRowContext implements query.DBTX.
+func (c turnConn) QueryRowContext(ctx context.Context, statement string, args ...any) *sql.Row {
+	return c.kept.QueryRowContext(ctx, statement, args...)
 }
 
 // close gives the connection back.
@@ -243,7 +221,7 @@ func (t *turn) close() error {
 		return nil
 	}
 	_, err := t.conn.ExecContext(context.Background(), "PRAGMA main.optimize")
-	err = errors.Join(err, t.queries.Close(), t.conn.Close())
-	t.conn, t.queries = nil, nil
+	err = errors.Join(err, t.kept.close(), t.conn.Close())
+	t.conn, t.kept, t.queries = nil, nil, nil
 	return err
 }

@@ -19,7 +19,7 @@ type AccessAccountByNameParams struct {
 }
 
 func (q *Queries) AccessAccountByName(ctx context.Context, arg AccessAccountByNameParams) (Account, error) {
-	row := q.queryRow(ctx, q.accessAccountByNameStmt, accessAccountByName, arg.GroupID, arg.Name)
+	row := q.db.QueryRowContext(ctx, accessAccountByName, arg.GroupID, arg.Name)
 	var i Account
 	err := row.Scan(
 		&i.ID,
@@ -41,7 +41,7 @@ SELECT id, name, password_hash, disabled, created_at, updated_at, kind, group_id
 
 // Accounts, tokens, grants, roles, trust rules and signing keys. Package access reads all but the tokens as a whole into memory.
 func (q *Queries) AccessAccounts(ctx context.Context) ([]Account, error) {
-	rows, err := q.query(ctx, q.accessAccountsStmt, accessAccounts)
+	rows, err := q.db.QueryContext(ctx, accessAccounts)
 	if err != nil {
 		return nil, err
 	}
@@ -77,7 +77,7 @@ SELECT id, account_id, group_id, path, role, origin FROM grants ORDER BY account
 `
 
 func (q *Queries) AccessGrants(ctx context.Context) ([]Grant, error) {
-	rows, err := q.query(ctx, q.accessGrantsStmt, accessGrants)
+	rows, err := q.db.QueryContext(ctx, accessGrants)
 	if err != nil {
 		return nil, err
 	}
@@ -116,7 +116,7 @@ type AccessGroupsRow struct {
 }
 
 func (q *Queries) AccessGroups(ctx context.Context) ([]AccessGroupsRow, error) {
-	rows, err := q.query(ctx, q.accessGroupsStmt, accessGroups)
+	rows, err := q.db.QueryContext(ctx, accessGroups)
 	if err != nil {
 		return nil, err
 	}
@@ -143,7 +143,7 @@ SELECT id, group_id, name, actions, created_at, updated_at FROM roles ORDER BY g
 `
 
 func (q *Queries) AccessRoles(ctx context.Context) ([]Role, error) {
-	rows, err := q.query(ctx, q.accessRolesStmt, accessRoles)
+	rows, err := q.db.QueryContext(ctx, accessRoles)
 	if err != nil {
 		return nil, err
 	}
@@ -177,7 +177,7 @@ SELECT id, algorithm, public_key, private_key, created_at, retired_at FROM signi
 `
 
 func (q *Queries) AccessSigningKeys(ctx context.Context) ([]SigningKey, error) {
-	rows, err := q.query(ctx, q.accessSigningKeysStmt, accessSigningKeys)
+	rows, err := q.db.QueryContext(ctx, accessSigningKeys)
 	if err != nil {
 		return nil, err
 	}
@@ -211,7 +211,7 @@ SELECT account_id, issuer, audience, conditions, keys, lifetime, single_use FROM
 `
 
 func (q *Queries) AccessTrustRules(ctx context.Context) ([]TrustRule, error) {
-	rows, err := q.query(ctx, q.accessTrustRulesStmt, accessTrustRules)
+	rows, err := q.db.QueryContext(ctx, accessTrustRules)
 	if err != nil {
 		return nil, err
 	}
@@ -246,7 +246,7 @@ SELECT id, name, password_hash, disabled, created_at, updated_at, kind, group_id
 `
 
 func (q *Queries) AccessUsers(ctx context.Context) ([]Account, error) {
-	rows, err := q.query(ctx, q.accessUsersStmt, accessUsers)
+	rows, err := q.db.QueryContext(ctx, accessUsers)
 	if err != nil {
 		return nil, err
 	}
@@ -282,7 +282,7 @@ SELECT id, account_id, group_id, path, role, origin FROM grants WHERE account_id
 `
 
 func (q *Queries) AccountGrants(ctx context.Context, accountID int64) ([]Grant, error) {
-	rows, err := q.query(ctx, q.accountGrantsStmt, accountGrants, accountID)
+	rows, err := q.db.QueryContext(ctx, accountGrants, accountID)
 	if err != nil {
 		return nil, err
 	}
@@ -321,7 +321,7 @@ type AccountSessionsParams struct {
 }
 
 func (q *Queries) AccountSessions(ctx context.Context, arg AccountSessionsParams) ([]Session, error) {
-	rows, err := q.query(ctx, q.accountSessionsStmt, accountSessions, arg.AccountID, arg.ExpiresAt)
+	rows, err := q.db.QueryContext(ctx, accountSessions, arg.AccountID, arg.ExpiresAt)
 	if err != nil {
 		return nil, err
 	}
@@ -358,7 +358,7 @@ SELECT id, account_id, name, hash, scope, created_at, expires_at, last_used_at, 
 `
 
 func (q *Queries) AccountTokens(ctx context.Context, accountID int64) ([]Token, error) {
-	rows, err := q.query(ctx, q.accountTokensStmt, accountTokens, accountID)
+	rows, err := q.db.QueryContext(ctx, accountTokens, accountID)
 	if err != nil {
 		return nil, err
 	}
@@ -395,7 +395,7 @@ SELECT count(*) FROM accounts WHERE id = $1
 `
 
 func (q *Queries) CountAccount(ctx context.Context, id int64) (int64, error) {
-	row := q.queryRow(ctx, q.countAccountStmt, countAccount, id)
+	row := q.db.QueryRowContext(ctx, countAccount, id)
 	var count int64
 	err := row.Scan(&count)
 	return count, err
@@ -407,7 +407,7 @@ WHERE grants.group_id = 0 AND grants.role = 'admin' AND NOT accounts.disabled AN
 `
 
 func (q *Queries) CountAdmins(ctx context.Context) (int64, error) {
-	row := q.queryRow(ctx, q.countAdminsStmt, countAdmins)
+	row := q.db.QueryRowContext(ctx, countAdmins)
 	var count int64
 	err := row.Scan(&count)
 	return count, err
@@ -423,7 +423,7 @@ type CountTokenNameParams struct {
 }
 
 func (q *Queries) CountTokenName(ctx context.Context, arg CountTokenNameParams) (int64, error) {
-	row := q.queryRow(ctx, q.countTokenNameStmt, countTokenName, arg.AccountID, arg.Name)
+	row := q.db.QueryRowContext(ctx, countTokenName, arg.AccountID, arg.Name)
 	var count int64
 	err := row.Scan(&count)
 	return count, err
@@ -434,7 +434,7 @@ DELETE FROM accounts WHERE id = $1
 `
 
 func (q *Queries) DeleteAccount(ctx context.Context, id int64) (int64, error) {
-	result, err := q.exec(ctx, q.deleteAccountStmt, deleteAccount, id)
+	result, err := q.db.ExecContext(ctx, deleteAccount, id)
 	if err != nil {
 		return 0, err
 	}
@@ -446,7 +446,7 @@ DELETE FROM grants WHERE account_id = $1
 `
 
 func (q *Queries) DeleteAccountGrants(ctx context.Context, accountID int64) error {
-	_, err := q.exec(ctx, q.deleteAccountGrantsStmt, deleteAccountGrants, accountID)
+	_, err := q.db.ExecContext(ctx, deleteAccountGrants, accountID)
 	return err
 }
 
@@ -455,7 +455,7 @@ DELETE FROM identities WHERE account_id = $1
 `
 
 func (q *Queries) DeleteAccountIdentities(ctx context.Context, accountID int64) error {
-	_, err := q.exec(ctx, q.deleteAccountIdentitiesStmt, deleteAccountIdentities, accountID)
+	_, err := q.db.ExecContext(ctx, deleteAccountIdentities, accountID)
 	return err
 }
 
@@ -464,7 +464,7 @@ DELETE FROM sessions WHERE account_id = $1
 `
 
 func (q *Queries) DeleteAccountSessions(ctx context.Context, accountID int64) error {
-	_, err := q.exec(ctx, q.deleteAccountSessionsStmt, deleteAccountSessions, accountID)
+	_, err := q.db.ExecContext(ctx, deleteAccountSessions, accountID)
 	return err
 }
 
@@ -473,7 +473,7 @@ DELETE FROM tokens WHERE account_id = $1
 `
 
 func (q *Queries) DeleteAccountTokens(ctx context.Context, accountID int64) error {
-	_, err := q.exec(ctx, q.deleteAccountTokensStmt, deleteAccountTokens, accountID)
+	_, err := q.db.ExecContext(ctx, deleteAccountTokens, accountID)
 	return err
 }
 
@@ -489,7 +489,7 @@ type DeleteGrantParams struct {
 }
 
 func (q *Queries) DeleteGrant(ctx context.Context, arg DeleteGrantParams) (int64, error) {
-	result, err := q.exec(ctx, q.deleteGrantStmt, deleteGrant,
+	result, err := q.db.ExecContext(ctx, deleteGrant,
 		arg.AccountID,
 		arg.GroupID,
 		arg.Path,
@@ -506,7 +506,7 @@ DELETE FROM grants WHERE account_id IN (SELECT id FROM accounts WHERE accounts.g
 `
 
 func (q *Queries) DeleteGroupAccountGrants(ctx context.Context, groupID int64) error {
-	_, err := q.exec(ctx, q.deleteGroupAccountGrantsStmt, deleteGroupAccountGrants, groupID)
+	_, err := q.db.ExecContext(ctx, deleteGroupAccountGrants, groupID)
 	return err
 }
 
@@ -515,7 +515,7 @@ DELETE FROM accounts WHERE group_id = $1
 `
 
 func (q *Queries) DeleteGroupAccounts(ctx context.Context, groupID int64) error {
-	_, err := q.exec(ctx, q.deleteGroupAccountsStmt, deleteGroupAccounts, groupID)
+	_, err := q.db.ExecContext(ctx, deleteGroupAccounts, groupID)
 	return err
 }
 
@@ -524,7 +524,7 @@ DELETE FROM grants WHERE group_id = $1
 `
 
 func (q *Queries) DeleteGroupGrants(ctx context.Context, groupID int64) error {
-	_, err := q.exec(ctx, q.deleteGroupGrantsStmt, deleteGroupGrants, groupID)
+	_, err := q.db.ExecContext(ctx, deleteGroupGrants, groupID)
 	return err
 }
 
@@ -533,7 +533,7 @@ DELETE FROM roles WHERE group_id = $1
 `
 
 func (q *Queries) DeleteGroupRoles(ctx context.Context, groupID int64) error {
-	_, err := q.exec(ctx, q.deleteGroupRolesStmt, deleteGroupRoles, groupID)
+	_, err := q.db.ExecContext(ctx, deleteGroupRoles, groupID)
 	return err
 }
 
@@ -542,7 +542,7 @@ DELETE FROM tokens WHERE account_id IN (SELECT id FROM accounts WHERE accounts.g
 `
 
 func (q *Queries) DeleteGroupTokens(ctx context.Context, groupID int64) error {
-	_, err := q.exec(ctx, q.deleteGroupTokensStmt, deleteGroupTokens, groupID)
+	_, err := q.db.ExecContext(ctx, deleteGroupTokens, groupID)
 	return err
 }
 
@@ -551,7 +551,7 @@ DELETE FROM trust_rules WHERE account_id IN (SELECT id FROM accounts WHERE accou
 `
 
 func (q *Queries) DeleteGroupTrustRules(ctx context.Context, groupID int64) error {
-	_, err := q.exec(ctx, q.deleteGroupTrustRulesStmt, deleteGroupTrustRules, groupID)
+	_, err := q.db.ExecContext(ctx, deleteGroupTrustRules, groupID)
 	return err
 }
 
@@ -565,7 +565,7 @@ type DeleteMappedGrantsParams struct {
 }
 
 func (q *Queries) DeleteMappedGrants(ctx context.Context, arg DeleteMappedGrantsParams) error {
-	_, err := q.exec(ctx, q.deleteMappedGrantsStmt, deleteMappedGrants, arg.AccountID, arg.Origin)
+	_, err := q.db.ExecContext(ctx, deleteMappedGrants, arg.AccountID, arg.Origin)
 	return err
 }
 
@@ -579,7 +579,7 @@ type DeleteRoleParams struct {
 }
 
 func (q *Queries) DeleteRole(ctx context.Context, arg DeleteRoleParams) (int64, error) {
-	result, err := q.exec(ctx, q.deleteRoleStmt, deleteRole, arg.GroupID, arg.Name)
+	result, err := q.db.ExecContext(ctx, deleteRole, arg.GroupID, arg.Name)
 	if err != nil {
 		return 0, err
 	}
@@ -596,7 +596,7 @@ type DeleteSessionParams struct {
 }
 
 func (q *Queries) DeleteSession(ctx context.Context, arg DeleteSessionParams) (int64, error) {
-	result, err := q.exec(ctx, q.deleteSessionStmt, deleteSession, arg.ID, arg.AccountID)
+	result, err := q.db.ExecContext(ctx, deleteSession, arg.ID, arg.AccountID)
 	if err != nil {
 		return 0, err
 	}
@@ -608,7 +608,7 @@ DELETE FROM sessions WHERE hash = $1
 `
 
 func (q *Queries) DeleteSessionByHash(ctx context.Context, hash []byte) error {
-	_, err := q.exec(ctx, q.deleteSessionByHashStmt, deleteSessionByHash, hash)
+	_, err := q.db.ExecContext(ctx, deleteSessionByHash, hash)
 	return err
 }
 
@@ -617,7 +617,7 @@ DELETE FROM signing_keys WHERE retired_at <> 0 AND retired_at < $1
 `
 
 func (q *Queries) DeleteSigningKeys(ctx context.Context, retiredAt int64) error {
-	_, err := q.exec(ctx, q.deleteSigningKeysStmt, deleteSigningKeys, retiredAt)
+	_, err := q.db.ExecContext(ctx, deleteSigningKeys, retiredAt)
 	return err
 }
 
@@ -626,7 +626,7 @@ DELETE FROM trust_rules WHERE account_id = $1
 `
 
 func (q *Queries) DeleteTrustRule(ctx context.Context, accountID int64) error {
-	_, err := q.exec(ctx, q.deleteTrustRuleStmt, deleteTrustRule, accountID)
+	_, err := q.db.ExecContext(ctx, deleteTrustRule, accountID)
 	return err
 }
 
@@ -635,7 +635,7 @@ SELECT id, name, password_hash, disabled, created_at, updated_at, kind, group_id
 `
 
 func (q *Queries) GetAccount(ctx context.Context, id int64) (Account, error) {
-	row := q.queryRow(ctx, q.getAccountStmt, getAccount, id)
+	row := q.db.QueryRowContext(ctx, getAccount, id)
 	var i Account
 	err := row.Scan(
 		&i.ID,
@@ -660,7 +660,7 @@ type GetIdentityParams struct {
 }
 
 func (q *Queries) GetIdentity(ctx context.Context, arg GetIdentityParams) (Identity, error) {
-	row := q.queryRow(ctx, q.getIdentityStmt, getIdentity, arg.Issuer, arg.Subject)
+	row := q.db.QueryRowContext(ctx, getIdentity, arg.Issuer, arg.Subject)
 	var i Identity
 	err := row.Scan(
 		&i.Issuer,
@@ -677,7 +677,7 @@ SELECT account_id, issuer, audience, conditions, keys, lifetime, single_use FROM
 `
 
 func (q *Queries) GetTrustRule(ctx context.Context, accountID int64) (TrustRule, error) {
-	row := q.queryRow(ctx, q.getTrustRuleStmt, getTrustRule, accountID)
+	row := q.db.QueryRowContext(ctx, getTrustRule, accountID)
 	var i TrustRule
 	err := row.Scan(
 		&i.AccountID,
@@ -707,7 +707,7 @@ type InsertAccountParams struct {
 }
 
 func (q *Queries) InsertAccount(ctx context.Context, arg InsertAccountParams) error {
-	_, err := q.exec(ctx, q.insertAccountStmt, insertAccount,
+	_, err := q.db.ExecContext(ctx, insertAccount,
 		arg.ID,
 		arg.Kind,
 		arg.GroupID,
@@ -737,7 +737,7 @@ type InsertSessionParams struct {
 }
 
 func (q *Queries) InsertSession(ctx context.Context, arg InsertSessionParams) error {
-	_, err := q.exec(ctx, q.insertSessionStmt, insertSession,
+	_, err := q.db.ExecContext(ctx, insertSession,
 		arg.ID,
 		arg.Hash,
 		arg.AccountID,
@@ -763,7 +763,7 @@ type InsertSigningKeyParams struct {
 }
 
 func (q *Queries) InsertSigningKey(ctx context.Context, arg InsertSigningKeyParams) error {
-	_, err := q.exec(ctx, q.insertSigningKeyStmt, insertSigningKey,
+	_, err := q.db.ExecContext(ctx, insertSigningKey,
 		arg.ID,
 		arg.Algorithm,
 		arg.PublicKey,
@@ -789,7 +789,7 @@ type InsertTokenParams struct {
 }
 
 func (q *Queries) InsertToken(ctx context.Context, arg InsertTokenParams) error {
-	_, err := q.exec(ctx, q.insertTokenStmt, insertToken,
+	_, err := q.db.ExecContext(ctx, insertToken,
 		arg.ID,
 		arg.AccountID,
 		arg.Name,
@@ -811,7 +811,7 @@ type InsertUsedTokenParams struct {
 }
 
 func (q *Queries) InsertUsedToken(ctx context.Context, arg InsertUsedTokenParams) (int64, error) {
-	result, err := q.exec(ctx, q.insertUsedTokenStmt, insertUsedToken, arg.Hash, arg.ExpiresAt)
+	result, err := q.db.ExecContext(ctx, insertUsedToken, arg.Hash, arg.ExpiresAt)
 	if err != nil {
 		return 0, err
 	}
@@ -833,7 +833,7 @@ type PutGrantParams struct {
 }
 
 func (q *Queries) PutGrant(ctx context.Context, arg PutGrantParams) error {
-	_, err := q.exec(ctx, q.putGrantStmt, putGrant,
+	_, err := q.db.ExecContext(ctx, putGrant,
 		arg.ID,
 		arg.AccountID,
 		arg.GroupID,
@@ -857,7 +857,7 @@ type PutIdentityParams struct {
 }
 
 func (q *Queries) PutIdentity(ctx context.Context, arg PutIdentityParams) error {
-	_, err := q.exec(ctx, q.putIdentityStmt, putIdentity,
+	_, err := q.db.ExecContext(ctx, putIdentity,
 		arg.Issuer,
 		arg.Subject,
 		arg.AccountID,
@@ -880,7 +880,7 @@ type PutRoleParams struct {
 }
 
 func (q *Queries) PutRole(ctx context.Context, arg PutRoleParams) error {
-	_, err := q.exec(ctx, q.putRoleStmt, putRole,
+	_, err := q.db.ExecContext(ctx, putRole,
 		arg.ID,
 		arg.GroupID,
 		arg.Name,
@@ -907,7 +907,7 @@ type PutTrustRuleParams struct {
 }
 
 func (q *Queries) PutTrustRule(ctx context.Context, arg PutTrustRuleParams) error {
-	_, err := q.exec(ctx, q.putTrustRuleStmt, putTrustRule,
+	_, err := q.db.ExecContext(ctx, putTrustRule,
 		arg.AccountID,
 		arg.Issuer,
 		arg.Audience,
@@ -929,7 +929,7 @@ type ReleaseTokenNameParams struct {
 }
 
 func (q *Queries) ReleaseTokenName(ctx context.Context, arg ReleaseTokenNameParams) error {
-	_, err := q.exec(ctx, q.releaseTokenNameStmt, releaseTokenName, arg.AccountID, arg.Name)
+	_, err := q.db.ExecContext(ctx, releaseTokenName, arg.AccountID, arg.Name)
 	return err
 }
 
@@ -943,7 +943,7 @@ type RetireSigningKeysParams struct {
 }
 
 func (q *Queries) RetireSigningKeys(ctx context.Context, arg RetireSigningKeysParams) error {
-	_, err := q.exec(ctx, q.retireSigningKeysStmt, retireSigningKeys, arg.RetiredAt, arg.ID)
+	_, err := q.db.ExecContext(ctx, retireSigningKeys, arg.RetiredAt, arg.ID)
 	return err
 }
 
@@ -958,7 +958,7 @@ type RevokeTokenParams struct {
 }
 
 func (q *Queries) RevokeToken(ctx context.Context, arg RevokeTokenParams) (int64, error) {
-	result, err := q.exec(ctx, q.revokeTokenStmt, revokeToken, arg.RevokedAt, arg.ID, arg.AccountID)
+	result, err := q.db.ExecContext(ctx, revokeToken, arg.RevokedAt, arg.ID, arg.AccountID)
 	if err != nil {
 		return 0, err
 	}
@@ -970,7 +970,7 @@ SELECT id, hash, account_id, data, address, user_agent, created_at, last_used_at
 `
 
 func (q *Queries) SessionByHash(ctx context.Context, hash []byte) (Session, error) {
-	row := q.queryRow(ctx, q.sessionByHashStmt, sessionByHash, hash)
+	row := q.db.QueryRowContext(ctx, sessionByHash, hash)
 	var i Session
 	err := row.Scan(
 		&i.ID,
@@ -998,7 +998,7 @@ type SucceedTokenParams struct {
 }
 
 func (q *Queries) SucceedToken(ctx context.Context, arg SucceedTokenParams) (int64, error) {
-	result, err := q.exec(ctx, q.succeedTokenStmt, succeedToken,
+	result, err := q.db.ExecContext(ctx, succeedToken,
 		arg.ExpiresAt,
 		arg.RevokedAt,
 		arg.ID,
@@ -1015,7 +1015,7 @@ SELECT id, account_id, name, hash, scope, created_at, expires_at, last_used_at, 
 `
 
 func (q *Queries) TokenByHash(ctx context.Context, hash []byte) (Token, error) {
-	row := q.queryRow(ctx, q.tokenByHashStmt, tokenByHash, hash)
+	row := q.db.QueryRowContext(ctx, tokenByHash, hash)
 	var i Token
 	err := row.Scan(
 		&i.ID,
@@ -1036,7 +1036,7 @@ SELECT id, account_id, name, hash, scope, created_at, expires_at, last_used_at, 
 `
 
 func (q *Queries) TokenByID(ctx context.Context, id int64) (Token, error) {
-	row := q.queryRow(ctx, q.tokenByIDStmt, tokenByID, id)
+	row := q.db.QueryRowContext(ctx, tokenByID, id)
 	var i Token
 	err := row.Scan(
 		&i.ID,
@@ -1064,7 +1064,7 @@ type TouchSessionParams struct {
 }
 
 func (q *Queries) TouchSession(ctx context.Context, arg TouchSessionParams) (int64, error) {
-	result, err := q.exec(ctx, q.touchSessionStmt, touchSession,
+	result, err := q.db.ExecContext(ctx, touchSession,
 		arg.Data,
 		arg.LastUsedAt,
 		arg.ExpiresAt,
@@ -1081,7 +1081,7 @@ DELETE FROM sessions WHERE expires_at < $1
 `
 
 func (q *Queries) TrimSessions(ctx context.Context, expiresAt int64) (int64, error) {
-	result, err := q.exec(ctx, q.trimSessionsStmt, trimSessions, expiresAt)
+	result, err := q.db.ExecContext(ctx, trimSessions, expiresAt)
 	if err != nil {
 		return 0, err
 	}
@@ -1093,7 +1093,7 @@ DELETE FROM tokens WHERE (revoked_at <> 0 AND revoked_at < $1) OR (expires_at <>
 `
 
 func (q *Queries) TrimTokens(ctx context.Context, revokedAt int64) (int64, error) {
-	result, err := q.exec(ctx, q.trimTokensStmt, trimTokens, revokedAt)
+	result, err := q.db.ExecContext(ctx, trimTokens, revokedAt)
 	if err != nil {
 		return 0, err
 	}
@@ -1105,7 +1105,7 @@ DELETE FROM used_tokens WHERE expires_at < $1
 `
 
 func (q *Queries) TrimUsedTokens(ctx context.Context, expiresAt int64) (int64, error) {
-	result, err := q.exec(ctx, q.trimUsedTokensStmt, trimUsedTokens, expiresAt)
+	result, err := q.db.ExecContext(ctx, trimUsedTokens, expiresAt)
 	if err != nil {
 		return 0, err
 	}
@@ -1123,7 +1123,7 @@ type UpdateAccountDisabledParams struct {
 }
 
 func (q *Queries) UpdateAccountDisabled(ctx context.Context, arg UpdateAccountDisabledParams) (int64, error) {
-	result, err := q.exec(ctx, q.updateAccountDisabledStmt, updateAccountDisabled, arg.Disabled, arg.UpdatedAt, arg.ID)
+	result, err := q.db.ExecContext(ctx, updateAccountDisabled, arg.Disabled, arg.UpdatedAt, arg.ID)
 	if err != nil {
 		return 0, err
 	}
@@ -1141,7 +1141,7 @@ type UpdateAccountPasswordParams struct {
 }
 
 func (q *Queries) UpdateAccountPassword(ctx context.Context, arg UpdateAccountPasswordParams) (int64, error) {
-	result, err := q.exec(ctx, q.updateAccountPasswordStmt, updateAccountPassword, arg.PasswordHash, arg.UpdatedAt, arg.ID)
+	result, err := q.db.ExecContext(ctx, updateAccountPassword, arg.PasswordHash, arg.UpdatedAt, arg.ID)
 	if err != nil {
 		return 0, err
 	}
@@ -1158,6 +1158,6 @@ type UseTokenParams struct {
 }
 
 func (q *Queries) UseToken(ctx context.Context, arg UseTokenParams) error {
-	_, err := q.exec(ctx, q.useTokenStmt, useToken, arg.LastUsedAt, arg.ID)
+	_, err := q.db.ExecContext(ctx, useToken, arg.LastUsedAt, arg.ID)
 	return err
 }

@@ -14,7 +14,7 @@ SELECT id FROM actors WHERE name = $1 ORDER BY id
 `
 
 func (q *Queries) ActorsNamed(ctx context.Context, name string) ([]int64, error) {
-	rows, err := q.query(ctx, q.actorsNamedStmt, actorsNamed, name)
+	rows, err := q.db.QueryContext(ctx, actorsNamed, name)
 	if err != nil {
 		return nil, err
 	}
@@ -41,7 +41,7 @@ SELECT id, public_key, private_key, created_at FROM audit_keys ORDER BY id
 `
 
 func (q *Queries) AuditKeys(ctx context.Context) ([]AuditKey, error) {
-	rows, err := q.query(ctx, q.auditKeysStmt, auditKeys)
+	rows, err := q.db.QueryContext(ctx, auditKeys)
 	if err != nil {
 		return nil, err
 	}
@@ -73,7 +73,7 @@ DELETE FROM pull_batch_groups WHERE batch_id = $1
 `
 
 func (q *Queries) DeletePullBatchGroups(ctx context.Context, batchID int64) error {
-	_, err := q.exec(ctx, q.deletePullBatchGroupsStmt, deletePullBatchGroups, batchID)
+	_, err := q.db.ExecContext(ctx, deletePullBatchGroups, batchID)
 	return err
 }
 
@@ -82,7 +82,7 @@ DELETE FROM pull_batch_principals WHERE batch_id = $1
 `
 
 func (q *Queries) DeletePullBatchPrincipals(ctx context.Context, batchID int64) error {
-	_, err := q.exec(ctx, q.deletePullBatchPrincipalsStmt, deletePullBatchPrincipals, batchID)
+	_, err := q.db.ExecContext(ctx, deletePullBatchPrincipals, batchID)
 	return err
 }
 
@@ -97,7 +97,7 @@ type DeleteSealedEventsParams struct {
 }
 
 func (q *Queries) DeleteSealedEvents(ctx context.Context, arg DeleteSealedEventsParams) (int64, error) {
-	result, err := q.exec(ctx, q.deleteSealedEventsStmt, deleteSealedEvents, arg.First, arg.Last, arg.SealID)
+	result, err := q.db.ExecContext(ctx, deleteSealedEvents, arg.First, arg.Last, arg.SealID)
 	if err != nil {
 		return 0, err
 	}
@@ -115,7 +115,7 @@ type DeleteSealedPullBatchesParams struct {
 }
 
 func (q *Queries) DeleteSealedPullBatches(ctx context.Context, arg DeleteSealedPullBatchesParams) (int64, error) {
-	result, err := q.exec(ctx, q.deleteSealedPullBatchesStmt, deleteSealedPullBatches, arg.First, arg.Last, arg.SealID)
+	result, err := q.db.ExecContext(ctx, deleteSealedPullBatches, arg.First, arg.Last, arg.SealID)
 	if err != nil {
 		return 0, err
 	}
@@ -133,7 +133,7 @@ type DropPullSealParams struct {
 }
 
 func (q *Queries) DropPullSeal(ctx context.Context, arg DropPullSealParams) (int64, error) {
-	result, err := q.exec(ctx, q.dropPullSealStmt, dropPullSeal, arg.DroppedAt, arg.Leaves, arg.ID)
+	result, err := q.db.ExecContext(ctx, dropPullSeal, arg.DroppedAt, arg.Leaves, arg.ID)
 	if err != nil {
 		return 0, err
 	}
@@ -151,7 +151,7 @@ type DropSealParams struct {
 }
 
 func (q *Queries) DropSeal(ctx context.Context, arg DropSealParams) (int64, error) {
-	result, err := q.exec(ctx, q.dropSealStmt, dropSeal, arg.DroppedAt, arg.Leaves, arg.ID)
+	result, err := q.db.ExecContext(ctx, dropSeal, arg.DroppedAt, arg.Leaves, arg.ID)
 	if err != nil {
 		return 0, err
 	}
@@ -163,7 +163,7 @@ DELETE FROM actors WHERE id = $1
 `
 
 func (q *Queries) EraseActor(ctx context.Context, id int64) error {
-	_, err := q.exec(ctx, q.eraseActorStmt, eraseActor, id)
+	_, err := q.db.ExecContext(ctx, eraseActor, id)
 	return err
 }
 
@@ -172,7 +172,7 @@ DELETE FROM addresses WHERE actor_id = $1
 `
 
 func (q *Queries) EraseAddresses(ctx context.Context, actorID int64) error {
-	_, err := q.exec(ctx, q.eraseAddressesStmt, eraseAddresses, actorID)
+	_, err := q.db.ExecContext(ctx, eraseAddresses, actorID)
 	return err
 }
 
@@ -181,7 +181,7 @@ DELETE FROM pull_addresses WHERE actor_id = $1
 `
 
 func (q *Queries) ErasePullAddresses(ctx context.Context, actorID int64) error {
-	_, err := q.exec(ctx, q.erasePullAddressesStmt, erasePullAddresses, actorID)
+	_, err := q.db.ExecContext(ctx, erasePullAddresses, actorID)
 	return err
 }
 
@@ -198,7 +198,7 @@ type FindAddressParams struct {
 
 // The audit trail: addresses, actors, batches of pulls, seals.
 func (q *Queries) FindAddress(ctx context.Context, arg FindAddressParams) (int64, error) {
-	row := q.queryRow(ctx, q.findAddressStmt, findAddress, arg.ActorID, arg.Month, arg.Address)
+	row := q.db.QueryRowContext(ctx, findAddress, arg.ActorID, arg.Month, arg.Address)
 	var id int64
 	err := row.Scan(&id)
 	return id, err
@@ -215,7 +215,7 @@ type FindPullAddressParams struct {
 }
 
 func (q *Queries) FindPullAddress(ctx context.Context, arg FindPullAddressParams) (int64, error) {
-	row := q.queryRow(ctx, q.findPullAddressStmt, findPullAddress, arg.ActorID, arg.Month, arg.Address)
+	row := q.db.QueryRowContext(ctx, findPullAddress, arg.ActorID, arg.Month, arg.Address)
 	var id int64
 	err := row.Scan(&id)
 	return id, err
@@ -226,7 +226,7 @@ SELECT id, kind, name, removed_at FROM actors WHERE id = $1
 `
 
 func (q *Queries) GetActor(ctx context.Context, id int64) (Actor, error) {
-	row := q.queryRow(ctx, q.getActorStmt, getActor, id)
+	row := q.db.QueryRowContext(ctx, getActor, id)
 	var i Actor
 	err := row.Scan(
 		&i.ID,
@@ -242,7 +242,7 @@ SELECT address FROM addresses WHERE id = $1
 `
 
 func (q *Queries) GetAddress(ctx context.Context, id int64) (string, error) {
-	row := q.queryRow(ctx, q.getAddressStmt, getAddress, id)
+	row := q.db.QueryRowContext(ctx, getAddress, id)
 	var address string
 	err := row.Scan(&address)
 	return address, err
@@ -253,7 +253,7 @@ SELECT address FROM pull_addresses WHERE id = $1
 `
 
 func (q *Queries) GetPullAddress(ctx context.Context, id int64) (string, error) {
-	row := q.queryRow(ctx, q.getPullAddressStmt, getPullAddress, id)
+	row := q.db.QueryRowContext(ctx, getPullAddress, id)
 	var address string
 	err := row.Scan(&address)
 	return address, err
@@ -264,7 +264,7 @@ SELECT payload FROM pull_batches WHERE id = $1
 `
 
 func (q *Queries) GetPullBatch(ctx context.Context, id int64) ([]byte, error) {
-	row := q.queryRow(ctx, q.getPullBatchStmt, getPullBatch, id)
+	row := q.db.QueryRowContext(ctx, getPullBatch, id)
 	var payload []byte
 	err := row.Scan(&payload)
 	return payload, err
@@ -282,7 +282,7 @@ type InsertAddressParams struct {
 }
 
 func (q *Queries) InsertAddress(ctx context.Context, arg InsertAddressParams) (int64, error) {
-	result, err := q.exec(ctx, q.insertAddressStmt, insertAddress,
+	result, err := q.db.ExecContext(ctx, insertAddress,
 		arg.ID,
 		arg.ActorID,
 		arg.Month,
@@ -306,7 +306,7 @@ type InsertAuditKeyParams struct {
 }
 
 func (q *Queries) InsertAuditKey(ctx context.Context, arg InsertAuditKeyParams) error {
-	_, err := q.exec(ctx, q.insertAuditKeyStmt, insertAuditKey,
+	_, err := q.db.ExecContext(ctx, insertAuditKey,
 		arg.ID,
 		arg.PublicKey,
 		arg.PrivateKey,
@@ -327,7 +327,7 @@ type InsertPullAddressParams struct {
 }
 
 func (q *Queries) InsertPullAddress(ctx context.Context, arg InsertPullAddressParams) (int64, error) {
-	result, err := q.exec(ctx, q.insertPullAddressStmt, insertPullAddress,
+	result, err := q.db.ExecContext(ctx, insertPullAddress,
 		arg.ID,
 		arg.ActorID,
 		arg.Month,
@@ -353,7 +353,7 @@ type InsertPullBatchParams struct {
 }
 
 func (q *Queries) InsertPullBatch(ctx context.Context, arg InsertPullBatchParams) (int64, error) {
-	result, err := q.exec(ctx, q.insertPullBatchStmt, insertPullBatch,
+	result, err := q.db.ExecContext(ctx, insertPullBatch,
 		arg.ID,
 		arg.Replica,
 		arg.FirstAt,
@@ -377,7 +377,7 @@ type InsertPullBatchGroupParams struct {
 }
 
 func (q *Queries) InsertPullBatchGroup(ctx context.Context, arg InsertPullBatchGroupParams) error {
-	_, err := q.exec(ctx, q.insertPullBatchGroupStmt, insertPullBatchGroup, arg.GroupID, arg.BatchID)
+	_, err := q.db.ExecContext(ctx, insertPullBatchGroup, arg.GroupID, arg.BatchID)
 	return err
 }
 
@@ -391,7 +391,7 @@ type InsertPullBatchPrincipalParams struct {
 }
 
 func (q *Queries) InsertPullBatchPrincipal(ctx context.Context, arg InsertPullBatchPrincipalParams) error {
-	_, err := q.exec(ctx, q.insertPullBatchPrincipalStmt, insertPullBatchPrincipal, arg.PrincipalID, arg.BatchID)
+	_, err := q.db.ExecContext(ctx, insertPullBatchPrincipal, arg.PrincipalID, arg.BatchID)
 	return err
 }
 
@@ -419,7 +419,7 @@ type InsertPullSealParams struct {
 }
 
 func (q *Queries) InsertPullSeal(ctx context.Context, arg InsertPullSealParams) error {
-	_, err := q.exec(ctx, q.insertPullSealStmt, insertPullSeal,
+	_, err := q.db.ExecContext(ctx, insertPullSeal,
 		arg.ID,
 		arg.Replica,
 		arg.Number,
@@ -463,7 +463,7 @@ type InsertSealParams struct {
 }
 
 func (q *Queries) InsertSeal(ctx context.Context, arg InsertSealParams) error {
-	_, err := q.exec(ctx, q.insertSealStmt, insertSeal,
+	_, err := q.db.ExecContext(ctx, insertSeal,
 		arg.ID,
 		arg.Replica,
 		arg.Number,
@@ -488,7 +488,7 @@ SELECT id, replica, number, day, events, first_id, last_id, last_at, leaves, lea
 `
 
 func (q *Queries) LastPullSeal(ctx context.Context, replica int64) (PullSeal, error) {
-	row := q.queryRow(ctx, q.lastPullSealStmt, lastPullSeal, replica)
+	row := q.db.QueryRowContext(ctx, lastPullSeal, replica)
 	var i PullSeal
 	err := row.Scan(
 		&i.ID,
@@ -517,7 +517,7 @@ SELECT id, replica, number, day, events, first_id, last_id, last_at, leaves, lea
 `
 
 func (q *Queries) LastSeal(ctx context.Context, replica int64) (Seal, error) {
-	row := q.queryRow(ctx, q.lastSealStmt, lastSeal, replica)
+	row := q.db.QueryRowContext(ctx, lastSeal, replica)
 	var i Seal
 	err := row.Scan(
 		&i.ID,
@@ -552,7 +552,7 @@ type ListActorEventsParams struct {
 }
 
 func (q *Queries) ListActorEvents(ctx context.Context, arg ListActorEventsParams) ([]Event, error) {
-	rows, err := q.query(ctx, q.listActorEventsStmt, listActorEvents, arg.ActorID, arg.ID, arg.Limit)
+	rows, err := q.db.QueryContext(ctx, listActorEvents, arg.ActorID, arg.ID, arg.Limit)
 	if err != nil {
 		return nil, err
 	}
@@ -599,7 +599,7 @@ type ListAllEventsParams struct {
 }
 
 func (q *Queries) ListAllEvents(ctx context.Context, arg ListAllEventsParams) ([]Event, error) {
-	rows, err := q.query(ctx, q.listAllEventsStmt, listAllEvents, arg.ID, arg.Limit)
+	rows, err := q.db.QueryContext(ctx, listAllEvents, arg.ID, arg.Limit)
 	if err != nil {
 		return nil, err
 	}
@@ -647,7 +647,7 @@ type ListGroupEventsParams struct {
 }
 
 func (q *Queries) ListGroupEvents(ctx context.Context, arg ListGroupEventsParams) ([]Event, error) {
-	rows, err := q.query(ctx, q.listGroupEventsStmt, listGroupEvents, arg.GroupID, arg.ID, arg.Limit)
+	rows, err := q.db.QueryContext(ctx, listGroupEvents, arg.GroupID, arg.ID, arg.Limit)
 	if err != nil {
 		return nil, err
 	}
@@ -702,7 +702,7 @@ type ListGroupPullBatchesRow struct {
 }
 
 func (q *Queries) ListGroupPullBatches(ctx context.Context, arg ListGroupPullBatchesParams) ([]ListGroupPullBatchesRow, error) {
-	rows, err := q.query(ctx, q.listGroupPullBatchesStmt, listGroupPullBatches, arg.GroupID, arg.BatchID, arg.Limit)
+	rows, err := q.db.QueryContext(ctx, listGroupPullBatches, arg.GroupID, arg.BatchID, arg.Limit)
 	if err != nil {
 		return nil, err
 	}
@@ -742,7 +742,7 @@ type ListPrincipalPullBatchesRow struct {
 }
 
 func (q *Queries) ListPrincipalPullBatches(ctx context.Context, arg ListPrincipalPullBatchesParams) ([]ListPrincipalPullBatchesRow, error) {
-	rows, err := q.query(ctx, q.listPrincipalPullBatchesStmt, listPrincipalPullBatches, arg.PrincipalID, arg.BatchID, arg.Limit)
+	rows, err := q.db.QueryContext(ctx, listPrincipalPullBatches, arg.PrincipalID, arg.BatchID, arg.Limit)
 	if err != nil {
 		return nil, err
 	}
@@ -780,7 +780,7 @@ type ListPullBatchesRow struct {
 }
 
 func (q *Queries) ListPullBatches(ctx context.Context, arg ListPullBatchesParams) ([]ListPullBatchesRow, error) {
-	rows, err := q.query(ctx, q.listPullBatchesStmt, listPullBatches, arg.ID, arg.Limit)
+	rows, err := q.db.QueryContext(ctx, listPullBatches, arg.ID, arg.Limit)
 	if err != nil {
 		return nil, err
 	}
@@ -814,7 +814,7 @@ type NextPullSealsParams struct {
 }
 
 func (q *Queries) NextPullSeals(ctx context.Context, arg NextPullSealsParams) ([]PullSeal, error) {
-	rows, err := q.query(ctx, q.nextPullSealsStmt, nextPullSeals, arg.Replica, arg.Number, arg.N)
+	rows, err := q.db.QueryContext(ctx, nextPullSeals, arg.Replica, arg.Number, arg.N)
 	if err != nil {
 		return nil, err
 	}
@@ -866,7 +866,7 @@ type NextSealsParams struct {
 }
 
 func (q *Queries) NextSeals(ctx context.Context, arg NextSealsParams) ([]Seal, error) {
-	rows, err := q.query(ctx, q.nextSealsStmt, nextSeals, arg.Replica, arg.Number, arg.N)
+	rows, err := q.db.QueryContext(ctx, nextSeals, arg.Replica, arg.Number, arg.N)
 	if err != nil {
 		return nil, err
 	}
@@ -916,7 +916,7 @@ type OldPullSealsParams struct {
 }
 
 func (q *Queries) OldPullSeals(ctx context.Context, arg OldPullSealsParams) ([]PullSeal, error) {
-	rows, err := q.query(ctx, q.oldPullSealsStmt, oldPullSeals, arg.LastAt, arg.Limit)
+	rows, err := q.db.QueryContext(ctx, oldPullSeals, arg.LastAt, arg.Limit)
 	if err != nil {
 		return nil, err
 	}
@@ -966,7 +966,7 @@ type OldSealsParams struct {
 }
 
 func (q *Queries) OldSeals(ctx context.Context, arg OldSealsParams) ([]Seal, error) {
-	rows, err := q.query(ctx, q.oldSealsStmt, oldSeals, arg.LastAt, arg.Limit)
+	rows, err := q.db.QueryContext(ctx, oldSeals, arg.LastAt, arg.Limit)
 	if err != nil {
 		return nil, err
 	}
@@ -1018,7 +1018,7 @@ type PutActorParams struct {
 }
 
 func (q *Queries) PutActor(ctx context.Context, arg PutActorParams) error {
-	_, err := q.exec(ctx, q.putActorStmt, putActor,
+	_, err := q.db.ExecContext(ctx, putActor,
 		arg.ID,
 		arg.Kind,
 		arg.Name,
@@ -1037,7 +1037,7 @@ type SealEventParams struct {
 }
 
 func (q *Queries) SealEvent(ctx context.Context, arg SealEventParams) (int64, error) {
-	result, err := q.exec(ctx, q.sealEventStmt, sealEvent, arg.SealID, arg.ID)
+	result, err := q.db.ExecContext(ctx, sealEvent, arg.SealID, arg.ID)
 	if err != nil {
 		return 0, err
 	}
@@ -1054,7 +1054,7 @@ type SealPullBatchParams struct {
 }
 
 func (q *Queries) SealPullBatch(ctx context.Context, arg SealPullBatchParams) (int64, error) {
-	result, err := q.exec(ctx, q.sealPullBatchStmt, sealPullBatch, arg.SealID, arg.ID)
+	result, err := q.db.ExecContext(ctx, sealPullBatch, arg.SealID, arg.ID)
 	if err != nil {
 		return 0, err
 	}
@@ -1072,7 +1072,7 @@ type SealedEventsParams struct {
 }
 
 func (q *Queries) SealedEvents(ctx context.Context, arg SealedEventsParams) ([]Event, error) {
-	rows, err := q.query(ctx, q.sealedEventsStmt, sealedEvents, arg.First, arg.Last, arg.SealID)
+	rows, err := q.db.QueryContext(ctx, sealedEvents, arg.First, arg.Last, arg.SealID)
 	if err != nil {
 		return nil, err
 	}
@@ -1120,7 +1120,7 @@ type SealedPullBatchesParams struct {
 }
 
 func (q *Queries) SealedPullBatches(ctx context.Context, arg SealedPullBatchesParams) ([]PullBatch, error) {
-	rows, err := q.query(ctx, q.sealedPullBatchesStmt, sealedPullBatches, arg.First, arg.Last, arg.SealID)
+	rows, err := q.db.QueryContext(ctx, sealedPullBatches, arg.First, arg.Last, arg.SealID)
 	if err != nil {
 		return nil, err
 	}
@@ -1157,7 +1157,7 @@ DELETE FROM addresses WHERE month < $1
 `
 
 func (q *Queries) TrimAddresses(ctx context.Context, month int64) (int64, error) {
-	result, err := q.exec(ctx, q.trimAddressesStmt, trimAddresses, month)
+	result, err := q.db.ExecContext(ctx, trimAddresses, month)
 	if err != nil {
 		return 0, err
 	}
@@ -1169,7 +1169,7 @@ DELETE FROM pull_addresses WHERE month < $1
 `
 
 func (q *Queries) TrimPullAddresses(ctx context.Context, month int64) (int64, error) {
-	result, err := q.exec(ctx, q.trimPullAddressesStmt, trimPullAddresses, month)
+	result, err := q.db.ExecContext(ctx, trimPullAddresses, month)
 	if err != nil {
 		return 0, err
 	}
@@ -1181,7 +1181,7 @@ SELECT id, group_id, kind, actor_id, subject, detail, request_id, at, actor_kind
 `
 
 func (q *Queries) UnsealedEvents(ctx context.Context, limit int32) ([]Event, error) {
-	rows, err := q.query(ctx, q.unsealedEventsStmt, unsealedEvents, limit)
+	rows, err := q.db.QueryContext(ctx, unsealedEvents, limit)
 	if err != nil {
 		return nil, err
 	}
@@ -1223,7 +1223,7 @@ SELECT id, replica, first_at, last_at, events, payload, seal_id, unsent, class F
 `
 
 func (q *Queries) UnsealedPullBatches(ctx context.Context, limit int32) ([]PullBatch, error) {
-	rows, err := q.query(ctx, q.unsealedPullBatchesStmt, unsealedPullBatches, limit)
+	rows, err := q.db.QueryContext(ctx, unsealedPullBatches, limit)
 	if err != nil {
 		return nil, err
 	}

@@ -25,7 +25,7 @@ type AddRepositoryPullsParams struct {
 
 // Pulls of repositories: telemetry, as those of manifests.
 func (q *Queries) AddRepositoryPulls(ctx context.Context, arg AddRepositoryPullsParams) error {
-	_, err := q.exec(ctx, q.addRepositoryPullsStmt, addRepositoryPulls, arg.RepositoryID, arg.LastPulledAt, arg.PullCount)
+	_, err := q.db.ExecContext(ctx, addRepositoryPulls, arg.RepositoryID, arg.LastPulledAt, arg.PullCount)
 	return err
 }
 
@@ -62,7 +62,7 @@ type BrowseColdRepositoriesRow struct {
 
 // By their last pull, the repositories of the group are all read and sorted: they are few beside what they hold.
 func (q *Queries) BrowseColdRepositories(ctx context.Context, arg BrowseColdRepositoriesParams) ([]BrowseColdRepositoriesRow, error) {
-	rows, err := q.query(ctx, q.browseColdRepositoriesStmt, browseColdRepositories,
+	rows, err := q.db.QueryContext(ctx, browseColdRepositories,
 		arg.GroupID,
 		arg.Low,
 		arg.High,
@@ -131,7 +131,7 @@ type BrowseHotRepositoriesRow struct {
 }
 
 func (q *Queries) BrowseHotRepositories(ctx context.Context, arg BrowseHotRepositoriesParams) ([]BrowseHotRepositoriesRow, error) {
-	rows, err := q.query(ctx, q.browseHotRepositoriesStmt, browseHotRepositories,
+	rows, err := q.db.QueryContext(ctx, browseHotRepositories,
 		arg.GroupID,
 		arg.Low,
 		arg.High,
@@ -196,7 +196,7 @@ type BrowseLinksRow struct {
 // A blob is alone when nothing else of the group holds it: nothing but repositories of an upstream's epoch, if one is given, of
 // which the last that holds it answers for all.
 func (q *Queries) BrowseLinks(ctx context.Context, arg BrowseLinksParams) ([]BrowseLinksRow, error) {
-	rows, err := q.query(ctx, q.browseLinksStmt, browseLinks,
+	rows, err := q.db.QueryContext(ctx, browseLinks,
 		arg.GroupID,
 		arg.UpstreamID,
 		arg.Epoch,
@@ -264,7 +264,7 @@ type BrowseNewTagsRow struct {
 }
 
 func (q *Queries) BrowseNewTags(ctx context.Context, arg BrowseNewTagsParams) ([]BrowseNewTagsRow, error) {
-	rows, err := q.query(ctx, q.browseNewTagsStmt, browseNewTags,
+	rows, err := q.db.QueryContext(ctx, browseNewTags,
 		arg.RepositoryID,
 		arg.UpdatedAt,
 		arg.Name,
@@ -339,7 +339,7 @@ type BrowseRepositoriesRow struct {
 // Content as people look at it: pages of a group's repositories and of a repository's tags, one manifest with what it shares,
 // and what a purge takes. What the doors ask is in content.sql.
 func (q *Queries) BrowseRepositories(ctx context.Context, arg BrowseRepositoriesParams) ([]BrowseRepositoriesRow, error) {
-	rows, err := q.query(ctx, q.browseRepositoriesStmt, browseRepositories,
+	rows, err := q.db.QueryContext(ctx, browseRepositories,
 		arg.GroupID,
 		arg.Name,
 		arg.High,
@@ -394,7 +394,7 @@ type BrowseRepositoryRow struct {
 }
 
 func (q *Queries) BrowseRepository(ctx context.Context, id int64) (BrowseRepositoryRow, error) {
-	row := q.queryRow(ctx, q.browseRepositoryStmt, browseRepository, id)
+	row := q.db.QueryRowContext(ctx, browseRepository, id)
 	var i BrowseRepositoryRow
 	err := row.Scan(
 		&i.ID,
@@ -448,7 +448,7 @@ type BrowseTagsRow struct {
 
 // The size of an index is that of the images in it that are here.
 func (q *Queries) BrowseTags(ctx context.Context, arg BrowseTagsParams) ([]BrowseTagsRow, error) {
-	rows, err := q.query(ctx, q.browseTagsStmt, browseTags,
+	rows, err := q.db.QueryContext(ctx, browseTags,
 		arg.RepositoryID,
 		arg.After,
 		arg.Low,
@@ -500,7 +500,7 @@ type CountManifestsParams struct {
 }
 
 func (q *Queries) CountManifests(ctx context.Context, arg CountManifestsParams) (int64, error) {
-	row := q.queryRow(ctx, q.countManifestsStmt, countManifests, arg.RepositoryID, arg.N)
+	row := q.db.QueryRowContext(ctx, countManifests, arg.RepositoryID, arg.N)
 	var count int64
 	err := row.Scan(&count)
 	return count, err
@@ -516,7 +516,7 @@ type CountTagsParams struct {
 }
 
 func (q *Queries) CountTags(ctx context.Context, arg CountTagsParams) (int64, error) {
-	row := q.queryRow(ctx, q.countTagsStmt, countTags, arg.RepositoryID, arg.N)
+	row := q.db.QueryRowContext(ctx, countTags, arg.RepositoryID, arg.N)
 	var count int64
 	err := row.Scan(&count)
 	return count, err
@@ -527,7 +527,7 @@ DELETE FROM repository_pulls WHERE NOT EXISTS (SELECT 1 FROM repositories r WHER
 `
 
 func (q *Queries) DeletePullsOfNoRepository(ctx context.Context) (int64, error) {
-	result, err := q.exec(ctx, q.deletePullsOfNoRepositoryStmt, deletePullsOfNoRepository)
+	result, err := q.db.ExecContext(ctx, deletePullsOfNoRepository)
 	if err != nil {
 		return 0, err
 	}
@@ -545,7 +545,7 @@ type ForgetAdmittedViaParams struct {
 }
 
 func (q *Queries) ForgetAdmittedVia(ctx context.Context, arg ForgetAdmittedViaParams) error {
-	_, err := q.exec(ctx, q.forgetAdmittedViaStmt, forgetAdmittedVia, arg.RepositoryID, arg.Digest, arg.Via)
+	_, err := q.db.ExecContext(ctx, forgetAdmittedVia, arg.RepositoryID, arg.Digest, arg.Via)
 	return err
 }
 
@@ -568,7 +568,7 @@ type ListGroupLinksRow struct {
 }
 
 func (q *Queries) ListGroupLinks(ctx context.Context, arg ListGroupLinksParams) ([]ListGroupLinksRow, error) {
-	rows, err := q.query(ctx, q.listGroupLinksStmt, listGroupLinks, arg.Digest, arg.GroupID, arg.N)
+	rows, err := q.db.QueryContext(ctx, listGroupLinks, arg.Digest, arg.GroupID, arg.N)
 	if err != nil {
 		return nil, err
 	}
@@ -606,7 +606,7 @@ type ListParentsParams struct {
 }
 
 func (q *Queries) ListParents(ctx context.Context, arg ListParentsParams) ([][]byte, error) {
-	rows, err := q.query(ctx, q.listParentsStmt, listParents, arg.RepositoryID, arg.Child, arg.N)
+	rows, err := q.db.QueryContext(ctx, listParents, arg.RepositoryID, arg.Child, arg.N)
 	if err != nil {
 		return nil, err
 	}
@@ -650,7 +650,7 @@ type ListRepositoriesOfRow struct {
 
 // Purges.
 func (q *Queries) ListRepositoriesOf(ctx context.Context, arg ListRepositoriesOfParams) ([]ListRepositoriesOfRow, error) {
-	rows, err := q.query(ctx, q.listRepositoriesOfStmt, listRepositoriesOf,
+	rows, err := q.db.QueryContext(ctx, listRepositoriesOf,
 		arg.GroupID,
 		arg.UpstreamID,
 		arg.Epoch,
@@ -698,7 +698,7 @@ type ListSizedReferencesRow struct {
 }
 
 func (q *Queries) ListSizedReferences(ctx context.Context, arg ListSizedReferencesParams) ([]ListSizedReferencesRow, error) {
-	rows, err := q.query(ctx, q.listSizedReferencesStmt, listSizedReferences, arg.RepositoryID, arg.Parent, arg.N)
+	rows, err := q.db.QueryContext(ctx, listSizedReferences, arg.RepositoryID, arg.Parent, arg.N)
 	if err != nil {
 		return nil, err
 	}

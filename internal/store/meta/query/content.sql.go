@@ -19,7 +19,7 @@ type AddCachedBytesParams struct {
 }
 
 func (q *Queries) AddCachedBytes(ctx context.Context, arg AddCachedBytesParams) error {
-	_, err := q.exec(ctx, q.addCachedBytesStmt, addCachedBytes, arg.Bytes, arg.Slot)
+	_, err := q.db.ExecContext(ctx, addCachedBytes, arg.Bytes, arg.Slot)
 	return err
 }
 
@@ -40,7 +40,7 @@ type AddPullsParams struct {
 
 // Pulls: telemetry, written apart from all else.
 func (q *Queries) AddPulls(ctx context.Context, arg AddPullsParams) error {
-	_, err := q.exec(ctx, q.addPullsStmt, addPulls,
+	_, err := q.db.ExecContext(ctx, addPulls,
 		arg.RepositoryID,
 		arg.Digest,
 		arg.LastPulledAt,
@@ -67,7 +67,7 @@ type AdmitParams struct {
 // recursive query as they are asked for, so the unordered form ends as soon as its limit is reached, however many parents
 // would follow. CROSS JOIN makes SQLite walk from "up" outwards; without it, it reads all admissions for each row of "up".
 func (q *Queries) Admit(ctx context.Context, arg AdmitParams) (int64, error) {
-	result, err := q.exec(ctx, q.admitStmt, admit,
+	result, err := q.db.ExecContext(ctx, admit,
 		arg.RepositoryID,
 		arg.Digest,
 		arg.Via,
@@ -91,7 +91,7 @@ type AdmittedViaParams struct {
 }
 
 func (q *Queries) AdmittedVia(ctx context.Context, arg AdmittedViaParams) (bool, error) {
-	row := q.queryRow(ctx, q.admittedViaStmt, admittedVia, arg.RepositoryID, arg.Digest, arg.Via)
+	row := q.db.QueryRowContext(ctx, admittedVia, arg.RepositoryID, arg.Digest, arg.Via)
 	var exists bool
 	err := row.Scan(&exists)
 	return exists, err
@@ -102,7 +102,7 @@ SELECT EXISTS (SELECT 1 FROM blob_links WHERE digest = $1)
 `
 
 func (q *Queries) BlobIsLinked(ctx context.Context, digest []byte) (bool, error) {
-	row := q.queryRow(ctx, q.blobIsLinkedStmt, blobIsLinked, digest)
+	row := q.db.QueryRowContext(ctx, blobIsLinked, digest)
 	var exists bool
 	err := row.Scan(&exists)
 	return exists, err
@@ -119,7 +119,7 @@ type CheckCachedBytesRow struct {
 }
 
 func (q *Queries) CheckCachedBytes(ctx context.Context) (CheckCachedBytesRow, error) {
-	row := q.queryRow(ctx, q.checkCachedBytesStmt, checkCachedBytes)
+	row := q.db.QueryRowContext(ctx, checkCachedBytes)
 	var i CheckCachedBytesRow
 	err := row.Scan(&i.Kept, &i.Counted)
 	return i, err
@@ -131,7 +131,7 @@ ORDER BY d.storage_key LIMIT CAST($1 AS INTEGER)
 `
 
 func (q *Queries) CheckDoomed(ctx context.Context, n int32) ([]string, error) {
-	rows, err := q.query(ctx, q.checkDoomedStmt, checkDoomed, n)
+	rows, err := q.db.QueryContext(ctx, checkDoomed, n)
 	if err != nil {
 		return nil, err
 	}
@@ -165,7 +165,7 @@ type CheckLinksRow struct {
 }
 
 func (q *Queries) CheckLinks(ctx context.Context, n int32) ([]CheckLinksRow, error) {
-	rows, err := q.query(ctx, q.checkLinksStmt, checkLinks, n)
+	rows, err := q.db.QueryContext(ctx, checkLinks, n)
 	if err != nil {
 		return nil, err
 	}
@@ -204,7 +204,7 @@ type CheckManifestPageRow struct {
 }
 
 func (q *Queries) CheckManifestPage(ctx context.Context, arg CheckManifestPageParams) ([]CheckManifestPageRow, error) {
-	rows, err := q.query(ctx, q.checkManifestPageStmt, checkManifestPage, arg.RepositoryID, arg.After, arg.N)
+	rows, err := q.db.QueryContext(ctx, checkManifestPage, arg.RepositoryID, arg.After, arg.N)
 	if err != nil {
 		return nil, err
 	}
@@ -244,7 +244,7 @@ type CheckReferencesRow struct {
 }
 
 func (q *Queries) CheckReferences(ctx context.Context, n int32) ([]CheckReferencesRow, error) {
-	rows, err := q.query(ctx, q.checkReferencesStmt, checkReferences, n)
+	rows, err := q.db.QueryContext(ctx, checkReferences, n)
 	if err != nil {
 		return nil, err
 	}
@@ -283,7 +283,7 @@ type CheckRepositoryPageParams struct {
 
 // Checks: pages of rows in key order, and the rows that break a promise.
 func (q *Queries) CheckRepositoryPage(ctx context.Context, arg CheckRepositoryPageParams) ([]int64, error) {
-	rows, err := q.query(ctx, q.checkRepositoryPageStmt, checkRepositoryPage, arg.After, arg.N)
+	rows, err := q.db.QueryContext(ctx, checkRepositoryPage, arg.After, arg.N)
 	if err != nil {
 		return nil, err
 	}
@@ -318,7 +318,7 @@ type CheckTagsRow struct {
 }
 
 func (q *Queries) CheckTags(ctx context.Context, n int32) ([]CheckTagsRow, error) {
-	rows, err := q.query(ctx, q.checkTagsStmt, checkTags, n)
+	rows, err := q.db.QueryContext(ctx, checkTags, n)
 	if err != nil {
 		return nil, err
 	}
@@ -348,7 +348,7 @@ ORDER BY b.digest LIMIT CAST($1 AS INTEGER)
 `
 
 func (q *Queries) CheckUnlinked(ctx context.Context, n int32) ([][]byte, error) {
-	rows, err := q.query(ctx, q.checkUnlinkedStmt, checkUnlinked, n)
+	rows, err := q.db.QueryContext(ctx, checkUnlinked, n)
 	if err != nil {
 		return nil, err
 	}
@@ -380,7 +380,7 @@ type ConfigIsNamedParams struct {
 }
 
 func (q *Queries) ConfigIsNamed(ctx context.Context, arg ConfigIsNamedParams) (bool, error) {
-	row := q.queryRow(ctx, q.configIsNamedStmt, configIsNamed, arg.RepositoryID, arg.ConfigDigest)
+	row := q.db.QueryRowContext(ctx, configIsNamed, arg.RepositoryID, arg.ConfigDigest)
 	var exists bool
 	err := row.Scan(&exists)
 	return exists, err
@@ -401,7 +401,7 @@ type ConfirmTagParams struct {
 
 // A confirmation after @latest is one from the future: the clock that made it was wrong.
 func (q *Queries) ConfirmTag(ctx context.Context, arg ConfirmTagParams) (int64, error) {
-	result, err := q.exec(ctx, q.confirmTagStmt, confirmTag,
+	result, err := q.db.ExecContext(ctx, confirmTag,
 		arg.CheckedAt,
 		arg.RepositoryID,
 		arg.Name,
@@ -419,7 +419,7 @@ DELETE FROM blobs WHERE digest = $1
 `
 
 func (q *Queries) DeleteBlob(ctx context.Context, digest []byte) (int64, error) {
-	result, err := q.exec(ctx, q.deleteBlobStmt, deleteBlob, digest)
+	result, err := q.db.ExecContext(ctx, deleteBlob, digest)
 	if err != nil {
 		return 0, err
 	}
@@ -437,7 +437,7 @@ type DeleteCandidateParams struct {
 }
 
 func (q *Queries) DeleteCandidate(ctx context.Context, arg DeleteCandidateParams) (int64, error) {
-	result, err := q.exec(ctx, q.deleteCandidateStmt, deleteCandidate, arg.Kind, arg.RepositoryID, arg.Digest)
+	result, err := q.db.ExecContext(ctx, deleteCandidate, arg.Kind, arg.RepositoryID, arg.Digest)
 	if err != nil {
 		return 0, err
 	}
@@ -449,7 +449,7 @@ DELETE FROM doomed_keys WHERE storage_key = $1
 `
 
 func (q *Queries) DeleteDoomedKey(ctx context.Context, storageKey string) (int64, error) {
-	result, err := q.exec(ctx, q.deleteDoomedKeyStmt, deleteDoomedKey, storageKey)
+	result, err := q.db.ExecContext(ctx, deleteDoomedKey, storageKey)
 	if err != nil {
 		return 0, err
 	}
@@ -466,7 +466,7 @@ type DeleteLinkParams struct {
 }
 
 func (q *Queries) DeleteLink(ctx context.Context, arg DeleteLinkParams) (int64, error) {
-	result, err := q.exec(ctx, q.deleteLinkStmt, deleteLink, arg.RepositoryID, arg.Digest)
+	result, err := q.db.ExecContext(ctx, deleteLink, arg.RepositoryID, arg.Digest)
 	if err != nil {
 		return 0, err
 	}
@@ -485,7 +485,7 @@ type DeleteLinkCandidatesParams struct {
 }
 
 func (q *Queries) DeleteLinkCandidates(ctx context.Context, arg DeleteLinkCandidatesParams) error {
-	_, err := q.exec(ctx, q.deleteLinkCandidatesStmt, deleteLinkCandidates, arg.RepositoryID, arg.Parent)
+	_, err := q.db.ExecContext(ctx, deleteLinkCandidates, arg.RepositoryID, arg.Parent)
 	return err
 }
 
@@ -500,7 +500,7 @@ type DeleteListParams struct {
 }
 
 func (q *Queries) DeleteList(ctx context.Context, arg DeleteListParams) error {
-	_, err := q.exec(ctx, q.deleteListStmt, deleteList, arg.RepositoryID, arg.Kind, arg.Subject)
+	_, err := q.db.ExecContext(ctx, deleteList, arg.RepositoryID, arg.Kind, arg.Subject)
 	return err
 }
 
@@ -514,7 +514,7 @@ type DeleteManifestParams struct {
 }
 
 func (q *Queries) DeleteManifest(ctx context.Context, arg DeleteManifestParams) (int64, error) {
-	result, err := q.exec(ctx, q.deleteManifestStmt, deleteManifest, arg.RepositoryID, arg.Digest)
+	result, err := q.db.ExecContext(ctx, deleteManifest, arg.RepositoryID, arg.Digest)
 	if err != nil {
 		return 0, err
 	}
@@ -531,7 +531,7 @@ type DeletePullsParams struct {
 }
 
 func (q *Queries) DeletePulls(ctx context.Context, arg DeletePullsParams) error {
-	_, err := q.exec(ctx, q.deletePullsStmt, deletePulls, arg.RepositoryID, arg.Digest)
+	_, err := q.db.ExecContext(ctx, deletePulls, arg.RepositoryID, arg.Digest)
 	return err
 }
 
@@ -546,7 +546,7 @@ type DeletePullsOfNothingParams struct {
 }
 
 func (q *Queries) DeletePullsOfNothing(ctx context.Context, arg DeletePullsOfNothingParams) (int64, error) {
-	result, err := q.exec(ctx, q.deletePullsOfNothingStmt, deletePullsOfNothing, arg.RepositoryID, arg.Digest)
+	result, err := q.db.ExecContext(ctx, deletePullsOfNothing, arg.RepositoryID, arg.Digest)
 	if err != nil {
 		return 0, err
 	}
@@ -558,7 +558,7 @@ DELETE FROM repositories WHERE id = $1
 `
 
 func (q *Queries) DeleteRepository(ctx context.Context, id int64) (int64, error) {
-	result, err := q.exec(ctx, q.deleteRepositoryStmt, deleteRepository, id)
+	result, err := q.db.ExecContext(ctx, deleteRepository, id)
 	if err != nil {
 		return 0, err
 	}
@@ -576,7 +576,7 @@ type DeleteRepositoryAdmissionsParams struct {
 }
 
 func (q *Queries) DeleteRepositoryAdmissions(ctx context.Context, arg DeleteRepositoryAdmissionsParams) (int64, error) {
-	result, err := q.exec(ctx, q.deleteRepositoryAdmissionsStmt, deleteRepositoryAdmissions, arg.RepositoryID, arg.N)
+	result, err := q.db.ExecContext(ctx, deleteRepositoryAdmissions, arg.RepositoryID, arg.N)
 	if err != nil {
 		return 0, err
 	}
@@ -588,7 +588,7 @@ DELETE FROM gc_candidates WHERE repository_id = $1 AND kind IN ('link', 'manifes
 `
 
 func (q *Queries) DeleteRepositoryCandidates(ctx context.Context, repositoryID int64) error {
-	_, err := q.exec(ctx, q.deleteRepositoryCandidatesStmt, deleteRepositoryCandidates, repositoryID)
+	_, err := q.db.ExecContext(ctx, deleteRepositoryCandidates, repositoryID)
 	return err
 }
 
@@ -602,7 +602,7 @@ type DeleteRepositoryHistoryParams struct {
 }
 
 func (q *Queries) DeleteRepositoryHistory(ctx context.Context, arg DeleteRepositoryHistoryParams) (int64, error) {
-	result, err := q.exec(ctx, q.deleteRepositoryHistoryStmt, deleteRepositoryHistory, arg.RepositoryID, arg.N)
+	result, err := q.db.ExecContext(ctx, deleteRepositoryHistory, arg.RepositoryID, arg.N)
 	if err != nil {
 		return 0, err
 	}
@@ -614,7 +614,7 @@ DELETE FROM cached_lists WHERE repository_id = $1
 `
 
 func (q *Queries) DeleteRepositoryLists(ctx context.Context, repositoryID int64) error {
-	_, err := q.exec(ctx, q.deleteRepositoryListsStmt, deleteRepositoryLists, repositoryID)
+	_, err := q.db.ExecContext(ctx, deleteRepositoryLists, repositoryID)
 	return err
 }
 
@@ -628,7 +628,7 @@ type DeleteTagParams struct {
 }
 
 func (q *Queries) DeleteTag(ctx context.Context, arg DeleteTagParams) (int64, error) {
-	result, err := q.exec(ctx, q.deleteTagStmt, deleteTag, arg.RepositoryID, arg.Name)
+	result, err := q.db.ExecContext(ctx, deleteTag, arg.RepositoryID, arg.Name)
 	if err != nil {
 		return 0, err
 	}
@@ -652,7 +652,7 @@ type FindCachedBlobRow struct {
 }
 
 func (q *Queries) FindCachedBlob(ctx context.Context, arg FindCachedBlobParams) (FindCachedBlobRow, error) {
-	row := q.queryRow(ctx, q.findCachedBlobStmt, findCachedBlob, arg.Digest, arg.GroupID)
+	row := q.db.QueryRowContext(ctx, findCachedBlob, arg.Digest, arg.GroupID)
 	var i FindCachedBlobRow
 	err := row.Scan(&i.Digest, &i.Size, &i.StorageKey)
 	return i, err
@@ -680,7 +680,7 @@ type FindRepositoryParams struct {
 // therefore plans it anew each time another value is bound: twenty times the cost of a short page.
 // Repositories.
 func (q *Queries) FindRepository(ctx context.Context, arg FindRepositoryParams) (int64, error) {
-	row := q.queryRow(ctx, q.findRepositoryStmt, findRepository,
+	row := q.db.QueryRowContext(ctx, findRepository,
 		arg.GroupID,
 		arg.UpstreamID,
 		arg.Epoch,
@@ -703,7 +703,7 @@ type ForgetAdmissionsParams struct {
 }
 
 func (q *Queries) ForgetAdmissions(ctx context.Context, arg ForgetAdmissionsParams) error {
-	_, err := q.exec(ctx, q.forgetAdmissionsStmt, forgetAdmissions, arg.RepositoryID, arg.Digest)
+	_, err := q.db.ExecContext(ctx, forgetAdmissions, arg.RepositoryID, arg.Digest)
 	return err
 }
 
@@ -717,7 +717,7 @@ type ForgetListedParams struct {
 }
 
 func (q *Queries) ForgetListed(ctx context.Context, arg ForgetListedParams) error {
-	_, err := q.exec(ctx, q.forgetListedStmt, forgetListed, arg.RepositoryID, arg.Tag)
+	_, err := q.db.ExecContext(ctx, forgetListed, arg.RepositoryID, arg.Tag)
 	return err
 }
 
@@ -733,7 +733,7 @@ type GetAdmissionParams struct {
 }
 
 func (q *Queries) GetAdmission(ctx context.Context, arg GetAdmissionParams) (int64, error) {
-	row := q.queryRow(ctx, q.getAdmissionStmt, getAdmission,
+	row := q.db.QueryRowContext(ctx, getAdmission,
 		arg.RepositoryID,
 		arg.Digest,
 		arg.Via,
@@ -751,7 +751,7 @@ SELECT digest, size, storage_key, created_at FROM blobs WHERE digest = $1
 
 // Blobs and links.
 func (q *Queries) GetBlob(ctx context.Context, digest []byte) (Blob, error) {
-	row := q.queryRow(ctx, q.getBlobStmt, getBlob, digest)
+	row := q.db.QueryRowContext(ctx, getBlob, digest)
 	var i Blob
 	err := row.Scan(
 		&i.Digest,
@@ -772,7 +772,7 @@ type GetLinkParams struct {
 }
 
 func (q *Queries) GetLink(ctx context.Context, arg GetLinkParams) (BlobLink, error) {
-	row := q.queryRow(ctx, q.getLinkStmt, getLink, arg.RepositoryID, arg.Digest)
+	row := q.db.QueryRowContext(ctx, getLink, arg.RepositoryID, arg.Digest)
 	var i BlobLink
 	err := row.Scan(
 		&i.RepositoryID,
@@ -800,7 +800,7 @@ type GetLinkedBlobRow struct {
 }
 
 func (q *Queries) GetLinkedBlob(ctx context.Context, arg GetLinkedBlobParams) (GetLinkedBlobRow, error) {
-	row := q.queryRow(ctx, q.getLinkedBlobStmt, getLinkedBlob, arg.RepositoryID, arg.Digest)
+	row := q.db.QueryRowContext(ctx, getLinkedBlob, arg.RepositoryID, arg.Digest)
 	var i GetLinkedBlobRow
 	err := row.Scan(&i.Digest, &i.Size, &i.StorageKey)
 	return i, err
@@ -824,7 +824,7 @@ type GetListRow struct {
 
 // Answers of upstreams.
 func (q *Queries) GetList(ctx context.Context, arg GetListParams) (GetListRow, error) {
-	row := q.queryRow(ctx, q.getListStmt, getList, arg.RepositoryID, arg.Kind, arg.Subject)
+	row := q.db.QueryRowContext(ctx, getList, arg.RepositoryID, arg.Kind, arg.Subject)
 	var i GetListRow
 	err := row.Scan(&i.Payload, &i.CheckedAt)
 	return i, err
@@ -849,7 +849,7 @@ type GetManifestRow struct {
 
 // Manifests.
 func (q *Queries) GetManifest(ctx context.Context, arg GetManifestParams) (GetManifestRow, error) {
-	row := q.queryRow(ctx, q.getManifestStmt, getManifest, arg.RepositoryID, arg.Digest)
+	row := q.db.QueryRowContext(ctx, getManifest, arg.RepositoryID, arg.Digest)
 	var i GetManifestRow
 	err := row.Scan(
 		&i.Digest,
@@ -875,7 +875,7 @@ type GetPullsRow struct {
 }
 
 func (q *Queries) GetPulls(ctx context.Context, arg GetPullsParams) (GetPullsRow, error) {
-	row := q.queryRow(ctx, q.getPullsStmt, getPulls, arg.RepositoryID, arg.Digest)
+	row := q.db.QueryRowContext(ctx, getPulls, arg.RepositoryID, arg.Digest)
 	var i GetPullsRow
 	err := row.Scan(&i.LastPulledAt, &i.PullCount)
 	return i, err
@@ -901,7 +901,7 @@ type GetReferenceRow struct {
 
 // The key first, from the index that has all of it: asked for the row at once, SQLite reads all references of the repository.
 func (q *Queries) GetReference(ctx context.Context, arg GetReferenceParams) (GetReferenceRow, error) {
-	row := q.queryRow(ctx, q.getReferenceStmt, getReference, arg.RepositoryID, arg.Child)
+	row := q.db.QueryRowContext(ctx, getReference, arg.RepositoryID, arg.Child)
 	var i GetReferenceRow
 	err := row.Scan(
 		&i.Child,
@@ -917,7 +917,7 @@ SELECT id, group_id, upstream_id, epoch, format, name, created_at, first_manifes
 `
 
 func (q *Queries) GetRepository(ctx context.Context, id int64) (Repository, error) {
-	row := q.queryRow(ctx, q.getRepositoryStmt, getRepository, id)
+	row := q.db.QueryRowContext(ctx, getRepository, id)
 	var i Repository
 	err := row.Scan(
 		&i.ID,
@@ -951,7 +951,7 @@ type GetTagRow struct {
 
 // Tags.
 func (q *Queries) GetTag(ctx context.Context, arg GetTagParams) (GetTagRow, error) {
-	row := q.queryRow(ctx, q.getTagStmt, getTag, arg.RepositoryID, arg.Name)
+	row := q.db.QueryRowContext(ctx, getTag, arg.RepositoryID, arg.Name)
 	var i GetTagRow
 	err := row.Scan(
 		&i.Name,
@@ -968,7 +968,7 @@ SELECT EXISTS (SELECT 1 FROM manifests m WHERE m.repository_id = $1
 `
 
 func (q *Queries) HasContent(ctx context.Context, repositoryID int64) (bool, error) {
-	row := q.queryRow(ctx, q.hasContentStmt, hasContent, repositoryID)
+	row := q.db.QueryRowContext(ctx, hasContent, repositoryID)
 	var exists bool
 	err := row.Scan(&exists)
 	return exists, err
@@ -987,7 +987,7 @@ type InsertBlobParams struct {
 }
 
 func (q *Queries) InsertBlob(ctx context.Context, arg InsertBlobParams) (int64, error) {
-	result, err := q.exec(ctx, q.insertBlobStmt, insertBlob,
+	result, err := q.db.ExecContext(ctx, insertBlob,
 		arg.Digest,
 		arg.Size,
 		arg.StorageKey,
@@ -1010,7 +1010,7 @@ type InsertCachedManifestParams struct {
 }
 
 func (q *Queries) InsertCachedManifest(ctx context.Context, arg InsertCachedManifestParams) error {
-	_, err := q.exec(ctx, q.insertCachedManifestStmt, insertCachedManifest, arg.RepositoryID, arg.Digest, arg.UsedAt)
+	_, err := q.db.ExecContext(ctx, insertCachedManifest, arg.RepositoryID, arg.Digest, arg.UsedAt)
 	return err
 }
 
@@ -1024,7 +1024,7 @@ type InsertDoomedKeyParams struct {
 }
 
 func (q *Queries) InsertDoomedKey(ctx context.Context, arg InsertDoomedKeyParams) error {
-	_, err := q.exec(ctx, q.insertDoomedKeyStmt, insertDoomedKey, arg.StorageKey, arg.CreatedAt)
+	_, err := q.db.ExecContext(ctx, insertDoomedKey, arg.StorageKey, arg.CreatedAt)
 	return err
 }
 
@@ -1054,7 +1054,7 @@ type InsertManifestParams struct {
 }
 
 func (q *Queries) InsertManifest(ctx context.Context, arg InsertManifestParams) (int64, error) {
-	result, err := q.exec(ctx, q.insertManifestStmt, insertManifest,
+	result, err := q.db.ExecContext(ctx, insertManifest,
 		arg.RepositoryID,
 		arg.Digest,
 		arg.MediaType,
@@ -1094,7 +1094,7 @@ type InsertReferenceParams struct {
 
 // References. kind: manifest, config, layer, foreign (a layer with urls, which need not be here).
 func (q *Queries) InsertReference(ctx context.Context, arg InsertReferenceParams) error {
-	_, err := q.exec(ctx, q.insertReferenceStmt, insertReference,
+	_, err := q.db.ExecContext(ctx, insertReference,
 		arg.RepositoryID,
 		arg.Parent,
 		arg.Position,
@@ -1123,7 +1123,7 @@ type InsertRepositoryParams struct {
 }
 
 func (q *Queries) InsertRepository(ctx context.Context, arg InsertRepositoryParams) (int64, error) {
-	result, err := q.exec(ctx, q.insertRepositoryStmt, insertRepository,
+	result, err := q.db.ExecContext(ctx, insertRepository,
 		arg.ID,
 		arg.GroupID,
 		arg.UpstreamID,
@@ -1152,7 +1152,7 @@ type InsertTagHistoryParams struct {
 }
 
 func (q *Queries) InsertTagHistory(ctx context.Context, arg InsertTagHistoryParams) error {
-	_, err := q.exec(ctx, q.insertTagHistoryStmt, insertTagHistory,
+	_, err := q.db.ExecContext(ctx, insertTagHistory,
 		arg.ID,
 		arg.RepositoryID,
 		arg.Name,
@@ -1175,7 +1175,7 @@ type IsAwaitedParams struct {
 }
 
 func (q *Queries) IsAwaited(ctx context.Context, arg IsAwaitedParams) (bool, error) {
-	row := q.queryRow(ctx, q.isAwaitedStmt, isAwaited, arg.RepositoryID, arg.Since)
+	row := q.db.QueryRowContext(ctx, isAwaited, arg.RepositoryID, arg.Since)
 	var exists bool
 	err := row.Scan(&exists)
 	return exists, err
@@ -1186,7 +1186,7 @@ SELECT EXISTS (SELECT 1 FROM blob_links WHERE digest = $1 AND cached_in > 0)
 `
 
 func (q *Queries) IsCached(ctx context.Context, digest []byte) (bool, error) {
-	row := q.queryRow(ctx, q.isCachedStmt, isCached, digest)
+	row := q.db.QueryRowContext(ctx, isCached, digest)
 	var exists bool
 	err := row.Scan(&exists)
 	return exists, err
@@ -1202,7 +1202,7 @@ type IsReferencedParams struct {
 }
 
 func (q *Queries) IsReferenced(ctx context.Context, arg IsReferencedParams) (bool, error) {
-	row := q.queryRow(ctx, q.isReferencedStmt, isReferenced, arg.RepositoryID, arg.Child)
+	row := q.db.QueryRowContext(ctx, isReferenced, arg.RepositoryID, arg.Child)
 	var exists bool
 	err := row.Scan(&exists)
 	return exists, err
@@ -1218,7 +1218,7 @@ type IsTaggedParams struct {
 }
 
 func (q *Queries) IsTagged(ctx context.Context, arg IsTaggedParams) (bool, error) {
-	row := q.queryRow(ctx, q.isTaggedStmt, isTagged, arg.RepositoryID, arg.Digest)
+	row := q.db.QueryRowContext(ctx, isTagged, arg.RepositoryID, arg.Digest)
 	var exists bool
 	err := row.Scan(&exists)
 	return exists, err
@@ -1229,7 +1229,7 @@ SELECT EXISTS (SELECT 1 FROM doomed_keys WHERE storage_key = $1)
 `
 
 func (q *Queries) KeyIsDoomed(ctx context.Context, storageKey string) (bool, error) {
-	row := q.queryRow(ctx, q.keyIsDoomedStmt, keyIsDoomed, storageKey)
+	row := q.db.QueryRowContext(ctx, keyIsDoomed, storageKey)
 	var exists bool
 	err := row.Scan(&exists)
 	return exists, err
@@ -1248,7 +1248,7 @@ type LinkBlobParams struct {
 }
 
 func (q *Queries) LinkBlob(ctx context.Context, arg LinkBlobParams) error {
-	_, err := q.exec(ctx, q.linkBlobStmt, linkBlob,
+	_, err := q.db.ExecContext(ctx, linkBlob,
 		arg.RepositoryID,
 		arg.Digest,
 		arg.CreatedAt,
@@ -1277,7 +1277,7 @@ type ListAdmissionsParams struct {
 }
 
 func (q *Queries) ListAdmissions(ctx context.Context, arg ListAdmissionsParams) ([]string, error) {
-	rows, err := q.query(ctx, q.listAdmissionsStmt, listAdmissions,
+	rows, err := q.db.QueryContext(ctx, listAdmissions,
 		arg.N,
 		arg.RepositoryID,
 		arg.Child,
@@ -1325,7 +1325,7 @@ type ListAwaitingTagsRow struct {
 
 // Tags that were last heard to name a digest, lately, and do not point to anything newer.
 func (q *Queries) ListAwaitingTags(ctx context.Context, arg ListAwaitingTagsParams) ([]ListAwaitingTagsRow, error) {
-	rows, err := q.query(ctx, q.listAwaitingTagsStmt, listAwaitingTags, arg.RepositoryID, arg.Digest, arg.CreatedAt)
+	rows, err := q.db.QueryContext(ctx, listAwaitingTags, arg.RepositoryID, arg.Digest, arg.CreatedAt)
 	if err != nil {
 		return nil, err
 	}
@@ -1363,7 +1363,7 @@ type ListChildrenRow struct {
 }
 
 func (q *Queries) ListChildren(ctx context.Context, arg ListChildrenParams) ([]ListChildrenRow, error) {
-	rows, err := q.query(ctx, q.listChildrenStmt, listChildren, arg.RepositoryID, arg.Parent)
+	rows, err := q.db.QueryContext(ctx, listChildren, arg.RepositoryID, arg.Parent)
 	if err != nil {
 		return nil, err
 	}
@@ -1404,7 +1404,7 @@ type ListColdManifestsRow struct {
 
 // An index that is in use keeps what it refers to: a node that asks whether its image is current asks for the index alone.
 func (q *Queries) ListColdManifests(ctx context.Context, n int32) ([]ListColdManifestsRow, error) {
-	rows, err := q.query(ctx, q.listColdManifestsStmt, listColdManifests, n)
+	rows, err := q.db.QueryContext(ctx, listColdManifests, n)
 	if err != nil {
 		return nil, err
 	}
@@ -1437,7 +1437,7 @@ SELECT storage_key, created_at FROM doomed_keys ORDER BY created_at, storage_key
 `
 
 func (q *Queries) ListDoomedKeys(ctx context.Context, n int32) ([]DoomedKey, error) {
-	rows, err := q.query(ctx, q.listDoomedKeysStmt, listDoomedKeys, n)
+	rows, err := q.db.QueryContext(ctx, listDoomedKeys, n)
 	if err != nil {
 		return nil, err
 	}
@@ -1469,7 +1469,7 @@ type ListDueCandidatesParams struct {
 }
 
 func (q *Queries) ListDueCandidates(ctx context.Context, arg ListDueCandidatesParams) ([]GcCandidate, error) {
-	rows, err := q.query(ctx, q.listDueCandidatesStmt, listDueCandidates, arg.Now, arg.N)
+	rows, err := q.db.QueryContext(ctx, listDueCandidates, arg.Now, arg.N)
 	if err != nil {
 		return nil, err
 	}
@@ -1511,7 +1511,7 @@ type ListHostedRepositoriesParams struct {
 }
 
 func (q *Queries) ListHostedRepositories(ctx context.Context, arg ListHostedRepositoriesParams) ([]string, error) {
-	rows, err := q.query(ctx, q.listHostedRepositoriesStmt, listHostedRepositories, arg.GroupID, arg.After, arg.N)
+	rows, err := q.db.QueryContext(ctx, listHostedRepositories, arg.GroupID, arg.After, arg.N)
 	if err != nil {
 		return nil, err
 	}
@@ -1543,7 +1543,7 @@ type ListLinkDigestsParams struct {
 }
 
 func (q *Queries) ListLinkDigests(ctx context.Context, arg ListLinkDigestsParams) ([][]byte, error) {
-	rows, err := q.query(ctx, q.listLinkDigestsStmt, listLinkDigests, arg.RepositoryID, arg.N)
+	rows, err := q.db.QueryContext(ctx, listLinkDigests, arg.RepositoryID, arg.N)
 	if err != nil {
 		return nil, err
 	}
@@ -1575,7 +1575,7 @@ type ListManifestDigestsParams struct {
 }
 
 func (q *Queries) ListManifestDigests(ctx context.Context, arg ListManifestDigestsParams) ([][]byte, error) {
-	rows, err := q.query(ctx, q.listManifestDigestsStmt, listManifestDigests, arg.RepositoryID, arg.N)
+	rows, err := q.db.QueryContext(ctx, listManifestDigests, arg.RepositoryID, arg.N)
 	if err != nil {
 		return nil, err
 	}
@@ -1612,7 +1612,7 @@ type ListMissingBlobsParams struct {
 // A child that is named twice is listed twice, in no order: for DISTINCT or ORDER BY child, SQLite would walk the references of
 // the whole repository by their index on the child.
 func (q *Queries) ListMissingBlobs(ctx context.Context, arg ListMissingBlobsParams) ([][]byte, error) {
-	rows, err := q.query(ctx, q.listMissingBlobsStmt, listMissingBlobs, arg.RepositoryID, arg.Parent)
+	rows, err := q.db.QueryContext(ctx, listMissingBlobs, arg.RepositoryID, arg.Parent)
 	if err != nil {
 		return nil, err
 	}
@@ -1646,7 +1646,7 @@ type ListMissingManifestsParams struct {
 }
 
 func (q *Queries) ListMissingManifests(ctx context.Context, arg ListMissingManifestsParams) ([][]byte, error) {
-	rows, err := q.query(ctx, q.listMissingManifestsStmt, listMissingManifests, arg.RepositoryID, arg.Parent)
+	rows, err := q.db.QueryContext(ctx, listMissingManifests, arg.RepositoryID, arg.Parent)
 	if err != nil {
 		return nil, err
 	}
@@ -1686,7 +1686,7 @@ type ListPullPageRow struct {
 }
 
 func (q *Queries) ListPullPage(ctx context.Context, arg ListPullPageParams) ([]ListPullPageRow, error) {
-	rows, err := q.query(ctx, q.listPullPageStmt, listPullPage, arg.RepositoryID, arg.Digest, arg.N)
+	rows, err := q.db.QueryContext(ctx, listPullPage, arg.RepositoryID, arg.Digest, arg.N)
 	if err != nil {
 		return nil, err
 	}
@@ -1718,7 +1718,7 @@ type ListReferrerDigestsParams struct {
 }
 
 func (q *Queries) ListReferrerDigests(ctx context.Context, arg ListReferrerDigestsParams) ([][]byte, error) {
-	rows, err := q.query(ctx, q.listReferrerDigestsStmt, listReferrerDigests, arg.RepositoryID, arg.Subject)
+	rows, err := q.db.QueryContext(ctx, listReferrerDigests, arg.RepositoryID, arg.Subject)
 	if err != nil {
 		return nil, err
 	}
@@ -1762,7 +1762,7 @@ type ListReferrersRow struct {
 }
 
 func (q *Queries) ListReferrers(ctx context.Context, arg ListReferrersParams) ([]ListReferrersRow, error) {
-	rows, err := q.query(ctx, q.listReferrersStmt, listReferrers,
+	rows, err := q.db.QueryContext(ctx, listReferrers,
 		arg.RepositoryID,
 		arg.Subject,
 		arg.After,
@@ -1818,7 +1818,7 @@ type ListReferrersOfTypeRow struct {
 }
 
 func (q *Queries) ListReferrersOfType(ctx context.Context, arg ListReferrersOfTypeParams) ([]ListReferrersOfTypeRow, error) {
-	rows, err := q.query(ctx, q.listReferrersOfTypeStmt, listReferrersOfType,
+	rows, err := q.db.QueryContext(ctx, listReferrersOfType,
 		arg.RepositoryID,
 		arg.Subject,
 		arg.ArtifactType,
@@ -1873,7 +1873,7 @@ type ListSomeTagsOfRow struct {
 
 // The names first, as in GetReference.
 func (q *Queries) ListSomeTagsOf(ctx context.Context, arg ListSomeTagsOfParams) ([]ListSomeTagsOfRow, error) {
-	rows, err := q.query(ctx, q.listSomeTagsOfStmt, listSomeTagsOf, arg.RepositoryID, arg.Digest, arg.N)
+	rows, err := q.db.QueryContext(ctx, listSomeTagsOf, arg.RepositoryID, arg.Digest, arg.N)
 	if err != nil {
 		return nil, err
 	}
@@ -1921,7 +1921,7 @@ type ListTagHistoryRow struct {
 }
 
 func (q *Queries) ListTagHistory(ctx context.Context, arg ListTagHistoryParams) ([]ListTagHistoryRow, error) {
-	rows, err := q.query(ctx, q.listTagHistoryStmt, listTagHistory,
+	rows, err := q.db.QueryContext(ctx, listTagHistory,
 		arg.RepositoryID,
 		arg.Name,
 		arg.Before,
@@ -1965,7 +1965,7 @@ type ListTagsParams struct {
 }
 
 func (q *Queries) ListTags(ctx context.Context, arg ListTagsParams) ([]string, error) {
-	rows, err := q.query(ctx, q.listTagsStmt, listTags, arg.RepositoryID, arg.After, arg.N)
+	rows, err := q.db.QueryContext(ctx, listTags, arg.RepositoryID, arg.After, arg.N)
 	if err != nil {
 		return nil, err
 	}
@@ -1997,7 +1997,7 @@ type ListTagsOfParams struct {
 }
 
 func (q *Queries) ListTagsOf(ctx context.Context, arg ListTagsOfParams) ([]string, error) {
-	rows, err := q.query(ctx, q.listTagsOfStmt, listTagsOf, arg.RepositoryID, arg.Digest)
+	rows, err := q.db.QueryContext(ctx, listTagsOf, arg.RepositoryID, arg.Digest)
 	if err != nil {
 		return nil, err
 	}
@@ -2029,7 +2029,7 @@ type MoveBlobParams struct {
 }
 
 func (q *Queries) MoveBlob(ctx context.Context, arg MoveBlobParams) (int64, error) {
-	result, err := q.exec(ctx, q.moveBlobStmt, moveBlob, arg.StorageKey, arg.Digest)
+	result, err := q.db.ExecContext(ctx, moveBlob, arg.StorageKey, arg.Digest)
 	if err != nil {
 		return 0, err
 	}
@@ -2052,7 +2052,7 @@ type NewestTagAdmissionRow struct {
 }
 
 func (q *Queries) NewestTagAdmission(ctx context.Context, arg NewestTagAdmissionParams) (NewestTagAdmissionRow, error) {
-	row := q.queryRow(ctx, q.newestTagAdmissionStmt, newestTagAdmission, arg.RepositoryID, arg.Tag)
+	row := q.db.QueryRowContext(ctx, newestTagAdmission, arg.RepositoryID, arg.Tag)
 	var i NewestTagAdmissionRow
 	err := row.Scan(&i.Digest, &i.CreatedAt)
 	return i, err
@@ -2071,7 +2071,7 @@ type PostponeCandidateParams struct {
 }
 
 func (q *Queries) PostponeCandidate(ctx context.Context, arg PostponeCandidateParams) (int64, error) {
-	result, err := q.exec(ctx, q.postponeCandidateStmt, postponeCandidate,
+	result, err := q.db.ExecContext(ctx, postponeCandidate,
 		arg.ReviewAfter,
 		arg.Kind,
 		arg.RepositoryID,
@@ -2099,7 +2099,7 @@ type PutCandidateParams struct {
 
 // Candidates and doomed keys.
 func (q *Queries) PutCandidate(ctx context.Context, arg PutCandidateParams) error {
-	_, err := q.exec(ctx, q.putCandidateStmt, putCandidate,
+	_, err := q.db.ExecContext(ctx, putCandidate,
 		arg.Kind,
 		arg.RepositoryID,
 		arg.Digest,
@@ -2123,7 +2123,7 @@ type PutListParams struct {
 }
 
 func (q *Queries) PutList(ctx context.Context, arg PutListParams) error {
-	_, err := q.exec(ctx, q.putListStmt, putList,
+	_, err := q.db.ExecContext(ctx, putList,
 		arg.RepositoryID,
 		arg.Kind,
 		arg.Subject,
@@ -2149,7 +2149,7 @@ type PutOutdatedCandidatesParams struct {
 }
 
 func (q *Queries) PutOutdatedCandidates(ctx context.Context, arg PutOutdatedCandidatesParams) error {
-	_, err := q.exec(ctx, q.putOutdatedCandidatesStmt, putOutdatedCandidates,
+	_, err := q.db.ExecContext(ctx, putOutdatedCandidates,
 		arg.Digest,
 		arg.ReviewAfter,
 		arg.GroupID,
@@ -2178,7 +2178,7 @@ type SampleAdmissionsParams struct {
 }
 
 func (q *Queries) SampleAdmissions(ctx context.Context, arg SampleAdmissionsParams) ([]string, error) {
-	rows, err := q.query(ctx, q.sampleAdmissionsStmt, sampleAdmissions, arg.N, arg.RepositoryID, arg.Child)
+	rows, err := q.db.QueryContext(ctx, sampleAdmissions, arg.N, arg.RepositoryID, arg.Child)
 	if err != nil {
 		return nil, err
 	}
@@ -2230,7 +2230,7 @@ type SearchManifestsRow struct {
 }
 
 func (q *Queries) SearchManifests(ctx context.Context, arg SearchManifestsParams) ([]SearchManifestsRow, error) {
-	rows, err := q.query(ctx, q.searchManifestsStmt, searchManifests,
+	rows, err := q.db.QueryContext(ctx, searchManifests,
 		arg.RepositoryID,
 		arg.After,
 		arg.Low,
@@ -2307,7 +2307,7 @@ type SearchRepositoriesRow struct {
 // Search: repositories by name, which are few, then their manifests by key. What else is asked of a row, Go looks at: a page
 // reads a bounded number of rows whatever they are.
 func (q *Queries) SearchRepositories(ctx context.Context, arg SearchRepositoriesParams) ([]SearchRepositoriesRow, error) {
-	rows, err := q.query(ctx, q.searchRepositoriesStmt, searchRepositories,
+	rows, err := q.db.QueryContext(ctx, searchRepositories,
 		arg.Pattern,
 		arg.ByTag,
 		arg.TagLow,
@@ -2380,7 +2380,7 @@ type SearchTaggedRow struct {
 }
 
 func (q *Queries) SearchTagged(ctx context.Context, arg SearchTaggedParams) ([]SearchTaggedRow, error) {
-	rows, err := q.query(ctx, q.searchTaggedStmt, searchTagged,
+	rows, err := q.db.QueryContext(ctx, searchTagged,
 		arg.RepositoryID,
 		arg.After,
 		arg.Low,
@@ -2431,7 +2431,7 @@ type SetFirstManifestParams struct {
 }
 
 func (q *Queries) SetFirstManifest(ctx context.Context, arg SetFirstManifestParams) error {
-	_, err := q.exec(ctx, q.setFirstManifestStmt, setFirstManifest, arg.FirstManifestAt, arg.ID)
+	_, err := q.db.ExecContext(ctx, setFirstManifest, arg.FirstManifestAt, arg.ID)
 	return err
 }
 
@@ -2449,7 +2449,7 @@ type SetImageInfoParams struct {
 }
 
 func (q *Queries) SetImageInfo(ctx context.Context, arg SetImageInfoParams) (int64, error) {
-	result, err := q.exec(ctx, q.setImageInfoStmt, setImageInfo,
+	result, err := q.db.ExecContext(ctx, setImageInfo,
 		arg.Platform,
 		arg.ImageCreated,
 		arg.Labels,
@@ -2486,7 +2486,7 @@ type StatManifestRow struct {
 }
 
 func (q *Queries) StatManifest(ctx context.Context, arg StatManifestParams) (StatManifestRow, error) {
-	row := q.queryRow(ctx, q.statManifestStmt, statManifest, arg.RepositoryID, arg.Digest)
+	row := q.db.QueryRowContext(ctx, statManifest, arg.RepositoryID, arg.Digest)
 	var i StatManifestRow
 	err := row.Scan(
 		&i.Digest,
@@ -2510,7 +2510,7 @@ SELECT CAST(SUM(bytes) AS BIGINT) FROM cached_bytes
 
 // Eviction.
 func (q *Queries) SumCachedBytes(ctx context.Context) (int64, error) {
-	row := q.queryRow(ctx, q.sumCachedBytesStmt, sumCachedBytes)
+	row := q.db.QueryRowContext(ctx, sumCachedBytes)
 	var column_1 int64
 	err := row.Scan(&column_1)
 	return column_1, err
@@ -2527,7 +2527,7 @@ type TouchCachedManifestParams struct {
 }
 
 func (q *Queries) TouchCachedManifest(ctx context.Context, arg TouchCachedManifestParams) error {
-	_, err := q.exec(ctx, q.touchCachedManifestStmt, touchCachedManifest, arg.UsedAt, arg.RepositoryID, arg.Digest)
+	_, err := q.db.ExecContext(ctx, touchCachedManifest, arg.UsedAt, arg.RepositoryID, arg.Digest)
 	return err
 }
 
@@ -2543,7 +2543,7 @@ type TrimTagHistoryParams struct {
 
 // History: ids are time-ordered.
 func (q *Queries) TrimTagHistory(ctx context.Context, arg TrimTagHistoryParams) (int64, error) {
-	result, err := q.exec(ctx, q.trimTagHistoryStmt, trimTagHistory, arg.Before, arg.N)
+	result, err := q.db.ExecContext(ctx, trimTagHistory, arg.Before, arg.N)
 	if err != nil {
 		return 0, err
 	}
@@ -2567,7 +2567,7 @@ type UpsertTagParams struct {
 }
 
 func (q *Queries) UpsertTag(ctx context.Context, arg UpsertTagParams) error {
-	_, err := q.exec(ctx, q.upsertTagStmt, upsertTag,
+	_, err := q.db.ExecContext(ctx, upsertTag,
 		arg.RepositoryID,
 		arg.Name,
 		arg.Digest,
@@ -2590,7 +2590,7 @@ type UpstreamIsCurrentParams struct {
 
 // Empty and outdated repositories.
 func (q *Queries) UpstreamIsCurrent(ctx context.Context, arg UpstreamIsCurrentParams) (bool, error) {
-	row := q.queryRow(ctx, q.upstreamIsCurrentStmt, upstreamIsCurrent, arg.ID, arg.Epoch)
+	row := q.db.QueryRowContext(ctx, upstreamIsCurrent, arg.ID, arg.Epoch)
 	var exists bool
 	err := row.Scan(&exists)
 	return exists, err

@@ -19,7 +19,7 @@ type BumpGenerationParams struct {
 }
 
 func (q *Queries) BumpGeneration(ctx context.Context, arg BumpGenerationParams) (int64, error) {
-	result, err := q.exec(ctx, q.bumpGenerationStmt, bumpGeneration, arg.UpdatedAt, arg.ID)
+	result, err := q.db.ExecContext(ctx, bumpGeneration, arg.UpdatedAt, arg.ID)
 	if err != nil {
 		return 0, err
 	}
@@ -31,7 +31,7 @@ SELECT count(*) FROM upstreams WHERE credential_id = $1
 `
 
 func (q *Queries) CountCredentialUse(ctx context.Context, credentialID int64) (int64, error) {
-	row := q.queryRow(ctx, q.countCredentialUseStmt, countCredentialUse, credentialID)
+	row := q.db.QueryRowContext(ctx, countCredentialUse, credentialID)
 	var count int64
 	err := row.Scan(&count)
 	return count, err
@@ -42,7 +42,7 @@ SELECT count(*) FROM host_bindings WHERE prefix = $1
 `
 
 func (q *Queries) CountRegistryUse(ctx context.Context, prefix string) (int64, error) {
-	row := q.queryRow(ctx, q.countRegistryUseStmt, countRegistryUse, prefix)
+	row := q.db.QueryRowContext(ctx, countRegistryUse, prefix)
 	var count int64
 	err := row.Scan(&count)
 	return count, err
@@ -53,7 +53,7 @@ SELECT count(*) FROM members WHERE upstream_id = $1
 `
 
 func (q *Queries) CountUpstreamUse(ctx context.Context, upstreamID int64) (int64, error) {
-	row := q.queryRow(ctx, q.countUpstreamUseStmt, countUpstreamUse, upstreamID)
+	row := q.db.QueryRowContext(ctx, countUpstreamUse, upstreamID)
 	var count int64
 	err := row.Scan(&count)
 	return count, err
@@ -69,7 +69,7 @@ type DeleteCredentialParams struct {
 }
 
 func (q *Queries) DeleteCredential(ctx context.Context, arg DeleteCredentialParams) (int64, error) {
-	result, err := q.exec(ctx, q.deleteCredentialStmt, deleteCredential, arg.ID, arg.GroupID)
+	result, err := q.db.ExecContext(ctx, deleteCredential, arg.ID, arg.GroupID)
 	if err != nil {
 		return 0, err
 	}
@@ -81,7 +81,7 @@ DELETE FROM groups WHERE id = $1
 `
 
 func (q *Queries) DeleteGroup(ctx context.Context, id int64) (int64, error) {
-	result, err := q.exec(ctx, q.deleteGroupStmt, deleteGroup, id)
+	result, err := q.db.ExecContext(ctx, deleteGroup, id)
 	if err != nil {
 		return 0, err
 	}
@@ -93,7 +93,7 @@ DELETE FROM admissions WHERE repository_id IN (SELECT r.id FROM repositories r W
 `
 
 func (q *Queries) DeleteGroupAdmissions(ctx context.Context, groupID int64) error {
-	_, err := q.exec(ctx, q.deleteGroupAdmissionsStmt, deleteGroupAdmissions, groupID)
+	_, err := q.db.ExecContext(ctx, deleteGroupAdmissions, groupID)
 	return err
 }
 
@@ -103,7 +103,7 @@ DELETE FROM gc_candidates WHERE kind IN ('link', 'manifest', 'repository')
 `
 
 func (q *Queries) DeleteGroupCandidates(ctx context.Context, groupID int64) error {
-	_, err := q.exec(ctx, q.deleteGroupCandidatesStmt, deleteGroupCandidates, groupID)
+	_, err := q.db.ExecContext(ctx, deleteGroupCandidates, groupID)
 	return err
 }
 
@@ -112,7 +112,7 @@ DELETE FROM tag_history WHERE repository_id IN (SELECT r.id FROM repositories r 
 `
 
 func (q *Queries) DeleteGroupHistory(ctx context.Context, groupID int64) error {
-	_, err := q.exec(ctx, q.deleteGroupHistoryStmt, deleteGroupHistory, groupID)
+	_, err := q.db.ExecContext(ctx, deleteGroupHistory, groupID)
 	return err
 }
 
@@ -121,7 +121,7 @@ DELETE FROM repositories WHERE group_id = $1
 `
 
 func (q *Queries) DeleteGroupRepositories(ctx context.Context, groupID int64) error {
-	_, err := q.exec(ctx, q.deleteGroupRepositoriesStmt, deleteGroupRepositories, groupID)
+	_, err := q.db.ExecContext(ctx, deleteGroupRepositories, groupID)
 	return err
 }
 
@@ -135,7 +135,7 @@ type DeleteHostBindingParams struct {
 }
 
 func (q *Queries) DeleteHostBinding(ctx context.Context, arg DeleteHostBindingParams) (int64, error) {
-	result, err := q.exec(ctx, q.deleteHostBindingStmt, deleteHostBinding, arg.GroupID, arg.Host)
+	result, err := q.db.ExecContext(ctx, deleteHostBinding, arg.GroupID, arg.Host)
 	if err != nil {
 		return 0, err
 	}
@@ -152,7 +152,7 @@ type DeleteHostedPrefixParams struct {
 }
 
 func (q *Queries) DeleteHostedPrefix(ctx context.Context, arg DeleteHostedPrefixParams) (int64, error) {
-	result, err := q.exec(ctx, q.deleteHostedPrefixStmt, deleteHostedPrefix, arg.GroupID, arg.Prefix)
+	result, err := q.db.ExecContext(ctx, deleteHostedPrefix, arg.GroupID, arg.Prefix)
 	if err != nil {
 		return 0, err
 	}
@@ -164,7 +164,7 @@ DELETE FROM members WHERE registry_id = $1
 `
 
 func (q *Queries) DeleteMembers(ctx context.Context, registryID int64) error {
-	_, err := q.exec(ctx, q.deleteMembersStmt, deleteMembers, registryID)
+	_, err := q.db.ExecContext(ctx, deleteMembers, registryID)
 	return err
 }
 
@@ -178,7 +178,7 @@ type DeleteRegistryParams struct {
 }
 
 func (q *Queries) DeleteRegistry(ctx context.Context, arg DeleteRegistryParams) (int64, error) {
-	result, err := q.exec(ctx, q.deleteRegistryStmt, deleteRegistry, arg.ID, arg.GroupID)
+	result, err := q.db.ExecContext(ctx, deleteRegistry, arg.ID, arg.GroupID)
 	if err != nil {
 		return 0, err
 	}
@@ -195,7 +195,7 @@ type DeleteRegistryRulesParams struct {
 }
 
 func (q *Queries) DeleteRegistryRules(ctx context.Context, arg DeleteRegistryRulesParams) error {
-	_, err := q.exec(ctx, q.deleteRegistryRulesStmt, deleteRegistryRules, arg.GroupID, arg.RegistryID)
+	_, err := q.db.ExecContext(ctx, deleteRegistryRules, arg.GroupID, arg.RegistryID)
 	return err
 }
 
@@ -209,7 +209,7 @@ type DeleteUpstreamParams struct {
 }
 
 func (q *Queries) DeleteUpstream(ctx context.Context, arg DeleteUpstreamParams) (int64, error) {
-	result, err := q.exec(ctx, q.deleteUpstreamStmt, deleteUpstream, arg.ID, arg.GroupID)
+	result, err := q.db.ExecContext(ctx, deleteUpstream, arg.ID, arg.GroupID)
 	if err != nil {
 		return 0, err
 	}
@@ -226,7 +226,7 @@ type DeleteUpstreamRulesParams struct {
 }
 
 func (q *Queries) DeleteUpstreamRules(ctx context.Context, arg DeleteUpstreamRulesParams) error {
-	_, err := q.exec(ctx, q.deleteUpstreamRulesStmt, deleteUpstreamRules, arg.GroupID, arg.UpstreamID)
+	_, err := q.db.ExecContext(ctx, deleteUpstreamRules, arg.GroupID, arg.UpstreamID)
 	return err
 }
 
@@ -235,7 +235,7 @@ SELECT id, name, enabled, generation, created_at, updated_at FROM groups WHERE i
 `
 
 func (q *Queries) GetGroup(ctx context.Context, id int64) (Group, error) {
-	row := q.queryRow(ctx, q.getGroupStmt, getGroup, id)
+	row := q.db.QueryRowContext(ctx, getGroup, id)
 	var i Group
 	err := row.Scan(
 		&i.ID,
@@ -253,7 +253,7 @@ SELECT id, name, enabled, generation, created_at, updated_at FROM groups WHERE n
 `
 
 func (q *Queries) GetGroupByName(ctx context.Context, name string) (Group, error) {
-	row := q.queryRow(ctx, q.getGroupByNameStmt, getGroupByName, name)
+	row := q.db.QueryRowContext(ctx, getGroupByName, name)
 	var i Group
 	err := row.Scan(
 		&i.ID,
@@ -278,7 +278,7 @@ type HostedRepositoryBelowParams struct {
 }
 
 func (q *Queries) HostedRepositoryBelow(ctx context.Context, arg HostedRepositoryBelowParams) (string, error) {
-	row := q.queryRow(ctx, q.hostedRepositoryBelowStmt, hostedRepositoryBelow,
+	row := q.db.QueryRowContext(ctx, hostedRepositoryBelow,
 		arg.GroupID,
 		arg.Name,
 		arg.Name_2,
@@ -313,7 +313,7 @@ type InsertCredentialParams struct {
 }
 
 func (q *Queries) InsertCredential(ctx context.Context, arg InsertCredentialParams) error {
-	_, err := q.exec(ctx, q.insertCredentialStmt, insertCredential,
+	_, err := q.db.ExecContext(ctx, insertCredential,
 		arg.ID,
 		arg.GroupID,
 		arg.Name,
@@ -345,7 +345,7 @@ type InsertGroupParams struct {
 }
 
 func (q *Queries) InsertGroup(ctx context.Context, arg InsertGroupParams) error {
-	_, err := q.exec(ctx, q.insertGroupStmt, insertGroup,
+	_, err := q.db.ExecContext(ctx, insertGroup,
 		arg.ID,
 		arg.Name,
 		arg.Enabled,
@@ -368,7 +368,7 @@ type InsertMemberParams struct {
 }
 
 func (q *Queries) InsertMember(ctx context.Context, arg InsertMemberParams) error {
-	_, err := q.exec(ctx, q.insertMemberStmt, insertMember,
+	_, err := q.db.ExecContext(ctx, insertMember,
 		arg.RegistryID,
 		arg.Position,
 		arg.UpstreamID,
@@ -397,7 +397,7 @@ type InsertRegistryParams struct {
 }
 
 func (q *Queries) InsertRegistry(ctx context.Context, arg InsertRegistryParams) error {
-	_, err := q.exec(ctx, q.insertRegistryStmt, insertRegistry,
+	_, err := q.db.ExecContext(ctx, insertRegistry,
 		arg.ID,
 		arg.GroupID,
 		arg.Name,
@@ -429,7 +429,7 @@ type InsertRuleParams struct {
 }
 
 func (q *Queries) InsertRule(ctx context.Context, arg InsertRuleParams) error {
-	_, err := q.exec(ctx, q.insertRuleStmt, insertRule,
+	_, err := q.db.ExecContext(ctx, insertRule,
 		arg.ID,
 		arg.GroupID,
 		arg.UpstreamID,
@@ -466,7 +466,7 @@ type InsertUpstreamParams struct {
 }
 
 func (q *Queries) InsertUpstream(ctx context.Context, arg InsertUpstreamParams) error {
-	_, err := q.exec(ctx, q.insertUpstreamStmt, insertUpstream,
+	_, err := q.db.ExecContext(ctx, insertUpstream,
 		arg.ID,
 		arg.GroupID,
 		arg.Name,
@@ -495,7 +495,7 @@ type ListCredentialsParams struct {
 }
 
 func (q *Queries) ListCredentials(ctx context.Context, arg ListCredentialsParams) ([]Credential, error) {
-	rows, err := q.query(ctx, q.listCredentialsStmt, listCredentials, arg.GroupID, arg.GroupID_2)
+	rows, err := q.db.QueryContext(ctx, listCredentials, arg.GroupID, arg.GroupID_2)
 	if err != nil {
 		return nil, err
 	}
@@ -551,7 +551,7 @@ type ListGroupContentRow struct {
 }
 
 func (q *Queries) ListGroupContent(ctx context.Context, arg ListGroupContentParams) ([]ListGroupContentRow, error) {
-	rows, err := q.query(ctx, q.listGroupContentStmt, listGroupContent, arg.GroupID, arg.N)
+	rows, err := q.db.QueryContext(ctx, listGroupContent, arg.GroupID, arg.N)
 	if err != nil {
 		return nil, err
 	}
@@ -580,7 +580,7 @@ SELECT id, name, enabled, generation, created_at, updated_at FROM groups ORDER B
 
 // Definitions: what people configure. Lists take an inclusive range of group ids: one query reads one group or all of them.
 func (q *Queries) ListGroups(ctx context.Context) ([]Group, error) {
-	rows, err := q.query(ctx, q.listGroupsStmt, listGroups)
+	rows, err := q.db.QueryContext(ctx, listGroups)
 	if err != nil {
 		return nil, err
 	}
@@ -619,7 +619,7 @@ type ListGroupsAfterParams struct {
 }
 
 func (q *Queries) ListGroupsAfter(ctx context.Context, arg ListGroupsAfterParams) ([]Group, error) {
-	rows, err := q.query(ctx, q.listGroupsAfterStmt, listGroupsAfter, arg.After, arg.N)
+	rows, err := q.db.QueryContext(ctx, listGroupsAfter, arg.After, arg.N)
 	if err != nil {
 		return nil, err
 	}
@@ -658,7 +658,7 @@ type ListGroupsBeforeParams struct {
 }
 
 func (q *Queries) ListGroupsBefore(ctx context.Context, arg ListGroupsBeforeParams) ([]Group, error) {
-	rows, err := q.query(ctx, q.listGroupsBeforeStmt, listGroupsBefore, arg.Before, arg.N)
+	rows, err := q.db.QueryContext(ctx, listGroupsBefore, arg.Before, arg.N)
 	if err != nil {
 		return nil, err
 	}
@@ -697,7 +697,7 @@ type ListHostBindingsParams struct {
 }
 
 func (q *Queries) ListHostBindings(ctx context.Context, arg ListHostBindingsParams) ([]HostBinding, error) {
-	rows, err := q.query(ctx, q.listHostBindingsStmt, listHostBindings, arg.GroupID, arg.GroupID_2)
+	rows, err := q.db.QueryContext(ctx, listHostBindings, arg.GroupID, arg.GroupID_2)
 	if err != nil {
 		return nil, err
 	}
@@ -735,7 +735,7 @@ type ListHostedPrefixesParams struct {
 }
 
 func (q *Queries) ListHostedPrefixes(ctx context.Context, arg ListHostedPrefixesParams) ([]HostedPrefix, error) {
-	rows, err := q.query(ctx, q.listHostedPrefixesStmt, listHostedPrefixes, arg.GroupID, arg.GroupID_2)
+	rows, err := q.db.QueryContext(ctx, listHostedPrefixes, arg.GroupID, arg.GroupID_2)
 	if err != nil {
 		return nil, err
 	}
@@ -777,7 +777,7 @@ type ListMembersParams struct {
 }
 
 func (q *Queries) ListMembers(ctx context.Context, arg ListMembersParams) ([]Member, error) {
-	rows, err := q.query(ctx, q.listMembersStmt, listMembers, arg.GroupID, arg.GroupID_2)
+	rows, err := q.db.QueryContext(ctx, listMembers, arg.GroupID, arg.GroupID_2)
 	if err != nil {
 		return nil, err
 	}
@@ -815,7 +815,7 @@ type ListRegistriesParams struct {
 }
 
 func (q *Queries) ListRegistries(ctx context.Context, arg ListRegistriesParams) ([]Registry, error) {
-	rows, err := q.query(ctx, q.listRegistriesStmt, listRegistries, arg.GroupID, arg.GroupID_2)
+	rows, err := q.db.QueryContext(ctx, listRegistries, arg.GroupID, arg.GroupID_2)
 	if err != nil {
 		return nil, err
 	}
@@ -858,7 +858,7 @@ type ListRulesParams struct {
 }
 
 func (q *Queries) ListRules(ctx context.Context, arg ListRulesParams) ([]Rule, error) {
-	rows, err := q.query(ctx, q.listRulesStmt, listRules, arg.GroupID, arg.GroupID_2)
+	rows, err := q.db.QueryContext(ctx, listRules, arg.GroupID, arg.GroupID_2)
 	if err != nil {
 		return nil, err
 	}
@@ -899,7 +899,7 @@ type ListUpstreamsParams struct {
 }
 
 func (q *Queries) ListUpstreams(ctx context.Context, arg ListUpstreamsParams) ([]Upstream, error) {
-	rows, err := q.query(ctx, q.listUpstreamsStmt, listUpstreams, arg.GroupID, arg.GroupID_2)
+	rows, err := q.db.QueryContext(ctx, listUpstreams, arg.GroupID, arg.GroupID_2)
 	if err != nil {
 		return nil, err
 	}
@@ -947,7 +947,7 @@ type SetStaleBeforeParams struct {
 }
 
 func (q *Queries) SetStaleBefore(ctx context.Context, arg SetStaleBeforeParams) (int64, error) {
-	result, err := q.exec(ctx, q.setStaleBeforeStmt, setStaleBefore, arg.StaleBefore, arg.ID)
+	result, err := q.db.ExecContext(ctx, setStaleBefore, arg.StaleBefore, arg.ID)
 	if err != nil {
 		return 0, err
 	}
@@ -978,7 +978,7 @@ type UpdateCredentialParams struct {
 }
 
 func (q *Queries) UpdateCredential(ctx context.Context, arg UpdateCredentialParams) (int64, error) {
-	result, err := q.exec(ctx, q.updateCredentialStmt, updateCredential,
+	result, err := q.db.ExecContext(ctx, updateCredential,
 		arg.Name,
 		arg.Kind,
 		arg.Username,
@@ -1011,7 +1011,7 @@ type UpdateGroupParams struct {
 }
 
 func (q *Queries) UpdateGroup(ctx context.Context, arg UpdateGroupParams) (int64, error) {
-	result, err := q.exec(ctx, q.updateGroupStmt, updateGroup,
+	result, err := q.db.ExecContext(ctx, updateGroup,
 		arg.Name,
 		arg.Enabled,
 		arg.UpdatedAt,
@@ -1042,7 +1042,7 @@ type UpdateRegistryParams struct {
 }
 
 func (q *Queries) UpdateRegistry(ctx context.Context, arg UpdateRegistryParams) (int64, error) {
-	result, err := q.exec(ctx, q.updateRegistryStmt, updateRegistry,
+	result, err := q.db.ExecContext(ctx, updateRegistry,
 		arg.Name,
 		arg.Format,
 		arg.Enabled,
@@ -1083,7 +1083,7 @@ type UpdateUpstreamParams struct {
 }
 
 func (q *Queries) UpdateUpstream(ctx context.Context, arg UpdateUpstreamParams) (int64, error) {
-	result, err := q.exec(ctx, q.updateUpstreamStmt, updateUpstream,
+	result, err := q.db.ExecContext(ctx, updateUpstream,
 		arg.Name,
 		arg.Url,
 		arg.Local,
@@ -1120,7 +1120,7 @@ type UpsertHostBindingParams struct {
 }
 
 func (q *Queries) UpsertHostBinding(ctx context.Context, arg UpsertHostBindingParams) (int64, error) {
-	result, err := q.exec(ctx, q.upsertHostBindingStmt, upsertHostBinding,
+	result, err := q.db.ExecContext(ctx, upsertHostBinding,
 		arg.Host,
 		arg.GroupID,
 		arg.Prefix,
@@ -1148,7 +1148,7 @@ type UpsertHostedPrefixParams struct {
 }
 
 func (q *Queries) UpsertHostedPrefix(ctx context.Context, arg UpsertHostedPrefixParams) error {
-	_, err := q.exec(ctx, q.upsertHostedPrefixStmt, upsertHostedPrefix,
+	_, err := q.db.ExecContext(ctx, upsertHostedPrefix,
 		arg.ID,
 		arg.GroupID,
 		arg.Prefix,

@@ -21,7 +21,7 @@ type ListBlobPageParams struct {
 
 // What the check of rows against bytes reads and repairs. What the collector asks is in content.sql.
 func (q *Queries) ListBlobPage(ctx context.Context, arg ListBlobPageParams) ([]Blob, error) {
-	rows, err := q.query(ctx, q.listBlobPageStmt, listBlobPage, arg.After, arg.N)
+	rows, err := q.db.QueryContext(ctx, listBlobPage, arg.After, arg.N)
 	if err != nil {
 		return nil, err
 	}
@@ -58,7 +58,7 @@ type ListLinkingRepositoriesParams struct {
 }
 
 func (q *Queries) ListLinkingRepositories(ctx context.Context, arg ListLinkingRepositoriesParams) ([]int64, error) {
-	rows, err := q.query(ctx, q.listLinkingRepositoriesStmt, listLinkingRepositories, arg.Digest, arg.N)
+	rows, err := q.db.QueryContext(ctx, listLinkingRepositories, arg.Digest, arg.N)
 	if err != nil {
 		return nil, err
 	}

@@ -20,7 +20,7 @@ type BeatReplicaParams struct {
 }
 
 func (q *Queries) BeatReplica(ctx context.Context, arg BeatReplicaParams) (int64, error) {
-	result, err := q.exec(ctx, q.beatReplicaStmt, beatReplica, arg.HeartbeatAt, arg.Number, arg.ID)
+	result, err := q.db.ExecContext(ctx, beatReplica, arg.HeartbeatAt, arg.Number, arg.ID)
 	if err != nil {
 		return 0, err
 	}
@@ -32,7 +32,7 @@ SELECT value FROM settings WHERE name = $1
 `
 
 func (q *Queries) GetSetting(ctx context.Context, name string) (string, error) {
-	row := q.queryRow(ctx, q.getSettingStmt, getSetting, name)
+	row := q.db.QueryRowContext(ctx, getSetting, name)
 	var value string
 	err := row.Scan(&value)
 	return value, err
@@ -50,7 +50,7 @@ type InsertChangeParams struct {
 }
 
 func (q *Queries) InsertChange(ctx context.Context, arg InsertChangeParams) (int64, error) {
-	row := q.queryRow(ctx, q.insertChangeStmt, insertChange,
+	row := q.db.QueryRowContext(ctx, insertChange,
 		arg.GroupID,
 		arg.Kind,
 		arg.Key,
@@ -82,7 +82,7 @@ type InsertEventParams struct {
 }
 
 func (q *Queries) InsertEvent(ctx context.Context, arg InsertEventParams) error {
-	_, err := q.exec(ctx, q.insertEventStmt, insertEvent,
+	_, err := q.db.ExecContext(ctx, insertEvent,
 		arg.ID,
 		arg.GroupID,
 		arg.Kind,
@@ -114,7 +114,7 @@ type InsertReplicaParams struct {
 }
 
 func (q *Queries) InsertReplica(ctx context.Context, arg InsertReplicaParams) (int64, error) {
-	result, err := q.exec(ctx, q.insertReplicaStmt, insertReplica,
+	result, err := q.db.ExecContext(ctx, insertReplica,
 		arg.Number,
 		arg.ID,
 		arg.Host,
@@ -138,7 +138,7 @@ type InsertSettingParams struct {
 }
 
 func (q *Queries) InsertSetting(ctx context.Context, arg InsertSettingParams) (int64, error) {
-	result, err := q.exec(ctx, q.insertSettingStmt, insertSetting, arg.Name, arg.Value)
+	result, err := q.db.ExecContext(ctx, insertSetting, arg.Name, arg.Value)
 	if err != nil {
 		return 0, err
 	}
@@ -156,7 +156,7 @@ type ListEventsParams struct {
 }
 
 func (q *Queries) ListEvents(ctx context.Context, arg ListEventsParams) ([]Event, error) {
-	rows, err := q.query(ctx, q.listEventsStmt, listEvents, arg.GroupID, arg.ID, arg.Limit)
+	rows, err := q.db.QueryContext(ctx, listEvents, arg.GroupID, arg.ID, arg.Limit)
 	if err != nil {
 		return nil, err
 	}
@@ -200,7 +200,7 @@ SELECT number, id, host, version, started_at, heartbeat_at FROM replicas ORDER B
 
 // What the database needs for itself: replicas, the change feed, events, settings.
 func (q *Queries) ListReplicas(ctx context.Context) ([]Replica, error) {
-	rows, err := q.query(ctx, q.listReplicasStmt, listReplicas)
+	rows, err := q.db.QueryContext(ctx, listReplicas)
 	if err != nil {
 		return nil, err
 	}
@@ -239,7 +239,7 @@ type PutSettingParams struct {
 }
 
 func (q *Queries) PutSetting(ctx context.Context, arg PutSettingParams) error {
-	_, err := q.exec(ctx, q.putSettingStmt, putSetting, arg.Name, arg.Value)
+	_, err := q.db.ExecContext(ctx, putSetting, arg.Name, arg.Value)
 	return err
 }
 
@@ -254,7 +254,7 @@ type ReleaseReplicaParams struct {
 }
 
 func (q *Queries) ReleaseReplica(ctx context.Context, arg ReleaseReplicaParams) error {
-	_, err := q.exec(ctx, q.releaseReplicaStmt, releaseReplica, arg.HeartbeatAt, arg.Number, arg.ID)
+	_, err := q.db.ExecContext(ctx, releaseReplica, arg.HeartbeatAt, arg.Number, arg.ID)
 	return err
 }
 
@@ -275,7 +275,7 @@ type TakeReplicaParams struct {
 }
 
 func (q *Queries) TakeReplica(ctx context.Context, arg TakeReplicaParams) (int64, error) {
-	result, err := q.exec(ctx, q.takeReplicaStmt, takeReplica,
+	result, err := q.db.ExecContext(ctx, takeReplica,
 		arg.ID,
 		arg.Host,
 		arg.Version,
@@ -301,7 +301,7 @@ type TrimChangesParams struct {
 }
 
 func (q *Queries) TrimChanges(ctx context.Context, arg TrimChangesParams) (int64, error) {
-	result, err := q.exec(ctx, q.trimChangesStmt, trimChanges, arg.At, arg.Limit)
+	result, err := q.db.ExecContext(ctx, trimChanges, arg.At, arg.Limit)
 	if err != nil {
 		return 0, err
 	}

@@ -23,7 +23,7 @@ type ClaimJobParams struct {
 }
 
 func (q *Queries) ClaimJob(ctx context.Context, arg ClaimJobParams) (Job, error) {
-	row := q.queryRow(ctx, q.claimJobStmt, claimJob,
+	row := q.db.QueryRowContext(ctx, claimJob,
 		arg.LeaseOwner,
 		arg.LeaseUntil,
 		arg.ID,
@@ -61,7 +61,7 @@ type EnsureJobParams struct {
 }
 
 func (q *Queries) EnsureJob(ctx context.Context, arg EnsureJobParams) (int64, error) {
-	result, err := q.exec(ctx, q.ensureJobStmt, ensureJob,
+	result, err := q.db.ExecContext(ctx, ensureJob,
 		arg.ID,
 		arg.Kind,
 		arg.Key,
@@ -89,7 +89,7 @@ type FailJobParams struct {
 }
 
 func (q *Queries) FailJob(ctx context.Context, arg FailJobParams) (int64, error) {
-	result, err := q.exec(ctx, q.failJobStmt, failJob,
+	result, err := q.db.ExecContext(ctx, failJob,
 		arg.RunAfter,
 		arg.LastError,
 		arg.Kind,
@@ -112,7 +112,7 @@ type FinishJobParams struct {
 }
 
 func (q *Queries) FinishJob(ctx context.Context, arg FinishJobParams) (int64, error) {
-	result, err := q.exec(ctx, q.finishJobStmt, finishJob, arg.ID, arg.LeaseOwner)
+	result, err := q.db.ExecContext(ctx, finishJob, arg.ID, arg.LeaseOwner)
 	if err != nil {
 		return 0, err
 	}
@@ -130,7 +130,7 @@ type ListDueJobsParams struct {
 }
 
 func (q *Queries) ListDueJobs(ctx context.Context, arg ListDueJobsParams) ([]int64, error) {
-	rows, err := q.query(ctx, q.listDueJobsStmt, listDueJobs, arg.Kind, arg.Now, arg.N)
+	rows, err := q.db.QueryContext(ctx, listDueJobs, arg.Kind, arg.Now, arg.N)
 	if err != nil {
 		return nil, err
 	}
@@ -163,7 +163,7 @@ type ListJobsParams struct {
 }
 
 func (q *Queries) ListJobs(ctx context.Context, arg ListJobsParams) ([]Job, error) {
-	rows, err := q.query(ctx, q.listJobsStmt, listJobs, arg.AfterKind, arg.AfterKey, arg.N)
+	rows, err := q.db.QueryContext(ctx, listJobs, arg.AfterKind, arg.AfterKey, arg.N)
 	if err != nil {
 		return nil, err
 	}
@@ -220,7 +220,7 @@ type PutJobParams struct {
 // Jobs. A job's id is that of the latest request for it, so that whoever runs it can tell a request that came meanwhile.
 // lease_owner is the id of the claim, 0 = none; a lease whose lease_until has passed is nobody's.
 func (q *Queries) PutJob(ctx context.Context, arg PutJobParams) error {
-	_, err := q.exec(ctx, q.putJobStmt, putJob,
+	_, err := q.db.ExecContext(ctx, putJob,
 		arg.ID,
 		arg.Kind,
 		arg.Key,
@@ -243,7 +243,7 @@ type ReleaseJobParams struct {
 }
 
 func (q *Queries) ReleaseJob(ctx context.Context, arg ReleaseJobParams) (int64, error) {
-	result, err := q.exec(ctx, q.releaseJobStmt, releaseJob, arg.Kind, arg.Key, arg.LeaseOwner)
+	result, err := q.db.ExecContext(ctx, releaseJob, arg.Kind, arg.Key, arg.LeaseOwner)
 	if err != nil {
 		return 0, err
 	}
@@ -262,7 +262,7 @@ type RenewJobParams struct {
 }
 
 func (q *Queries) RenewJob(ctx context.Context, arg RenewJobParams) (int64, error) {
-	result, err := q.exec(ctx, q.renewJobStmt, renewJob,
+	result, err := q.db.ExecContext(ctx, renewJob,
 		arg.LeaseUntil,
 		arg.Kind,
 		arg.Key,
@@ -289,7 +289,7 @@ type RepeatJobParams struct {
 }
 
 func (q *Queries) RepeatJob(ctx context.Context, arg RepeatJobParams) (int64, error) {
-	result, err := q.exec(ctx, q.repeatJobStmt, repeatJob,
+	result, err := q.db.ExecContext(ctx, repeatJob,
 		arg.ID,
 		arg.Next,
 		arg.Kind,
@@ -315,7 +315,7 @@ type RunJobParams struct {
 
 // Under a new id, as PutJob: a run that goes on does not end this request.
 func (q *Queries) RunJob(ctx context.Context, arg RunJobParams) (int64, error) {
-	result, err := q.exec(ctx, q.runJobStmt, runJob,
+	result, err := q.db.ExecContext(ctx, runJob,
 		arg.ID,
 		arg.Now,
 		arg.Kind,

@@ -19,7 +19,7 @@ type DeleteStaleUploadParams struct {
 }
 
 func (q *Queries) DeleteStaleUpload(ctx context.Context, arg DeleteStaleUploadParams) (int64, error) {
-	result, err := q.exec(ctx, q.deleteStaleUploadStmt, deleteStaleUpload, arg.ID, arg.Before)
+	result, err := q.db.ExecContext(ctx, deleteStaleUpload, arg.ID, arg.Before)
 	if err != nil {
 		return 0, err
 	}
@@ -31,7 +31,7 @@ DELETE FROM uploads WHERE id = $1
 `
 
 func (q *Queries) DeleteUpload(ctx context.Context, id string) (int64, error) {
-	result, err := q.exec(ctx, q.deleteUploadStmt, deleteUpload, id)
+	result, err := q.db.ExecContext(ctx, deleteUpload, id)
 	if err != nil {
 		return 0, err
 	}
@@ -48,7 +48,7 @@ type GetUploadParams struct {
 }
 
 func (q *Queries) GetUpload(ctx context.Context, arg GetUploadParams) (Upload, error) {
-	row := q.queryRow(ctx, q.getUploadStmt, getUpload, arg.ID, arg.RepositoryID)
+	row := q.db.QueryRowContext(ctx, getUpload, arg.ID, arg.RepositoryID)
 	var i Upload
 	err := row.Scan(
 		&i.ID,
@@ -83,7 +83,7 @@ type InsertUploadParams struct {
 
 // Upload sessions.
 func (q *Queries) InsertUpload(ctx context.Context, arg InsertUploadParams) (int64, error) {
-	result, err := q.exec(ctx, q.insertUploadStmt, insertUpload,
+	result, err := q.db.ExecContext(ctx, insertUpload,
 		arg.ID,
 		arg.RepositoryID,
 		arg.Stage,
@@ -114,7 +114,7 @@ type ListRepositoryUploadsRow struct {
 }
 
 func (q *Queries) ListRepositoryUploads(ctx context.Context, arg ListRepositoryUploadsParams) ([]ListRepositoryUploadsRow, error) {
-	rows, err := q.query(ctx, q.listRepositoryUploadsStmt, listRepositoryUploads, arg.RepositoryID, arg.N)
+	rows, err := q.db.QueryContext(ctx, listRepositoryUploads, arg.RepositoryID, arg.N)
 	if err != nil {
 		return nil, err
 	}
@@ -151,7 +151,7 @@ type ListStaleUploadsRow struct {
 }
 
 func (q *Queries) ListStaleUploads(ctx context.Context, arg ListStaleUploadsParams) ([]ListStaleUploadsRow, error) {
-	rows, err := q.query(ctx, q.listStaleUploadsStmt, listStaleUploads, arg.Before, arg.N)
+	rows, err := q.db.QueryContext(ctx, listStaleUploads, arg.Before, arg.N)
 	if err != nil {
 		return nil, err
 	}
@@ -189,7 +189,7 @@ type SaveUploadParams struct {
 }
 
 func (q *Queries) SaveUpload(ctx context.Context, arg SaveUploadParams) (int64, error) {
-	result, err := q.exec(ctx, q.saveUploadStmt, saveUpload,
+	result, err := q.db.ExecContext(ctx, saveUpload,
 		arg.StageState,
 		arg.Size,
 		arg.HashState,
@@ -209,7 +209,7 @@ SELECT EXISTS (SELECT 1 FROM uploads WHERE stage = $1)
 `
 
 func (q *Queries) StageIsOwned(ctx context.Context, stage string) (bool, error) {
-	row := q.queryRow(ctx, q.stageIsOwnedStmt, stageIsOwned, stage)
+	row := q.db.QueryRowContext(ctx, stageIsOwned, stage)
 	var exists bool
 	err := row.Scan(&exists)
 	return exists, err
