@@ -115,6 +115,7 @@ func repositories() *resource {
 			{name: "prefix", doc: "only names that begin so"}, {name: "sort", doc: "name, last_pulled_at or -last_pulled_at"},
 		},
 		verbs: []string{"list", "get"},
+		more:  repositoryCommands,
 	}
 }
 

@@ -145,6 +145,15 @@ type Purged struct {
 	Next         string `json:"next,omitempty"`
 }
 
+func (p *Purged) add(part Purged) {
+	p.Repositories += part.Repositories
+	p.Tags += part.Tags
+	p.Manifests += part.Manifests
+	p.Bytes += part.Bytes
+	p.InUse += part.InUse
+	p.AtLeast = p.AtLeast || part.AtLeast
+}
+
 // Purge takes content out of an upstream's cache: all of it, one repository, or one tag or digest of that. It goes on until
 // everything is done, and calls progress, if it is not nil, with the sums so far after each part. What was purged when an error
 // comes is purged, and in the result.
@@ -166,18 +175,39 @@ func (c *Client) Purge(ctx context.Context, group, upstream, repository, referen
 		if err := c.Call(ctx, http.MethodPost, path, in, &part); err != nil {
 			return sum, err
 		}
-		sum.Repositories += part.Repositories
-		sum.Tags += part.Tags
-		sum.Manifests += part.Manifests
-		sum.Bytes += part.Bytes
-		sum.InUse += part.InUse
-		sum.AtLeast = sum.AtLeast || part.AtLeast
-		if progress != nil {
+		if sum.add(part); progress != nil {
 			progress(sum)
 		}
 		if after = part.Next; after == "" {
 			return sum, nil
 		}
+	}
+}
+
+// DeleteRepository deletes a repository with everything in it; a cached one is purged. It goes on and reports as Purge does.
+func (c *Client) DeleteRepository(ctx context.Context, p Place, dryRun bool, progress func(Purged)) (sum Purged, err error) {
+	query := url.Values{}
+	if p.Upstream != "" {
+		query.Set("upstream", p.Upstream)
+	}
+	if dryRun {
+		query.Set("dry_run", "true")
+	}
+	path := Place{Group: p.Group, Repository: p.Repository}.path()
+	sum.DryRun = dryRun
+	for {
+		var part Purged
+		if err := c.Call(ctx, http.MethodDelete, path+"?"+query.Encode(), nil, &part); err != nil {
+			return sum, err
+		}
+		sum.add(part)
+		if sum.Repositories = 1; progress != nil {
+			progress(sum)
+		}
+		if part.Next == "" {
+			return sum, nil
+		}
+		query.Set("after", part.Next)
 	}
 }
 

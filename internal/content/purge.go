@@ -70,6 +70,41 @@ func (desk *Desk) DeleteManifest(ctx context.Context, at api.Place, digest oci.D
 	return f.gone(err, "manifest")
 }
 
+// DeleteRepository implements api.Content. A cached one is purged.
+func (desk *Desk) DeleteRepository(ctx context.Context, at api.Place, r api.RepositoryRemoval) (api.Purged, error) {
+	f, in, err := desk.deletable(ctx, at)
+	if err != nil {
+		return api.Purged{}, err
+	}
+	after, err := behind(r.After)
+	if err != nil || after != "" && after != in.Name {
+		return api.Purged{}, api.WrongQuery("after", "not the next of a deletion of this repository: begin again without it")
+	}
+	ctx = acting(ctx, at.Caller)
+	p := purging{f: f, target: api.PurgeTarget{Repository: in.Name, Upstream: at.Upstream, DryRun: r.DryRun, After: r.After}}
+	p.key = store.RepositoryKey{GroupID: f.group.ID, UpstreamID: in.UpstreamID, Epoch: in.Epoch, Name: in.Name}
+	if in.UpstreamID != 0 {
+		return p.one(ctx)
+	}
+	return p.hosted(ctx, in)
+}
+
+// hosted deletes a hosted repository as far as this request may go.
+func (p *purging) hosted(ctx context.Context, in store.FoundIn) (api.Purged, error) {
+	p.out.Repositories = 1
+	if p.target.DryRun {
+		q, err := p.f.Store.EstimatePurge(ctx, in, p.key.GroupID, false)
+		p.add(q)
+		return p.out, p.f.missing(err, "repository")
+	}
+	q, gone, err := p.f.Store.DeleteRepository(ctx, in.Repository, purgedManifests)
+	p.add(q)
+	if !gone {
+		p.out.Next = cursor(in.Name)
+	}
+	return p.out, p.f.missing(err, "repository")
+}
+
 // deletable finds a repository in which the caller may delete: of a cached one that is who may configure the group, since all its
 // registries share it.
 func (desk *Desk) deletable(ctx context.Context, at api.Place) (*finder, store.FoundIn, error) {

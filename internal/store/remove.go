@@ -72,7 +72,7 @@ func (s *Store) removeSome(ctx context.Context, c *change) (r removal, err error
 		return r, fmt.Errorf("list its blobs: %w", err)
 	}
 	for _, digest := range links {
-		if _, err := c.unlink(ctx, digest, c.now); err != nil {
+		if _, err := c.unlink(ctx, digest, c.now.Add(s.grace)); err != nil { // the rows may be restored from a backup, and must find the bytes
 			return r, fmt.Errorf("unlink %s: %w", digestText(digest), err)
 		}
 	}

@@ -54,6 +54,10 @@ func TestContentRoles(t *testing.T) {
 		{"DELETE", mine + "/tags/none", "", "401 404 404 403 403 404 404 404"},
 		{"DELETE", app + "/manifests/sha256:" + strings.Repeat("0", 64), "", "401 404 404 403 403 404 404 404"},
 		{"DELETE", far + "/tags/none?upstream=far", "", "401 404 404 403 403 404 404 404"},
+		{"DELETE", mine + "?dry_run=true", "", "401 404 200 403 403 200 200 200"},
+		{"DELETE", app + "?dry_run=true", "", "401 404 404 403 403 200 200 200"},
+		{"DELETE", far + "?upstream=far&dry_run=true", "", "401 404 404 403 403 200 200 200"},
+		{"DELETE", "/repositories/none", "", "401 404 404 404 404 404 404 404"},
 	} {
 		var got []string
 		for _, r := range remotes {

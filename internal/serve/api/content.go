@@ -14,6 +14,7 @@ import (
 type Content interface {
 	Repositories(ctx context.Context, q RepositoryQuery) (RepositoryPage, error)
 	Repository(ctx context.Context, at Place) (RepositoryDetail, error)
+	DeleteRepository(ctx context.Context, at Place, r RepositoryRemoval) (Purged, error)
 	Tags(ctx context.Context, q TagQuery) (items []Tag, more bool, last TagPlace, err error)
 	Tag(ctx context.Context, at Place, tag string) (TagDetail, error)
 	TagHistory(ctx context.Context, at Place, tag string, before int64, n int) ([]TagMove, error)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -62,7 +63,7 @@ func (a *API) registerGroups() {
 	operation(a, changes[GroupSettings](a, one("put", http.MethodPut, "Create a group or replace its own settings", "To create one takes an administrator. What is defined below it stays."), true), a.putGroup)
 	operation(a, patches[GroupSettings](a, one("patch", http.MethodPatch, "Change settings of a group", "A JSON merge patch (RFC 7396).")), a.patchGroup)
 	operation(a, removes(a, one("delete", http.MethodDelete, "Delete a group with everything that is defined below it",
-		"Refused while its repositories hold content: hosted repositories and upstreams have to be deleted first, and the collector has to be through with what they held, which for hosted content takes gc.delay.")), a.deleteGroup)
+		"Refused while its repositories hold content, with the names of some that do. Hosted repositories and upstreams have to be deleted first; of upstreams the collector has to take away what is cached.")), a.deleteGroup)
 }
 
 const groupBatch = 1000 // groups read at once
@@ -196,11 +197,26 @@ func (a *API) deleteGroup(ctx context.Context, in *deleteGroupInput) (*changed, 
 		s.Remove = true
 		return in.update(groupTag(*s))
 	})
-	if errors.Is(err, meta.ErrInUse) {
-		return nil, conflict("the group's repositories hold content: delete its hosted repositories and its upstreams, " +
-			"and then the group, once the collector is through with what they held, which for hosted content takes the server's gc.delay")
+	if e, ok := errors.AsType[*meta.ContentError](err); ok {
+		return nil, conflict(inTheWay(e))
 	}
 	return out, err
+}
+
+// inTheWay says what of a group's content keeps it, and how to take it away.
+func inTheWay(e *meta.ContentError) string {
+	var parts []string
+	if len(e.Hosted) > 0 {
+		others := ""
+		if e.More {
+			others = " and others"
+		}
+		parts = append(parts, "hosted repositories hold content ("+strings.Join(e.Hosted, ", ")+others+"): delete each with DELETE /groups/{group}/repositories/{repository}, or `weir repository delete`")
+	}
+	if e.Cached {
+		parts = append(parts, "there is cached content: delete the group's upstreams, and let the collector take away what is cached from them, which takes some minutes")
+	}
+	return "the group cannot be deleted yet; " + strings.Join(parts, "; ")
 }
 
 func (a *API) editGroup(ctx context.Context, group string, dryRun bool, change func(*plan.State) error) (*changed, error) {

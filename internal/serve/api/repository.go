@@ -52,6 +52,18 @@ type RepositoryPage struct {
 	Next         int64
 }
 
+// RepositoryRemoval is how a repository is deleted.
+type RepositoryRemoval struct {
+	DryRun bool   `query:"dry_run" doc:"Only tell what would go"`
+	After  string `query:"after" maxLength:"512" doc:"next of the answer before: a large repository is deleted in parts"`
+}
+
+type deleteRepositoryInput struct {
+	RepositoryInput
+	Conditions
+	RepositoryRemoval
+}
+
 type one[T any] struct {
 	ETag string `header:"ETag"`
 	Body T
@@ -68,6 +80,13 @@ func (a *API) registerRepositories() {
 		OperationID: "get-repository", Method: http.MethodGet, Path: repositoryPath, Tags: []string{"content"},
 		Summary: "Read what a repository holds", Description: repositoryNaming,
 	}, a.getRepository)
+	operation(a, huma.Operation{
+		OperationID: "delete-repository", Method: http.MethodDelete, Path: repositoryPath, Tags: []string{"content"},
+		Summary: "Delete a repository with everything in it",
+		Description: repositoryNaming + " A hosted one loses its manifests with their tags, its blobs, its unfinished uploads and its name; who pushes meanwhile begins a new one, or is " +
+			"refused. From then on a virtual registry may find the name at an upstream. A cached one is purged, and the next pull fetches it anew. A large one is " +
+			"deleted in parts, one for each request. Conditions are about the ETag of a read of it, and count for the first part.",
+	}, a.deleteRepository)
 }
 
 func (a *API) listRepositories(ctx context.Context, in *RepositoryQuery) (*page[Repository], error) {
@@ -102,4 +121,23 @@ func (a *API) getRepository(ctx context.Context, in *struct {
 		return nil, err
 	}
 	return &one[RepositoryDetail]{tag, out}, nil
+}
+
+func (a *API) deleteRepository(ctx context.Context, in *deleteRepositoryInput) (*body[Purged], error) {
+	at := in.place(ctx)
+	if in.After == "" && (in.IfMatch != "" || in.IfNoneMatch != "") {
+		now, err := a.Content.Repository(ctx, at)
+		if err != nil {
+			return nil, err
+		}
+		if err := in.update(etag(now)); err != nil {
+			return nil, err
+		}
+	}
+	out, err := a.Content.DeleteRepository(ctx, at, in.RepositoryRemoval)
+	if err != nil {
+		return nil, err
+	}
+	out.DryRun = in.DryRun
+	return &body[Purged]{out}, nil
 }
