@@ -253,7 +253,7 @@ func (p *purging) upstream(ctx context.Context, name string) (api.Purged, error)
 			return p.out, err
 		}
 		for _, in := range page {
-			if p.out.Manifests >= purgedManifests && !p.target.DryRun || p.out.Repositories == purgedRepositories {
+			if p.out.Manifests >= purgedManifests || p.out.Repositories == purgedRepositories {
 				p.out.Next = cursor(after.Name)
 				return p.out, nil
 			}

@@ -203,7 +203,10 @@ func (s *Store) BrowseTags(ctx context.Context, q BrowseTags) ([]TagInfo, error)
 		newest, err = s.db.Read().BrowseNewTags(ctx, p)
 		rows = convert(newest, func(r query.BrowseNewTagsRow) query.BrowseTagsRow { return query.BrowseTagsRow(r) })
 	} else {
-		p := query.BrowseTagsParams{RepositoryID: q.Repository, After: q.After.Name, Low: low, High: high, N: page(q.N)}
+		if q.After.Name != "" {
+			low = max(low, q.After.Name+"\x01") // tags are of higher bytes
+		}
+		p := query.BrowseTagsParams{RepositoryID: q.Repository, Low: low, High: high, N: page(q.N)}
 		rows, err = s.db.Read().BrowseTags(ctx, p)
 	}
 	if err != nil {

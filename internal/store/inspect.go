@@ -42,7 +42,7 @@ func (s *Store) ManifestInfo(ctx context.Context, repository int64, digest oci.D
 func (s *Store) BrowseManifests(ctx context.Context, repository int64, after oci.Digest, n int) ([]Found, error) {
 	r := &searching{s: s}
 	rows, err := s.db.Read().SearchManifests(ctx, query.SearchManifestsParams{
-		RepositoryID: repository, After: optionalDigest(after), Low: []byte{}, High: []byte{0xff}, N: page(n),
+		RepositoryID: repository, Low: from([]byte{}, optionalDigest(after)), High: []byte{0xff}, N: page(n),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("list manifests: %w", err)

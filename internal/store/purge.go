@@ -213,7 +213,7 @@ func (s *Store) PurgeRepository(ctx context.Context, repository int64, n int) (p
 	after := oci.Digest("")
 	for p.Manifests < int64(n) {
 		rows, err := s.db.Read().SearchManifests(ctx, query.SearchManifestsParams{
-			RepositoryID: repository, After: optionalDigest(after), Low: []byte{}, High: []byte{0xff}, N: purgeBatch,
+			RepositoryID: repository, Low: from([]byte{}, optionalDigest(after)), High: []byte{0xff}, N: purgeBatch,
 		})
 		if err != nil {
 			return p, false, fmt.Errorf("list manifests: %w", err)

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"encoding/base64"
@@ -192,12 +193,12 @@ func (r *searching) look(ctx context.Context, in FoundIn) (full bool, err error)
 
 // manifests reads a few rows. With a tag asked for, only those that it names.
 func (r *searching) manifests(ctx context.Context, repository int64, n int) ([]query.SearchManifestsRow, error) {
-	all := query.SearchManifestsParams{RepositoryID: repository, After: r.at.after, Low: r.low, High: r.high, N: int32(n)} //nolint:gosec // a page
+	low := from(r.low, r.at.after)
 	if r.q.Tag == "" {
-		return r.s.db.Read().SearchManifests(ctx, all)
+		return r.s.db.Read().SearchManifests(ctx, query.SearchManifestsParams{RepositoryID: repository, Low: low, High: r.high, N: page(n)})
 	}
 	tagged, err := r.s.db.Read().SearchTagged(ctx, query.SearchTaggedParams{
-		RepositoryID: repository, After: all.After, Low: all.Low, High: all.High, N: all.N, TagLow: r.tagLow, TagHigh: r.tagHigh,
+		RepositoryID: repository, Low: low, High: r.high, N: page(n), TagLow: r.tagLow, TagHigh: r.tagHigh,
 	})
 	rows := make([]query.SearchManifestsRow, len(tagged))
 	for i, row := range tagged {
@@ -265,6 +266,14 @@ func tagRange(tag string) (low, high string) {
 		return prefix, prefix + "\x7f" // tags are of lower bytes
 	}
 	return tag, tag + "\x01" // and of higher ones
+}
+
+// from is where a range that begins at low goes on behind after, which is empty at its beginning: at the least key greater than after.
+func from(low, after []byte) []byte {
+	if len(after) == 0 || bytes.Compare(after, low) < 0 {
+		return low
+	}
+	return append(slices.Clone(after), 0)
 }
 
 // digestRange is the range of columns that a digest, or the beginning of one, stands for.

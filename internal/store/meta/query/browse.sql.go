@@ -337,7 +337,7 @@ type BrowseRepositoriesRow struct {
 }
 
 // Content as people look at it: pages of a group's repositories and of a repository's tags, one manifest with what it shares,
-// and what a purge takes. What the doors ask is in content.sql.
+// and what a purge takes. What the doors ask is in content.sql. A range has one lower bound: of two, SQLite begins at the one it likes.
 func (q *Queries) BrowseRepositories(ctx context.Context, arg BrowseRepositoriesParams) ([]BrowseRepositoriesRow, error) {
 	rows, err := q.db.QueryContext(ctx, browseRepositories,
 		arg.GroupID,
@@ -418,13 +418,12 @@ SELECT t.name, t.digest, t.checked_at, t.created_at, t.updated_at, m.media_type,
         WHERE f.repository_id = t.repository_id AND f.parent = t.digest AND f.kind = 'manifest'), 0) AS BIGINT) AS size
 FROM tags t JOIN manifests m ON m.repository_id = t.repository_id AND m.digest = t.digest
     LEFT JOIN pulls p ON p.repository_id = t.repository_id AND p.digest = t.digest
-WHERE t.repository_id = $1 AND t.name > $2 AND t.name >= $3 AND t.name < $4
-ORDER BY t.name LIMIT CAST($5 AS INTEGER)
+WHERE t.repository_id = $1 AND t.name >= $2 AND t.name < $3
+ORDER BY t.name LIMIT CAST($4 AS INTEGER)
 `
 
 type BrowseTagsParams struct {
 	RepositoryID int64
-	After        string
 	Low          string
 	High         string
 	N            int32
@@ -450,7 +449,6 @@ type BrowseTagsRow struct {
 func (q *Queries) BrowseTags(ctx context.Context, arg BrowseTagsParams) ([]BrowseTagsRow, error) {
 	rows, err := q.db.QueryContext(ctx, browseTags,
 		arg.RepositoryID,
-		arg.After,
 		arg.Low,
 		arg.High,
 		arg.N,

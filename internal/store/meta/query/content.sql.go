@@ -2204,13 +2204,12 @@ const searchManifests = `-- name: SearchManifests :many
 SELECT m.digest, m.media_type, m.artifact_type, m.total_size, m.platform, m.image_created, m.labels, m.created_at,
     CAST(COALESCE(p.last_pulled_at, 0) AS BIGINT) AS last_pulled_at, CAST(COALESCE(p.pull_count, 0) AS BIGINT) AS pull_count
 FROM manifests m LEFT JOIN pulls p ON p.repository_id = m.repository_id AND p.digest = m.digest
-WHERE m.repository_id = $1 AND m.digest > $2 AND m.digest >= $3 AND m.digest < $4
-ORDER BY m.digest LIMIT CAST($5 AS INTEGER)
+WHERE m.repository_id = $1 AND m.digest >= $2 AND m.digest < $3
+ORDER BY m.digest LIMIT CAST($4 AS INTEGER)
 `
 
 type SearchManifestsParams struct {
 	RepositoryID int64
-	After        []byte
 	Low          []byte
 	High         []byte
 	N            int32
@@ -2232,7 +2231,6 @@ type SearchManifestsRow struct {
 func (q *Queries) SearchManifests(ctx context.Context, arg SearchManifestsParams) ([]SearchManifestsRow, error) {
 	rows, err := q.db.QueryContext(ctx, searchManifests,
 		arg.RepositoryID,
-		arg.After,
 		arg.Low,
 		arg.High,
 		arg.N,
@@ -2351,14 +2349,13 @@ const searchTagged = `-- name: SearchTagged :many
 SELECT m.digest, m.media_type, m.artifact_type, m.total_size, m.platform, m.image_created, m.labels, m.created_at,
     CAST(COALESCE(p.last_pulled_at, 0) AS BIGINT) AS last_pulled_at, CAST(COALESCE(p.pull_count, 0) AS BIGINT) AS pull_count
 FROM manifests m LEFT JOIN pulls p ON p.repository_id = m.repository_id AND p.digest = m.digest
-WHERE m.repository_id = $1 AND m.digest > $2 AND m.digest >= $3 AND m.digest < $4
-    AND m.digest IN (SELECT t.digest FROM tags t WHERE t.repository_id = $1 AND t.name >= $5 AND t.name < $6)
-ORDER BY m.digest LIMIT CAST($7 AS INTEGER)
+WHERE m.repository_id = $1 AND m.digest >= $2 AND m.digest < $3
+    AND m.digest IN (SELECT t.digest FROM tags t WHERE t.repository_id = $1 AND t.name >= $4 AND t.name < $5)
+ORDER BY m.digest LIMIT CAST($6 AS INTEGER)
 `
 
 type SearchTaggedParams struct {
 	RepositoryID int64
-	After        []byte
 	Low          []byte
 	High         []byte
 	TagLow       string
@@ -2382,7 +2379,6 @@ type SearchTaggedRow struct {
 func (q *Queries) SearchTagged(ctx context.Context, arg SearchTaggedParams) ([]SearchTaggedRow, error) {
 	rows, err := q.db.QueryContext(ctx, searchTagged,
 		arg.RepositoryID,
-		arg.After,
 		arg.Low,
 		arg.High,
 		arg.TagLow,

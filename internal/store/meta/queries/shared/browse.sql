@@ -1,5 +1,5 @@
 -- Content as people look at it: pages of a group's repositories and of a repository's tags, one manifest with what it shares,
--- and what a purge takes. What the doors ask is in content.sql.
+-- and what a purge takes. What the doors ask is in content.sql. A range has one lower bound: of two, SQLite begins at the one it likes.
 
 -- name: BrowseRepositories :many
 SELECT r.id, r.name, r.upstream_id, r.epoch, r.format, r.created_at,
@@ -60,7 +60,7 @@ SELECT t.name, t.digest, t.checked_at, t.created_at, t.updated_at, m.media_type,
         WHERE f.repository_id = t.repository_id AND f.parent = t.digest AND f.kind = 'manifest'), 0) AS BIGINT) AS size
 FROM tags t JOIN manifests m ON m.repository_id = t.repository_id AND m.digest = t.digest
     LEFT JOIN pulls p ON p.repository_id = t.repository_id AND p.digest = t.digest
-WHERE t.repository_id = @repository_id AND t.name > @after AND t.name >= @low AND t.name < @high
+WHERE t.repository_id = @repository_id AND t.name >= @low AND t.name < @high
 ORDER BY t.name LIMIT CAST(@n AS INTEGER);
 
 -- name: BrowseNewTags :many

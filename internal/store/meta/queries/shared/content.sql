@@ -387,14 +387,14 @@ ORDER BY r.name, r.id LIMIT CAST(@n AS INTEGER);
 SELECT m.digest, m.media_type, m.artifact_type, m.total_size, m.platform, m.image_created, m.labels, m.created_at,
     CAST(COALESCE(p.last_pulled_at, 0) AS BIGINT) AS last_pulled_at, CAST(COALESCE(p.pull_count, 0) AS BIGINT) AS pull_count
 FROM manifests m LEFT JOIN pulls p ON p.repository_id = m.repository_id AND p.digest = m.digest
-WHERE m.repository_id = @repository_id AND m.digest > @after AND m.digest >= @low AND m.digest < @high
+WHERE m.repository_id = @repository_id AND m.digest >= @low AND m.digest < @high
 ORDER BY m.digest LIMIT CAST(@n AS INTEGER);
 
 -- name: SearchTagged :many
 SELECT m.digest, m.media_type, m.artifact_type, m.total_size, m.platform, m.image_created, m.labels, m.created_at,
     CAST(COALESCE(p.last_pulled_at, 0) AS BIGINT) AS last_pulled_at, CAST(COALESCE(p.pull_count, 0) AS BIGINT) AS pull_count
 FROM manifests m LEFT JOIN pulls p ON p.repository_id = m.repository_id AND p.digest = m.digest
-WHERE m.repository_id = @repository_id AND m.digest > @after AND m.digest >= @low AND m.digest < @high
+WHERE m.repository_id = @repository_id AND m.digest >= @low AND m.digest < @high
     AND m.digest IN (SELECT t.digest FROM tags t WHERE t.repository_id = @repository_id AND t.name >= @tag_low AND t.name < @tag_high)
 ORDER BY m.digest LIMIT CAST(@n AS INTEGER);
 
