@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"net/http"
 	"strconv"
 	"time"
 
@@ -15,7 +16,10 @@ import (
 func newExplainCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "explain IMAGE", Short: "Explain how a pull would be answered, and why", Args: cobra.ExactArgs(1),
-		Long: "Takes the way of a pull without pulling. Without --probe no upstream hears of it: members that would be asked are shown as such.",
+		Long: "Takes the way of a pull without pulling. Without --probe no upstream hears of it: members that would be asked are shown as such.\n" +
+			"Everybody may ask about a pull of his own, and is told what it would tell him; what becomes of each member, and the pulls of others,\n" +
+			"are for those who may configure the group. The exit code is 0 if the pull would be answered or that depends on upstreams not asked,\n" +
+			"3 if nothing would be found, 4 if it would be denied, and 1 for every other failure.",
 		Example: "  weir explain main/all/library/alpine:3.20\n" +
 			"  weir explain main/all/library/alpine:3.20 --as ann --probe",
 	}
@@ -31,12 +35,29 @@ func newExplainCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		if done, err := show(cmd.OutOrStdout(), out); done || err != nil {
+		done, err := show(cmd.OutOrStdout(), out)
+		if !done && err == nil {
+			err = explain(cmd.OutOrStdout(), out)
+		}
+		if err != nil {
 			return err
 		}
-		return explain(cmd.OutOrStdout(), out)
+		return pullFails(out)
 	}
 	return cmd
+}
+
+// pullFails is the exit code of a pull that would fail.
+func pullFails(e client.Explanation) error {
+	switch {
+	case !e.Allowed, e.Status == http.StatusUnauthorized, e.Status == http.StatusForbidden:
+		return &codeError{errReported, exitDenied}
+	case e.Status == http.StatusNotFound:
+		return &codeError{errReported, exitNotFound}
+	case e.Status >= http.StatusBadRequest:
+		return errReported
+	}
+	return nil
 }
 
 func explain(w io.Writer, e client.Explanation) error {
@@ -44,7 +65,10 @@ func explain(w io.Writer, e client.Explanation) error {
 	if e.Allowed {
 		allowed = "yes"
 	}
-	rows := [][]string{{"image", e.Image}, {"as", e.As}, {"allowed", allowed + ": " + e.Access}, {"leads to", e.Kind}}
+	rows := [][]string{{"image", e.Image}, {"as", e.As}, {"allowed", allowed + ": " + e.Access}}
+	if e.Kind != "" {
+		rows = append(rows, []string{"leads to", e.Kind})
+	}
 	switch {
 	case e.Status != 0:
 		rows = append(rows, []string{"answer", strconv.Itoa(e.Status) + " " + e.Message})
@@ -57,6 +81,9 @@ func explain(w io.Writer, e client.Explanation) error {
 	}
 	if d != nil && d.Member != "" {
 		rows = append(rows, []string{"served by", d.Member})
+	}
+	if e.Advice != "" {
+		rows = append(rows, []string{"what to do", e.Advice})
 	}
 	if err := table(w, rows); err != nil {
 		return err

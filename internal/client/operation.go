@@ -35,9 +35,10 @@ type Explanation struct {
 	As       string            `json:"as"`
 	Allowed  bool              `json:"allowed"`
 	Access   string            `json:"access"`
-	Kind     string            `json:"kind"`
+	Kind     string            `json:"kind,omitempty"`
 	Status   int               `json:"status"`
 	Message  string            `json:"message,omitempty"`
+	Advice   string            `json:"advice,omitempty"`
 	Decision *virtual.Decision `json:"decision,omitempty"`
 }
 

@@ -3,6 +3,8 @@ package content
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strings"
 
 	"github.com/weir-registry/weir/internal/access"
 	"github.com/weir-registry/weir/internal/oci"
@@ -14,9 +16,19 @@ import (
 // statusOK is what a pull would be answered with, in the words of its protocol.
 const statusOK = 200
 
-// Explain implements api.Explainer: the same steps as a pull, access first, then the resolver.
+// Explain implements api.Explainer: the same steps as a pull, access first, then the resolver. Who may not configure the group
+// is told about pulls of his own, and of them what they themselves would tell him.
 func (desk *Desk) Explain(ctx context.Context, q api.Question) (api.Explanation, error) {
-	name, ref, err := parseImage(q.Image)
+	host, image := desk.door(q.Image)
+	name, ref, err := parseImage(image)
+	if err != nil {
+		return api.Explanation{}, err
+	}
+	t, err := desk.Table.Lookup(namespace.Request{Host: host, Name: name, Client: q.Caller.Address})
+	if err != nil {
+		return api.Explanation{}, err
+	}
+	full, err := desk.mayKnowAll(ctx, q, t.Group)
 	if err != nil {
 		return api.Explanation{}, err
 	}
@@ -24,19 +36,21 @@ func (desk *Desk) Explain(ctx context.Context, q api.Question) (api.Explanation,
 	if err != nil {
 		return api.Explanation{}, err
 	}
-	t, err := desk.Table.Lookup(namespace.Request{Name: name})
-	if err != nil {
-		return api.Explanation{}, err
-	}
-	out := api.Explanation{Image: q.Image, As: p.Name, Kind: string(t.Kind)}
+	out := api.Explanation{Image: q.Image, As: p.Name}
 	ctx = access.WithPrincipal(ctx, p)
 	err = desk.explainAccess(ctx, p, t, &out)
+	if out.Allowed || full {
+		out.Kind = string(t.Kind)
+	}
 	if err != nil || !out.Allowed {
 		return out, err
 	}
 	if v, ok := t.Registry.(*virtual.Registry); ok {
-		d := v.Explain(ctx, virtual.Request{Repository: t.Local, Reference: ref, Probe: q.Probe})
-		out.Decision, out.Status, out.Message = &d, d.Status, d.Message
+		d := v.Explain(ctx, virtual.Request{Repository: t.Local, Reference: ref, Probe: q.Probe, Plain: !full})
+		if !full {
+			d = told(d, q.Probe)
+		}
+		out.Decision, out.Status, out.Message, out.Advice = &d, d.Status, d.Message, advice(d, t)
 		return out, nil
 	}
 	out.Status = statusOK
@@ -46,6 +60,53 @@ func (desk *Desk) Explain(ctx context.Context, q api.Question) (api.Explanation,
 	return out, nil
 }
 
+// door takes the host off an image's name, as a client does before it asks: what holds a port, localhost, and the hosts of this
+// instance. Other parts with dots may be groups.
+func (desk *Desk) door(image string) (host, name string) {
+	name = strings.TrimPrefix(strings.TrimPrefix(image, "https://"), "http://")
+	first, rest, ok := strings.Cut(name, "/")
+	if ok && (strings.Contains(first, ":") || first == "localhost" || desk.Table.Current().Own(first)) {
+		return first, rest
+	}
+	return "", name
+}
+
+// mayKnowAll reports whether the caller may be told everything about pulls from the group. Others may only ask for themselves:
+// the error says so, the same whether or not there is such a group.
+func (desk *Desk) mayKnowAll(ctx context.Context, q api.Question, group string) (bool, error) {
+	if q.Caller.Local {
+		return true, nil
+	}
+	d, err := desk.Directory.Check(ctx, q.Caller.Principal, access.Request{Action: access.Configure, Path: group})
+	if err != nil || d.Allowed || q.As == "" || q.As == q.Caller.Name {
+		return d.Allowed, err
+	}
+	return false, d.Err()
+}
+
+// told is what a pull tells its caller of a decision. Without a probe nobody was asked, which could tell a name that nobody has from
+// one that a local member keeps from the caller: both must read alike, as not decided.
+func told(d virtual.Decision, probed bool) virtual.Decision {
+	if !probed && (d.Result == virtual.ResultNotFound || d.Result == virtual.ResultLogin) {
+		d.Result, d.Status, d.Message, d.Rule = virtual.ResultUndecided, 0, "", ""
+	}
+	d.Members, d.Member, d.Generation = []virtual.Considered{}, "", 0
+	return d
+}
+
+// advice says what to do about a decision against a pull.
+func advice(d virtual.Decision, t namespace.Target) string {
+	switch d.Result {
+	case virtual.ResultExcluded:
+		return "pull what the rules allow, or ask a maintainer of " + t.Group + " to change them"
+	case virtual.ResultNotFound:
+		return "check the name and the tag: `weir search` finds what is there"
+	case virtual.ResultLimited, virtual.ResultUnavailable:
+		return "try again in a moment: a maintainer of " + t.Group + " sees by `weir upstream health` and `weir upstream test` what is wrong"
+	}
+	return ""
+}
+
 // explainAccess fills in what access says.
 func (desk *Desk) explainAccess(ctx context.Context, p access.Principal, t namespace.Target, out *api.Explanation) error {
 	d, err := desk.Directory.Check(ctx, p, access.Request{Action: access.Pull, Path: t.Path, Public: desk.public(t)})
@@ -53,6 +114,9 @@ func (desk *Desk) explainAccess(ctx context.Context, p access.Principal, t names
 		return err
 	}
 	out.Allowed, out.Access = d.Allowed, d.Why
+	if _, path, ok := strings.Cut(t.Path, "/"); ok && d.Cause == access.Ungranted {
+		out.Advice = fmt.Sprintf("an owner of %[1]s runs `weir grant set %[2]s %[3]s --role reader --group %[1]s`", t.Group, p.Name, path)
+	}
 	if err := d.Err(); err != nil {
 		return desk.explainError(out, err)
 	}

@@ -5,12 +5,14 @@
 //	stop              ask it to stop; it must exit with code 0
 //	kill              end it without a warning
 //	http METHOD PATH STATUS [user:password]   ask the server, or whatever a whole URL names; the answer's body is the standard output
+//	exits CODE program [argument…]   run a program, which must end with this exit code
 //	lab [flags]       start weir lab upstream, and set $LAB to its URL; what it says is the standard output
 //	faults [fault…]   make these its faults; none heals it
 package scripts
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -38,7 +40,7 @@ func TestScripts(t *testing.T) {
 		Dir: ".", WorkdirRoot: filepath.Dir(stack.Folder(t)), RequireExplicitExec: true,
 		Setup: func(e *testscript.Env) error { return setup(e, binary, u.URL()) },
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"serve": serve, "stop": stop, "kill": kill, "http": ask, "lab": startLab, "faults": faults,
+			"serve": serve, "stop": stop, "kill": kill, "http": ask, "exits": exits, "lab": startLab, "faults": faults,
 		},
 	})
 }
@@ -152,6 +154,25 @@ func stop(ts *testscript.TestScript, _ bool, _ []string) {
 		ts.Fatalf("the server stopped with %v:\n%s", err, s.output)
 	}
 	_, _ = io.WriteString(ts.Stdout(), s.output.String())
+}
+
+func exits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exits CODE program [argument…]")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	got := 0
+	if err := ts.Exec(args[1], args[2:]...); err != nil {
+		exit, ok := errors.AsType[*exec.ExitError](err)
+		if !ok {
+			ts.Fatalf("%v", err)
+		}
+		got = exit.ExitCode()
+	}
+	if got != want {
+		ts.Fatalf("exit code %d, want %d", got, want)
+	}
 }
 
 func ask(ts *testscript.TestScript, neg bool, args []string) {

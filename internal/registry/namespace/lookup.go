@@ -71,6 +71,9 @@ func (s *Snapshot) Lookup(req Request) (Target, error) {
 	return t, nil
 }
 
+// Own reports whether host is one of this instance's: its own, or bound.
+func (s *Snapshot) Own(host string) bool { return s.hosts[withoutPort(canonical(host))] }
+
 // Binding finds the binding of a host: with its port first, then without.
 func (s *Snapshot) Binding(host string) (Binding, bool) {
 	host = canonical(host)
@@ -97,7 +100,7 @@ func (b *Binding) Admits(client netip.Addr) bool {
 // foreign is the ns of the request, unless it means this instance.
 func (s *Snapshot) foreign(req Request) string {
 	ns := withoutPort(canonical(req.NS))
-	if ns == "" || s.hosts[ns] || ns == withoutPort(canonical(req.Host)) {
+	if ns == "" || s.Own(ns) || ns == withoutPort(canonical(req.Host)) {
 		return ""
 	}
 	return canonical(req.NS)

@@ -12,6 +12,7 @@ type Request struct {
 	Repository   string
 	Reference    oci.Reference
 	ArtifactType string
+	Plain        bool // errors as the pull itself would give them: about members that its caller may know of
 	Probe        bool // ask upstreams with HEAD, changing nothing, instead of telling from the store who would be asked
 }
 
@@ -24,7 +25,7 @@ func (r *Registry) Explain(ctx context.Context, req Request) Decision {
 	w := r.begin(ctx, Query{
 		Kind: req.Kind, Mode: ModeProbe, Repository: req.Repository, Reference: req.Reference, ArtifactType: req.ArtifactType,
 	})
-	w.plan, w.frank = !req.Probe, true
+	w.plan, w.frank = !req.Probe, !req.Plain
 	w.run(ctx)
 	return w.decide(w.conclude(ctx))
 }

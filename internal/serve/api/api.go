@@ -93,7 +93,8 @@ type Definitions interface {
 	Group(ctx context.Context, name string) (meta.Group, error)
 }
 
-// Explainer tells how a pull would be answered. Errors: *oci.Error, access.ErrNotFound for an unknown user.
+// Explainer tells how a pull would be answered, as far as q.Caller may know. Errors: *oci.Error, DENIED for a question about
+// somebody else from who may not configure the group; access.ErrNotFound for an unknown user.
 type Explainer interface {
 	Explain(ctx context.Context, q Question) (Explanation, error)
 }

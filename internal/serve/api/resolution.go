@@ -15,7 +15,7 @@ import (
 // Question is the body of POST /explain.
 type Question struct {
 	Image string `json:"image,omitempty" doc:"<group>/<registry>/<name>[:tag][@digest], as in docker pull, with or without this server's host"`
-	As    string `json:"as,omitempty" doc:"Name of a user, or anonymous; default: the caller"`
+	As    string `json:"as,omitempty" doc:"Name of a user, or anonymous; default: the caller. Others are for who may configure the group"`
 	Probe bool   `json:"probe,omitempty" doc:"Ask the upstreams (HEAD) instead of telling whom a pull would ask"`
 
 	Caller Caller `json:"-"` // filled in by the API
@@ -27,10 +27,11 @@ type Explanation struct {
 	As       string            `json:"as" doc:"Whose pull it would be"`
 	Allowed  bool              `json:"allowed"`
 	Access   string            `json:"access" doc:"Why, or why not"`
-	Kind     string            `json:"kind" doc:"virtual, hosted or none: what the name leads to"`
+	Kind     string            `json:"kind,omitempty" doc:"virtual, hosted or none: what the name leads to; missing where the caller may not know"`
 	Status   int               `json:"status" doc:"HTTP status that the pull would get; 0 if that depends on upstreams not asked"`
 	Message  string            `json:"message,omitempty"`
-	Decision *virtual.Decision `json:"decision,omitempty" doc:"The members of a virtual registry and what becomes of each"`
+	Advice   string            `json:"advice,omitempty" doc:"What to do about a no"`
+	Decision *virtual.Decision `json:"decision,omitempty" doc:"The members of a virtual registry and what becomes of each; without members for who may not configure the group"`
 }
 
 // RefreshTarget is the body of POST /refresh. Exactly one of the three is set.
@@ -59,7 +60,8 @@ type Kept struct {
 func (a *API) registerResolution() {
 	operation(a, huma.Operation{
 		OperationID: "explain", Method: http.MethodPost, Path: "/explain", Tags: []string{"resolution"},
-		Summary: "Explain how a pull would be answered, and why",
+		Summary:     "Explain how a pull would be answered, and why",
+		Description: "Who may configure the group sees all of the decision, for anybody's pull. Everybody may ask about a pull of his own, and is told what that pull would tell him.",
 	}, a.explain)
 	operation(a, huma.Operation{
 		OperationID: "refresh", Method: http.MethodPost, Path: "/refresh", Tags: []string{"resolution"},
@@ -70,9 +72,6 @@ func (a *API) registerResolution() {
 func (a *API) explain(ctx context.Context, in *body[Question]) (*body[Explanation], error) {
 	if in.Body.Image == "" {
 		return nil, missing("image", "name the image, such as main/all/library/alpine:3.20")
-	}
-	if err := a.mayConfigureGroupOf(ctx, in.Body.Image); err != nil {
-		return nil, err
 	}
 	in.Body.Caller = callerFrom(ctx)
 	out, err := a.Explainer.Explain(ctx, in.Body)
@@ -104,8 +103,7 @@ func (a *API) refresh(ctx context.Context, in *body[RefreshTarget]) (*body[Refre
 	return &body[Refreshed]{out}, nil
 }
 
-// mayConfigureGroupOf lets through who may configure the group that name begins with. A decision shows the registry's
-// configuration, so pulling from it is not enough. Where a host stands before the group, or instead of it, only an
+// mayConfigureGroupOf lets through who may configure the group that name begins with. Where a host stands before the group, or instead of it, only an
 // administrator may ask.
 func (a *API) mayConfigureGroupOf(ctx context.Context, name string) error {
 	group, _, _ := strings.Cut(name, "/")
