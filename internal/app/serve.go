@@ -90,6 +90,7 @@ func Serve(ctx context.Context, c config.Config, console io.Writer) (err error) 
 		return err
 	}
 	debug.FreeOSMemory() // a first start has hashed a password and made the tables: 30 MB that are not needed again
+	releaseProgram()
 	banner(console, c, admin)
 	running = true
 	return s.run(ctx, listeners)
