@@ -102,6 +102,7 @@ func (d *Directory) outcome(method string, p Principal, err error, c Credentials
 type logins struct {
 	key       [32]byte                     // of this process: the cache is of no use to anybody else
 	recent    *otter.Cache[[32]byte, bool] // digest of user, stored hash and password → right or wrong
+	pairs     *limiter                     // of an address and what it tries: one that is wrong must not keep others at the address out
 	addresses *limiter
 	names     *limiter
 }
@@ -110,7 +111,7 @@ func newLogins(perMinute int) logins {
 	if perMinute <= 0 {
 		perMinute = 10
 	}
-	l := logins{addresses: newLimiter(perMinute), names: newLimiter(3 * perMinute)}
+	l := logins{pairs: newLimiter(perMinute), addresses: newLimiter(5 * perMinute), names: newLimiter(3 * perMinute)}
 	_, _ = rand.Read(l.key[:])
 	l.recent = otter.Must(&otter.Options[[32]byte, bool]{
 		MaximumSize: 10_000, ExpiryCalculator: otter.ExpiryWriting[[32]byte, bool](time.Minute),
@@ -128,22 +129,28 @@ func (l *logins) digest(parts ...string) [32]byte {
 	return [32]byte(mac.Sum(nil))
 }
 
-// keys are what an attempt is counted under: the client's address, and the name unless that is empty. Mirrors see foreign
-// logins all day, which must not use up what real logins from the same address may fail.
-type keys struct{ address, name string }
+// keys are what an attempt is counted under: the client's address, the address with what it tries, and the name unless that is
+// empty. They depend on what was sent alone, so that no limit tells whether a name exists.
+type keys struct{ address, pair, name string }
 
-func keysOf(name string, c Credentials) keys {
-	address := addressKey(c.Address)
+// keysOf makes the keys of an attempt of some kind at something: a name, a token. Mirrors see foreign logins all day, which must not
+// use up what real logins from the same address may fail.
+func (l *logins) keysOf(kind, what string, c Credentials) keys {
+	address := kind + addressKey(c.Address)
 	if c.Mirror {
 		address = "mirror " + address
 	}
-	return keys{address, name}
+	pair := l.digest(address, what)
+	return keys{address: address, pair: string(pair[:16])}
 }
 
-// blocked is TOOMANYREQUESTS while one of the keys has failed too often. The address comes first: one that is blocked must
-// not go on to raise the price for the name.
+// blocked is TOOMANYREQUESTS while one of the keys has failed too often. The narrowest comes first: one that is blocked must not
+// go on to raise the price for the wider ones.
 func (l *logins) blocked(k keys, now time.Time) error {
-	wait := l.addresses.blocked(k.address, now)
+	wait := l.pairs.blocked(k.pair, now)
+	if wait == 0 {
+		wait = l.addresses.blocked(k.address, now)
+	}
 	if wait == 0 && k.name != "" {
 		wait = l.names.blocked(k.name, now)
 	}
@@ -155,6 +162,7 @@ func (l *logins) blocked(k keys, now time.Time) error {
 }
 
 func (l *logins) failed(k keys, now time.Time) {
+	l.pairs.failed(k.pair, now)
 	l.addresses.failed(k.address, now)
 	if k.name != "" {
 		l.names.failed(k.name, now)
@@ -191,7 +199,8 @@ func (d *Directory) checkPassword(ctx context.Context, digest [32]byte, name, pa
 	if c.Mirror && stored == "" {
 		name = "" // somebody else's user
 	}
-	k := keysOf(name, c)
+	k := d.logins.keysOf("", name, c)
+	k.name = name
 	known := func() (right, ok bool) {
 		right, ok = d.logins.recent.GetIfPresent(digest)
 		return right, ok && (right || c.Mirror) // a wrong one is tried, and counted, again: not at mirrors
@@ -231,7 +240,7 @@ func (d *Directory) withToken(ctx context.Context, text string, c Credentials) (
 	if t, ok := d.rememberedToken(d.tokens.byHash.GetIfPresent(hash)); ok {
 		return d.tokenUser(ctx, t)
 	}
-	k := keys{address: "token " + addressKey(c.Address)} // nobody guesses a token: this spares the database, no more
+	k := d.logins.keysOf("token ", text, c) // nobody guesses a token: this spares the database, no more
 	if err := d.logins.blocked(k, d.now()); err != nil {
 		return Principal{}, err
 	}

@@ -165,6 +165,7 @@ func TestPasswordChangeEndsLogins(t *testing.T) {
 func TestLoginsAreLimited(t *testing.T) {
 	w := newWorld(t, metatest.Open(t, meta.SQLite), func(o *Options) { o.LoginRate = 5 })
 	text, _ := w.token(w.user("alice", "pw-12345"), "ci", time.Time{}, nil)
+	w.user("bob", "pw-12345")
 	attempt := func(address, name, password string) error {
 		c := basic(name, password)
 		c.Address = netip.MustParseAddr(address)
@@ -190,6 +191,9 @@ func TestLoginsAreLimited(t *testing.T) {
 	if err := attempt("192.0.2.9", "x", text); err != nil {
 		t.Errorf("wrong passwords keep a neighbour's token out: %v", err)
 	}
+	if err := attempt("192.0.2.9", "bob", "pw-12345"); err != nil {
+		t.Errorf("wrong passwords keep another account at the address out: %v", err)
+	}
 	for range 50 { // remembered logins and right passwords cost nothing
 		if err := attempt("192.0.2.10", "alice", "pw-12345"); err != nil {
 			t.Fatal(err)
@@ -212,6 +216,55 @@ func TestLoginsAreLimited(t *testing.T) {
 	}
 	w.clock.forward(2 * time.Minute)
 	if err := attempt("192.0.2.9", "alice", "pw-12345"); err != nil {
+		t.Errorf("after a while: %v", err)
+	}
+}
+
+// TestAddressesAreLimited: an address may fail five times as often as a name from it, with passwords, and with tokens.
+func TestAddressesAreLimited(t *testing.T) {
+	w := newWorld(t, metatest.Open(t, meta.SQLite), func(o *Options) { o.LoginRate = 4 })
+	text, _ := w.token(w.user("alice", "pw-12345"), "ci", time.Time{}, nil)
+	refused := func(attempt func(i int) error) (n int) {
+		t.Helper()
+		for i := range 30 {
+			switch code := oci.ErrorCode(attempt(i)); code {
+			case oci.CodeUnauthorized:
+				n++
+			case oci.CodeTooManyRequests:
+			default:
+				t.Fatalf("attempt %d: %s", i, code)
+			}
+		}
+		return n
+	}
+	login := func(c Credentials) error {
+		_, err := w.Authenticate(t.Context(), c)
+		return err
+	}
+	for what, c := range map[string]struct {
+		one, others func(i int) error
+	}{
+		"password": {
+			func(int) error { return login(basic("mallory", "wrong")) },
+			func(i int) error { return login(basic(fmt.Sprint("user", i), "wrong")) },
+		},
+		"token": {
+			func(int) error { return login(bearer(tokenPrefix + strings.Repeat("0", 64))) },
+			func(i int) error { return login(bearer(fmt.Sprintf("%s%064d", tokenPrefix, i+1))) },
+		},
+	} {
+		if n := refused(c.one); n != 4 {
+			t.Errorf("%s: %d of 30 wrong ones alike were looked at, want 4", what, n)
+		}
+		if n := refused(c.others); n != 16 { // the address has 20 in all, which the 26 that were stopped did not use up
+			t.Errorf("%s: %d of 30 different wrong ones were looked at, want 16", what, n)
+		}
+	}
+	if err := login(basic("alice", "pw-12345")); oci.ErrorCode(err) != oci.CodeTooManyRequests {
+		t.Errorf("the address is not limited: %v", err)
+	}
+	w.clock.forward(10 * time.Minute)
+	if err := errors.Join(login(basic("alice", "pw-12345")), login(bearer(text))); err != nil {
 		t.Errorf("after a while: %v", err)
 	}
 }

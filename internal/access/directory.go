@@ -22,8 +22,8 @@ type Options struct {
 	Log      *slog.Logger     // nil discards
 	Now      func() time.Time // nil = time.Now
 	TokenTTL time.Duration    // life of bearer tokens; 0 = 5 minutes
-	// LoginRate is how many failed logins one address may have per minute; 0 = 10. One user name may have three times as
-	// many, so that a single address cannot lock a user out.
+	// LoginRate is how many failed logins with one name, or one token, one address may have per minute; 0 = 10. A name from everywhere may have
+	// three times as many, so that a single address cannot lock a user out, an address with all names five times.
 	LoginRate int
 	Hashing   Hashing // cost of new password hashes; zero = the recommended one
 	Issuers   Issuers // who verifies tokens of workloads; nil: none are accepted

@@ -115,7 +115,7 @@ func (d *Directory) admit(ctx context.Context, name, token string, c Credentials
 			return workload(u, a.subject), nil
 		}
 	}
-	k := keysOf("", c)
+	k := d.logins.keysOf("workload ", token, c)
 	if err := d.logins.blocked(k, d.now()); err != nil {
 		return Principal{}, err
 	}

@@ -192,8 +192,9 @@ type Audit struct {
 type Auth struct {
 	// Life of the bearer tokens that clients get from /token. Changes of rights apply at once whatever it is.
 	TokenTTL Duration `yaml:"token_ttl" env:"TOKEN_TTL"`
-	// Failed logins allowed per minute for one address, before answers become 429. One user name may fail three times as
-	// often, so that a single address cannot lock a user out.
+	// Failed logins allowed per minute for one user name, or one token, from one address, before answers become 429. In all,
+	// a user name may fail three times as often, so that a single address cannot lock a user out, and an address five times as
+	// often, so that one wrong login does not keep others behind the same address out.
 	LoginRate int `yaml:"login_rate" env:"LOGIN_RATE"`
 	// How long a browser stays logged in without being used.
 	SessionIdle Duration `yaml:"session_idle" env:"SESSION_IDLE"`
