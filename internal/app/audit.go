@@ -1,8 +1,11 @@
 package app
 
 import (
+	"io"
+	"os"
 	"time"
 
+	"github.com/weir-registry/weir/internal/config"
 	"github.com/weir-registry/weir/internal/event/audit"
 	"github.com/weir-registry/weir/internal/serve"
 )
@@ -12,7 +15,7 @@ func (s *server) newTrail() *audit.Trail {
 	if !s.config.Audit.Pulls {
 		return nil
 	}
-	return audit.New(audit.Options{DB: s.db, Group: s.groupID, Log: s.log, Metrics: s.metrics.Audit})
+	return audit.New(audit.Options{DB: s.db, HandOn: handsOn(s.config), Group: s.groupID, Log: s.log, Metrics: s.metrics.Audit})
 }
 
 // groupID is that of a group in force, 0 when there is none.
@@ -33,7 +36,22 @@ func (s *server) recorder() serve.Recorder {
 
 // keeper is what happens to the trail later.
 func (s *server) keeper() *audit.Keeper {
+	c := s.config.Audit
 	return audit.NewKeeper(s.db, audit.KeeperOptions{
-		Log: s.log, Sealer: s.sealer, KeepChanges: time.Duration(s.config.Audit.KeepChanges), KeepPulls: time.Duration(s.config.Audit.KeepPulls),
+		Log: s.log, Sealer: s.sealer, KeepChanges: time.Duration(c.KeepChanges), KeepPulls: time.Duration(c.KeepPulls), KeepAccess: time.Duration(c.KeepAccess),
+		Sink: auditSink(c.Sink), SinkKinds: c.SinkKinds, Metrics: s.metrics.Audit,
 	})
+}
+
+// handsOn reports whether events go to another system, too.
+func handsOn(c config.Config) bool { return c.Audit.Sink != config.SinkNone }
+
+func auditSink(where string) io.Writer {
+	switch where {
+	case config.SinkNone:
+		return nil
+	case config.SinkStdout:
+		return os.Stdout
+	}
+	return audit.File{Path: where}
 }

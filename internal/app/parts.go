@@ -52,7 +52,7 @@ func openKept(ctx context.Context, c config.Config, log *slog.Logger, observe fu
 	}
 	k.db, err = meta.Open(ctx, meta.Options{
 		Engine: c.Database.Engine, Path: c.Database.Path, DSN: c.Database.DSN.Reveal(), Version: Version, Log: log,
-		Observe: observe,
+		Observe: observe, HandOn: handsOn(c),
 	})
 	if err != nil {
 		return k, err

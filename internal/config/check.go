@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -31,6 +32,13 @@ func (c *Config) check() []error {
 				p.addf("trusted_proxies", "%q is neither an address nor a network such as 10.0.0.0/8", n)
 			}
 		}
+	}
+	p.require("audit.sink", c.Audit.Sink)
+	if !slices.Contains([]string{"", SinkNone, SinkStdout}, c.Audit.Sink) && !filepath.IsAbs(c.Audit.Sink) {
+		p.addf("audit.sink", "%q is none of none, stdout and the absolute path of a file", c.Audit.Sink)
+	}
+	if len(c.Audit.SinkKinds) == 0 {
+		p.addf("audit.sink_kinds", "is empty: nothing would go there; for all events say \"*\"")
 	}
 	if (c.TLS.CertFile == "") != (c.TLS.KeyFile == "") {
 		p.addf("tls", "cert_file and key_file belong together: set both or none")

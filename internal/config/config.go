@@ -184,9 +184,21 @@ type Audit struct {
 	Pulls bool `yaml:"pulls" env:"PULLS"`
 	// How long changes are kept. 0 means for ever.
 	KeepChanges Duration `yaml:"keep_changes" env:"KEEP_CHANGES"`
-	// How long pulls, refusals and logins are kept. 0 means for ever.
+	// How long pulls are kept. 0 means for ever.
 	KeepPulls Duration `yaml:"keep_pulls" env:"KEEP_PULLS"`
+	// How long refusals and logins are kept. 0 means for ever.
+	KeepAccess Duration `yaml:"keep_access" env:"KEEP_ACCESS"`
+	// Where events also go, as JSON lines, for another system to collect: none, stdout, or the path of a file. They are kept all the same.
+	Sink string `yaml:"sink" env:"SINK"`
+	// Kinds of events that go there, as patterns: tag.* or *.denied.
+	SinkKinds []string `yaml:"sink_kinds" env:"SINK_KINDS"`
 }
+
+// Values of Audit.Sink that are no path.
+const (
+	SinkNone   = "none"
+	SinkStdout = "stdout"
+)
 
 // Auth is logins and tokens.
 type Auth struct {
@@ -263,6 +275,7 @@ func Default() Config {
 		GC:   GC{Delay: Duration(24 * time.Hour)},
 		Auth: Auth{TokenTTL: Duration(5 * time.Minute), LoginRate: 10, SessionIdle: Duration(8 * time.Hour), SessionLifetime: Duration(7 * 24 * time.Hour)},
 
-		Audit: Audit{Pulls: true, KeepChanges: Duration(400 * 24 * time.Hour), KeepPulls: Duration(30 * 24 * time.Hour)},
+		Audit: Audit{Pulls: true, KeepChanges: Duration(400 * 24 * time.Hour), KeepPulls: Duration(30 * 24 * time.Hour), KeepAccess: Duration(90 * 24 * time.Hour),
+			Sink: SinkNone, SinkKinds: []string{"*"}},
 	}
 }

@@ -1,226 +1,218 @@
 package audit
 
 import (
-	"bytes"
 	"cmp"
-	"compress/gzip"
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
-
-	"github.com/weir-registry/weir/internal/event"
 )
 
-// record is a request as a batch holds it.
-type record struct {
-	event.Request
-	group   int64 // id
-	address int64 // id; Actor.Address is not stored
-	count   int64 // 1, or of a gap or count the number of requests
-	until   int64 // of a gap or count; At is since when
-	json    []byte
+// batch is what becomes one row. Its id is made once, so that a row whose commit was in doubt is not written twice.
+type batch struct {
+	id    int64
+	class string
+	pages []*page
 }
 
-// The payload of a batch is the byte 1 and then, as a gzip stream, for each record:
-//
-//	At, group, account, token, address id (as differences from the record before), until, status, bytes, count (as they are),
-//	kind, kind of actor, operation, method, path, reference, cache, member, reason, code (words),
-//	request id, decision id, decision as JSON (texts)
-//
-// Numbers are signed varints; a count of 0 means 1. A text is its length and its bytes. A word is 0 and a text when it is new, else its
-// number, from 1 in the order of the texts. Records are in no order.
-const batchVersion = 1
+func (b *batch) len() (n int) {
+	for _, p := range b.pages {
+		n += p.n
+	}
+	return n
+}
 
-// maxPayload bounds a batch that is read, compressed or not: far more than the flusher makes.
-const maxPayload = 256 << 20
+// encode makes the payload; ids are those of groups by name, and of addresses.
+func (b *batch) encode(groups map[string]int64, addresses map[addressKey]int64) []byte {
+	size := 1
+	for _, p := range b.pages {
+		size += len(p.buf) + binary.MaxVarintLen64*(3+len(p.groups)+len(p.addresses))
+	}
+	out := append(make([]byte, 0, size), batchVersion)
+	for _, p := range b.pages {
+		out = binary.AppendUvarint(out, uint64(len(p.groups)))
+		for _, name := range p.groups {
+			out = binary.AppendVarint(out, groups[name])
+		}
+		out = binary.AppendUvarint(out, uint64(len(p.addresses)))
+		for _, key := range p.addresses {
+			out = binary.AppendVarint(out, addresses[key])
+		}
+		out = append(binary.AppendUvarint(out, uint64(len(p.buf))), p.buf...)
+	}
+	return out
+}
 
 var errBatch = errors.New("a batch of pulls is not readable")
 
-// encoder makes payloads. It keeps its memory.
-type encoder struct {
-	buf   []byte
-	words map[string]uint64
-	last  [wordFields]struct { // what each field had in the record before
-		word   string
-		number uint64
+// decode reads the payload of a batch, and brings its records into their order.
+func decode(payload []byte) (out []record, err error) {
+	if len(payload) == 0 || payload[0] != batchVersion {
+		return nil, fmt.Errorf("%w: its form is unknown to this version", errBatch)
 	}
-	zip *gzip.Writer
-}
-
-const wordFields = 10
-
-func (e *encoder) number(v int64) { e.buf = binary.AppendVarint(e.buf, v) }
-
-func (e *encoder) text(s string) {
-	e.buf = append(binary.AppendUvarint(e.buf, uint64(len(s))), s...)
-}
-
-func (e *encoder) word(field int, s string) {
-	last := &e.last[field]
-	if s == last.word && last.number != 0 {
-		e.buf = binary.AppendUvarint(e.buf, last.number)
-		return
-	}
-	n, known := e.words[s]
-	if !known {
-		n = uint64(len(e.words) + 1)
-		e.words[s] = n
-		e.buf = append(e.buf, 0)
-		e.text(s)
-	} else {
-		e.buf = binary.AppendUvarint(e.buf, n)
-	}
-	last.word, last.number = s, n
-}
-
-// encode makes the payload of a batch.
-func (e *encoder) encode(b *batch) ([]byte, error) {
-	e.buf, e.words = e.buf[:0], map[string]uint64{}
-	clear(e.last[:])
-	var before record
-	for r := range b.all {
-		if r.json == nil && r.Decision != nil && !r.Hit() {
-			var err error
-			if r.json, err = json.Marshal(r.Decision); err != nil {
-				return nil, fmt.Errorf("encode a decision: %w", err)
+	for d := (decoder{rest: payload[1:]}); len(d.rest) > 0; {
+		groups, addresses := d.list(), d.list()
+		size := d.size()
+		p := pageDecoder{decoder: decoder{rest: d.rest[:size]}, groups: groups, addresses: addresses}
+		d.rest = d.rest[size:]
+		for len(p.rest) > 0 {
+			r := p.record()
+			if p.bad {
+				return nil, errBatch
 			}
+			out = append(out, r)
 		}
-		for _, n := range [...]int64{
-			r.At - before.At, r.group - before.group, r.Actor.ID - before.Actor.ID, r.Actor.TokenID - before.Actor.TokenID, r.address - before.address,
-			r.until, int64(r.Status), r.Bytes, r.count,
-		} {
-			e.number(n)
+		if d.bad {
+			return nil, errBatch
 		}
-		before.At, before.group, before.Actor.ID, before.Actor.TokenID, before.address = r.At, r.group, r.Actor.ID, r.Actor.TokenID, r.address
-		for i, s := range [wordFields]string{r.Kind, r.Actor.Kind, r.Operation, r.Method, r.Path, r.Reference, r.Cache, r.Member, r.Reason, r.Code} {
-			e.word(i, s)
-		}
-		e.text(r.Actor.RequestID)
-		e.text(r.Actor.DecisionID)
-		e.text(string(r.json))
 	}
-	return e.compress()
+	slices.SortStableFunc(out, func(a, b record) int { return cmp.Compare(a.At, b.At) })
+	return out, nil
 }
 
-func (e *encoder) compress() ([]byte, error) {
-	var out bytes.Buffer
-	out.WriteByte(batchVersion)
-	if e.zip == nil {
-		// What repeats is in the words already: what is left to gain is in the bytes themselves.
-		z, err := gzip.NewWriterLevel(&out, gzip.HuffmanOnly)
-		if err != nil {
-			return nil, err
-		}
-		e.zip = z
-	} else {
-		e.zip.Reset(&out)
-	}
-	if _, err := e.zip.Write(e.buf); err != nil {
-		return nil, err
-	}
-	err := e.zip.Close()
-	return out.Bytes(), err
-}
-
+// decoder reads numbers and texts. What is bad ends it.
 type decoder struct {
-	rest  []byte
-	words []string
-	bad   bool
+	rest []byte
+	bad  bool
 }
 
 func (d *decoder) number() int64 {
 	v, n := binary.Varint(d.rest)
-	return d.took(v, n)
-}
-
-func (d *decoder) took(v int64, n int) int64 {
-	if n <= 0 {
-		d.bad, d.rest = true, nil
-		return 0
-	}
-	d.rest = d.rest[n:]
+	d.took(n)
 	return v
 }
 
-func (d *decoder) size() int {
+func (d *decoder) count() uint64 {
 	v, n := binary.Uvarint(d.rest)
-	if v > uint64(len(d.rest)) {
-		n = 0
-	}
-	return int(d.took(int64(v), n)) //nolint:gosec // at most the length of rest
+	d.took(n)
+	return v
 }
 
-func (d *decoder) text() string {
-	n := d.size()
+func (d *decoder) took(n int) {
+	if n <= 0 {
+		d.bad, d.rest = true, nil
+		return
+	}
+	d.rest = d.rest[n:]
+}
+
+// size is a count of bytes that are there.
+func (d *decoder) size() int {
+	v := d.count()
+	if v > uint64(len(d.rest)) {
+		d.bad, d.rest = true, nil
+		return 0
+	}
+	return int(v) //nolint:gosec // at most the length of rest
+}
+
+func (d *decoder) bytes(n int) []byte {
 	if n > len(d.rest) {
 		d.bad, d.rest = true, nil
-		return ""
+		return nil
 	}
-	s := string(d.rest[:n])
+	b := d.rest[:n]
 	d.rest = d.rest[n:]
-	return s
+	return b
 }
 
-func (d *decoder) word() string {
-	v, n := binary.Uvarint(d.rest)
-	d.took(0, n)
-	switch {
-	case v == 0 && !d.bad:
-		d.words = append(d.words, d.text())
-		return d.words[len(d.words)-1]
-	case v > uint64(len(d.words)):
-		d.bad, d.rest = true, nil
+func (d *decoder) text() string { return string(d.bytes(d.size())) }
+
+func (d *decoder) list() []int64 {
+	n := d.size() // each takes a byte at least
+	out := make([]int64, 0, n)
+	for range n {
+		out = append(out, d.number())
 	}
+	return out
+}
+
+// id is the other way round of page.id.
+func (d *decoder) id() string {
+	switch n := d.count(); {
+	case n == 0:
+		return ""
+	case n > 1:
+		if n-1 > uint64(len(d.rest)) {
+			d.bad, d.rest = true, nil
+			return ""
+		}
+		return string(d.bytes(int(n - 1))) //nolint:gosec // at most the length of rest
+	}
+	b := d.bytes(idPacked)
 	if d.bad {
 		return ""
 	}
-	return d.words[v-1]
+	digits := make([]byte, 0, idLength)
+	for ; len(b) >= 5; b = b[5:] {
+		v := uint64(b[0])<<32 | uint64(b[1])<<24 | uint64(b[2])<<16 | uint64(b[3])<<8 | uint64(b[4])
+		for shift := 35; shift >= 0; shift -= 5 {
+			digits = append(digits, base32[v>>shift&31])
+		}
+	}
+	last := uint64(b[0])<<8 | uint64(b[1])
+	return string(append(digits, base32[last>>5&31], base32[last&31]))
 }
 
-// decode reads the payload of a batch, and brings its records into their order.
-func decode(payload []byte) ([]record, error) {
-	if len(payload) == 0 || payload[0] != batchVersion {
-		return nil, fmt.Errorf("%w: its form is unknown to this version", errBatch)
-	}
-	z, err := gzip.NewReader(bytes.NewReader(payload[1:]))
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", errBatch, err)
-	}
-	plain, err := io.ReadAll(io.LimitReader(z, maxPayload+1))
-	if err != nil || len(plain) > maxPayload {
-		return nil, errors.Join(errBatch, err)
-	}
-	d := decoder{rest: plain}
-	var out []record
-	var before record
-	for len(d.rest) > 0 {
-		var r record
-		for _, n := range [...]struct{ to, before *int64 }{
-			{&r.At, &before.At},
-			{&r.group, &before.group},
-			{&r.Actor.ID, &before.Actor.ID},
-			{&r.Actor.TokenID, &before.Actor.TokenID},
-			{&r.address, &before.address},
-		} {
-			*n.before += d.number()
-			*n.to = *n.before
+// pageDecoder reads the records of a page.
+type pageDecoder struct {
+	decoder
+	groups, addresses []int64
+	words             []string
+	now               fields
+	at                int64
+}
+
+func (d *pageDecoder) record() record {
+	mask := d.count()
+	d.at += d.number()
+	var r record
+	r.Actor.RequestID, r.Actor.DecisionID = d.id(), d.id()
+	for i := range d.now.numbers {
+		if mask&(1<<i) != 0 {
+			d.now.numbers[i] = d.number()
 		}
-		r.until = d.number()
-		r.Status, r.Bytes, r.count = int(d.number()), d.number(), max(1, d.number())
-		for _, to := range [...]*string{
-			&r.Kind, &r.Actor.Kind, &r.Operation, &r.Method, &r.Path, &r.Reference, &r.Cache, &r.Member, &r.Reason, &r.Code,
-		} {
-			*to = d.word()
-		}
-		r.Actor.RequestID, r.Actor.DecisionID, r.json = d.text(), d.text(), []byte(d.text())
-		if d.bad {
-			return nil, errBatch
-		}
-		out = append(out, r)
 	}
-	slices.SortStableFunc(out, func(a, b record) int { return cmp.Compare(a.At, b.At) })
-	return out, nil
+	for i := range d.now.words {
+		if mask&(1<<(numbers+i)) != 0 {
+			d.now.words[i] = d.word()
+		}
+	}
+	if mask&hasDecision != 0 {
+		r.json = []byte(d.text())
+	}
+	n, w := &d.now.numbers, &d.now.words
+	r.At, r.Bytes, r.Status, r.until, r.count = d.at, n[numberBytes], int(n[numberStatus]), n[numberUntil], max(1, n[numberCount])
+	r.Actor.ID, r.Actor.TokenID, r.Actor.Kind = n[numberAccount], n[numberToken], w[wordActorKind]
+	r.group, r.address = d.at1(d.groups, n[numberGroup]), d.at1(d.addresses, n[numberAddress])
+	r.Path, r.Reference, r.Kind, r.Method = w[wordPath], w[wordReference], w[wordKind], w[wordMethod]
+	r.Cache, r.Operation, r.Member, r.Reason, r.Code = w[wordCache], w[wordOperation], w[wordMember], w[wordReason], w[wordCode]
+	return r
+}
+
+// at1 is what stands at a place, from 1; 0 for none.
+func (d *pageDecoder) at1(list []int64, place int64) int64 {
+	if place < 0 || place > int64(len(list)) {
+		d.bad, d.rest = true, nil
+		return 0
+	}
+	if place == 0 {
+		return 0
+	}
+	return list[place-1]
+}
+
+func (d *pageDecoder) word() string {
+	n := d.count()
+	switch {
+	case d.bad:
+		return ""
+	case n == 0:
+		d.words = append(d.words, d.text())
+		return d.words[len(d.words)-1]
+	case n > uint64(len(d.words)):
+		d.bad, d.rest = true, nil
+		return ""
+	}
+	return d.words[n-1]
 }

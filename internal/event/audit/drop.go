@@ -15,38 +15,46 @@ const dropSeals = 50
 // drop lets go of what is older than it is kept, in whole sealed ranges. Their seals stay, so that the chain does, and each drop of
 // changes or pulls is an event itself. What is not sealed is never dropped.
 func (k *Keeper) drop(ctx context.Context) error {
-	if err := k.dropStream(ctx, Changes, k.o.KeepChanges, k.dropEvents); err != nil {
-		return err
-	}
-	return k.dropStream(ctx, Pulls, k.o.KeepPulls, k.dropPulls)
-}
-
-func (k *Keeper) dropStream(ctx context.Context, stream string, keep time.Duration, some func(ctx context.Context, before int64) (int, error)) error {
-	if keep <= 0 {
-		return nil
-	}
-	before := k.o.Now().Add(-keep)
-	for n := dropSeals; n == dropSeals; {
-		var err error
-		if n, err = some(ctx, before.UnixMicro()); err != nil {
-			return fmt.Errorf("drop old %s: %w", stream, err)
+	for _, c := range []struct {
+		class string
+		keep  time.Duration
+		some  func(ctx context.Context, class string, before int64) (int, error)
+	}{
+		{Changes, k.o.KeepChanges, k.dropEvents}, {Pulls, k.o.KeepPulls, k.dropPulls}, {Access, k.o.KeepAccess, k.dropPulls},
+	} {
+		for n := dropSeals; n == dropSeals && c.keep > 0; {
+			var err error
+			if n, err = c.some(ctx, c.class, k.o.Now().Add(-c.keep).UnixMicro()); err != nil {
+				return fmt.Errorf("drop old %s: %w", c.class, err)
+			}
 		}
 	}
-	month := meta.Month(before)
-	if stream == Changes {
-		return k.db.Write(ctx, func(ctx context.Context, tx *meta.Tx) error {
-			_, err := tx.TrimAddresses(ctx, month)
+	return k.dropAddresses(ctx)
+}
+
+// dropAddresses lets go of the addresses of months of which nothing is kept.
+func (k *Keeper) dropAddresses(ctx context.Context) error {
+	if keep := k.o.KeepChanges; keep > 0 {
+		err := k.db.Write(ctx, func(ctx context.Context, tx *meta.Tx) error {
+			_, err := tx.TrimAddresses(ctx, meta.Month(k.o.Now().Add(-keep)))
 			return err
 		})
+		if err != nil {
+			return fmt.Errorf("drop old addresses: %w", err)
+		}
+	}
+	keep := max(k.o.KeepPulls, k.o.KeepAccess)
+	if min(k.o.KeepPulls, k.o.KeepAccess) <= 0 {
+		return nil // some are kept for ever
 	}
 	return k.db.WriteTelemetry(ctx, func(ctx context.Context, q *query.Queries) error {
-		_, err := q.TrimPullAddresses(ctx, month)
+		_, err := q.TrimPullAddresses(ctx, meta.Month(k.o.Now().Add(-keep)))
 		return err
 	})
 }
 
-func (k *Keeper) dropEvents(ctx context.Context, before int64) (int, error) {
-	old, err := k.db.Read().OldSeals(ctx, query.OldSealsParams{LastAt: before, Limit: dropSeals})
+func (k *Keeper) dropEvents(ctx context.Context, class string, before int64) (int, error) {
+	old, err := k.db.Read().OldSeals(ctx, query.OldSealsParams{Class: class, LastAt: before, Limit: dropSeals})
 	if err != nil {
 		return 0, err
 	}
@@ -59,7 +67,7 @@ func (k *Keeper) dropEvents(ctx context.Context, before int64) (int, error) {
 			if _, err := tx.DeleteSealedEvents(ctx, query.DeleteSealedEventsParams{First: s.FirstID, Last: s.LastID, SealID: s.ID}); err != nil {
 				return err
 			}
-			return dropped(ctx, tx, Changes, s)
+			return dropped(ctx, tx, s)
 		})
 		if err != nil {
 			return 0, err
@@ -70,13 +78,13 @@ func (k *Keeper) dropEvents(ctx context.Context, before int64) (int, error) {
 
 // dropPulls notes the drop before it happens: the two are no one transaction on SQLite, and a note without a drop is put right by the
 // next run.
-func (k *Keeper) dropPulls(ctx context.Context, before int64) (int, error) {
-	old, err := k.db.Read().OldPullSeals(ctx, query.OldPullSealsParams{LastAt: before, Limit: dropSeals})
+func (k *Keeper) dropPulls(ctx context.Context, class string, before int64) (int, error) {
+	old, err := k.db.Read().OldPullSeals(ctx, query.OldPullSealsParams{Class: class, LastAt: before, Limit: dropSeals})
 	if err != nil {
 		return 0, err
 	}
 	for _, s := range old {
-		err := k.db.Write(ctx, func(ctx context.Context, tx *meta.Tx) error { return dropped(ctx, tx, Pulls, sealed(s)) })
+		err := k.db.Write(ctx, func(ctx context.Context, tx *meta.Tx) error { return dropped(ctx, tx, sealed(s)) })
 		if err != nil {
 			return 0, err
 		}
@@ -108,9 +116,9 @@ func (k *Keeper) dropPull(ctx context.Context, q *query.Queries, s query.PullSea
 	return err
 }
 
-func dropped(ctx context.Context, tx *meta.Tx, stream string, s sealed) error {
+func dropped(ctx context.Context, tx *meta.Tx, s sealed) error {
 	return tx.Event(ctx, meta.Event{
-		Kind: "audit.dropped", Subject: fmt.Sprintf("%s of replica %d on %s", stream, s.Replica, s.Day),
-		Detail: map[string]any{"stream": stream, "replica": s.Replica, "number": s.Number, "day": s.Day, "events": s.Events},
+		Kind: "audit.dropped", Subject: fmt.Sprintf("%s of replica %d on %s", s.Class, s.Replica, s.Day),
+		Detail: map[string]any{"class": s.Class, "replica": s.Replica, "number": s.Number, "day": s.Day, "events": s.Events},
 	})
 }

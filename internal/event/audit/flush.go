@@ -6,36 +6,11 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/weir-registry/weir/internal/event"
 	"github.com/weir-registry/weir/internal/store/meta/query"
 )
-
-// batch is what becomes one row. Its id is made once, so that a row whose commit was in doubt is not written twice.
-type batch struct {
-	id   int64
-	runs [][]record
-}
-
-// all are the records of a batch.
-func (b *batch) all(yield func(*record) bool) {
-	for _, run := range b.runs {
-		for i := range run {
-			if !yield(&run[i]) {
-				return
-			}
-		}
-	}
-}
-
-func (b *batch) len() (n int) {
-	for _, run := range b.runs {
-		n += len(run)
-	}
-	return n
-}
 
 // Run writes what is gathered until ctx ends, and then the rest.
 func (t *Trail) Run(ctx context.Context) {
@@ -69,9 +44,9 @@ func (t *Trail) flush(ctx context.Context) {
 				t.o.Log.Warn("write the audit trail of pulls", "error", err, "requests", t.pending[0].len())
 				return
 			}
+			t.reuse(t.pending[0].pages)
 			t.pending = t.pending[1:]
 		}
-		t.reuse()
 		if ctx.Err() != nil {
 			return
 		}
@@ -81,47 +56,51 @@ func (t *Trail) flush(ctx context.Context) {
 // collect empties all parts into batches, and lets those go on who wait for room.
 func (t *Trail) collect() {
 	total := gap{counts: map[counted]int64{}}
+	var taken [len(classes)][]*page
 	held := 0
 	for i := range t.parts {
 		p := &t.parts[i]
 		p.mu.Lock()
-		t.taken[i] = p.held
-		p.held, p.spare = p.spare[:0], nil
+		for class := range classes {
+			taken[class], p.full[class] = append(taken[class], p.full[class]...), nil
+			if p.pages[class] != nil {
+				taken[class], p.pages[class] = append(taken[class], p.pages[class]), nil
+			}
+		}
+		held, p.n, p.bytes = held+p.n, 0, 0
 		total.add(p)
 		p.mu.Unlock()
-		held += len(t.taken[i])
 	}
 	freed := make(chan struct{})
 	close(*t.freed.Swap(&freed))
 	t.o.Metrics.Held(held)
-	var b batch
-	room := batchSize
-	for _, run := range append(slices.Clone(t.taken), total.records()) {
-		for len(run) > 0 {
-			n := min(room, len(run))
-			b.runs, run, room = append(b.runs, run[:n]), run[n:], room-n
-			if room == 0 {
-				b.id = t.o.DB.ID()
-				t.pending, b, room = append(t.pending, b), batch{}, batchSize
-			}
-		}
-	}
-	if len(b.runs) > 0 {
-		b.id = t.o.DB.ID()
-		t.pending = append(t.pending, b)
+	for class, counted := range total.pages() {
+		t.gather(class, append(taken[class], counted...))
 	}
 }
 
-// reuse gives the parts the room back whose requests were written, unless they hardly use it.
-func (t *Trail) reuse() {
-	for i, held := range t.taken {
-		clear(held) // what it points to
-		if t.taken[i] = nil; cap(held) > largeRoom && len(held) < cap(held)/8 {
-			continue
+// gather makes batches of pages.
+func (t *Trail) gather(class int, pages []*page) {
+	b := batch{class: classes[class]}
+	size, n := 0, 0
+	for i, p := range pages {
+		b.pages, size, n = append(b.pages, p), size+len(p.buf), n+p.n
+		if last := i == len(pages)-1; last || n+pages[i+1].n > batchSize || size >= batchBytes {
+			b.id = t.o.DB.ID()
+			t.pending, b, size, n = append(t.pending, b), batch{class: classes[class]}, 0, 0
 		}
+	}
+}
+
+// reuse gives the parts the pages back that were written, two to each.
+func (t *Trail) reuse(pages []*page) {
+	for i := range t.parts {
 		p := &t.parts[i]
 		p.mu.Lock()
-		p.spare = held[:0]
+		for len(p.spare) < len(classes) && len(pages) > 0 {
+			pages[0].empty()
+			p.spare, pages = append(p.spare, pages[0]), pages[1:]
+		}
 		p.mu.Unlock()
 	}
 }
@@ -146,21 +125,31 @@ func (g *gap) add(p *part) {
 	p.counts, p.since, p.until = nil, 0, 0
 }
 
-// records are one that says from when to when, and one for each kind of request, repository and account.
-func (g *gap) records() []record {
-	if len(g.counts) == 0 {
-		return nil
-	}
-	out := []record{{Request: event.Request{At: g.since, Kind: event.Gap, Actor: event.Actor{Kind: event.Server}}, until: g.until}}
+// pages are, by class, one record that says from when to when, and one for each kind of request, repository and account.
+func (g *gap) pages() (out [len(classes)][]*page) {
 	keys := slices.SortedFunc(maps.Keys(g.counts), func(a, b counted) int {
 		return cmp.Or(cmp.Compare(a.path, b.path), cmp.Compare(a.principal, b.principal), cmp.Compare(a.kind, b.kind))
 	})
+	var sums [len(classes)]int64
 	for _, key := range keys {
-		n := g.counts[key]
-		out[0].count += n
-		out = append(out, record{
-			Request: event.Request{At: g.since, Kind: event.PullsCounted, Actor: event.Actor{ID: key.principal}, Path: key.path, Reason: key.kind},
-			until:   g.until, count: n,
+		sums[classOf(key.kind)] += g.counts[key]
+	}
+	add := func(class int, r record) {
+		last := len(out[class]) - 1
+		if last < 0 || out[class][last].n == batchSize {
+			out[class], last = append(out[class], &page{}), last+1
+		}
+		r.At, r.until = g.since, g.until
+		out[class][last].add(&r)
+	}
+	for class, n := range sums {
+		if n > 0 {
+			add(class, record{Request: event.Request{Kind: event.Gap, Actor: event.Actor{Kind: event.Server}}, count: n})
+		}
+	}
+	for _, key := range keys {
+		add(classOf(key.kind), record{
+			Request: event.Request{Kind: event.PullsCounted, Actor: event.Actor{ID: key.principal}, Path: key.path, Reason: key.kind}, count: g.counts[key],
 		})
 	}
 	return out
@@ -171,18 +160,19 @@ func (t *Trail) write(ctx context.Context, b *batch) error {
 	ctx, cancel := context.WithTimeout(ctx, writeLimit)
 	defer cancel()
 	i := t.index(b)
-	var made map[addressKey]int64
+	unsent := int64(0)
+	if t.o.HandOn {
+		unsent = 1
+	}
+	var addresses map[addressKey]int64
 	err := t.o.DB.WriteTelemetry(ctx, func(ctx context.Context, q *query.Queries) error {
 		var err error
-		if made, err = t.addresses.resolve(ctx, q, t.o.DB.ID, b); err != nil {
+		if addresses, err = t.addresses.resolve(ctx, q, t.o.DB.ID, b); err != nil {
 			return fmt.Errorf("addresses: %w", err)
 		}
-		payload, err := t.encoder.encode(b)
-		if err != nil {
-			return err
-		}
 		n, err := q.InsertPullBatch(ctx, query.InsertPullBatchParams{
-			ID: b.id, Replica: int64(t.o.DB.Replica()), FirstAt: i.first, LastAt: i.last, Events: int64(i.n), Payload: payload,
+			ID: b.id, Replica: int64(t.o.DB.Replica()), FirstAt: i.first, LastAt: i.last, Events: int64(i.n), Payload: b.encode(i.groups, addresses),
+			Class: b.class, Unsent: unsent,
 		})
 		if err != nil || n == 0 { // it was written, although that was in doubt
 			return err
@@ -192,53 +182,43 @@ func (t *Trail) write(ctx context.Context, b *batch) error {
 	if err != nil {
 		return err
 	}
-	t.addresses.remember(made)
+	t.addresses.remember(addresses)
 	t.o.Metrics.Flushed(i.n, t.o.Now().Sub(time.UnixMicro(i.first)))
 	return nil
 }
 
 // index is what a batch is found by.
 type index struct {
-	n                  int
-	first, last        int64
-	groups, principals []int64
+	n           int
+	first, last int64
+	groups      map[string]int64 // ids by name, 0 of those that there are not
+	principals  map[int64]struct{}
 }
 
-// index also gives each record the id of its group.
 func (t *Trail) index(b *batch) index {
-	byName, byID := map[string]int64{"": 0}, map[int64]bool{}
-	out := index{first: b.runs[0][0].At}
-	name, group, principal := "", int64(0), int64(0) // of the record before, which is often like the next
-	for r := range b.all {
-		out.n++
-		out.first, out.last = min(out.first, r.At), max(out.last, r.At, r.until)
-		if n, _, _ := strings.Cut(r.Path, "/"); n != name {
-			var known bool
-			if group, known = byName[n]; !known {
-				group = t.o.Group(n)
-				byName[n] = group
+	out := index{first: b.pages[0].first, groups: map[string]int64{}, principals: map[int64]struct{}{}}
+	for _, p := range b.pages {
+		out.n, out.first, out.last = out.n+p.n, min(out.first, p.first), max(out.last, p.last)
+		for _, name := range p.groups {
+			if _, known := out.groups[name]; !known {
+				out.groups[name] = t.o.Group(name)
 			}
-			name = n
 		}
-		r.group = group
-		if r.Actor.ID != principal {
-			principal = r.Actor.ID
-			byID[principal] = true
-		}
+		maps.Copy(out.principals, p.accounts)
 	}
-	delete(byID, 0)
-	out.principals = slices.Sorted(maps.Keys(byID))
-	out.groups = slices.DeleteFunc(slices.Compact(slices.Sorted(maps.Values(byName))), func(id int64) bool { return id == 0 })
 	return out
 }
 
 func (i *index) insert(ctx context.Context, q *query.Queries, batch int64) error {
-	for _, id := range i.groups {
+	for _, id := range slices.Compact(slices.Sorted(maps.Values(i.groups))) {
+		if id == 0 {
+			continue
+		}
 		if err := q.InsertPullBatchGroup(ctx, query.InsertPullBatchGroupParams{GroupID: id, BatchID: batch}); err != nil {
 			return err
 		}
 	}
-	for _, id := range i.principals {
+	for _, id := range slices.Sorted(maps.Keys(i.principals)) {
 		if err := q.InsertPullBatchPrincipal(ctx, query.InsertPullBatchPrincipalParams{PrincipalID: id, BatchID: batch}); err != nil {
 			return err
 		}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"log/slog"
 	"strconv"
 	"time"
@@ -24,15 +25,32 @@ type Keeper struct {
 // KeeperOptions configure a Keeper.
 type KeeperOptions struct {
 	Log         *slog.Logger
-	Sealer      *seal.Sealer     // of the signing key
-	KeepChanges time.Duration    // 0 = for ever
-	KeepPulls   time.Duration    // 0 = for ever
-	Now         func() time.Time // default time.Now
+	Sealer      *seal.Sealer  // of the signing key
+	KeepChanges time.Duration // 0 = for ever
+	KeepPulls   time.Duration // 0 = for ever
+	KeepAccess  time.Duration // refusals and logins; 0 = for ever
+
+	// Sink gets each entry as a JSON line, whole lines in each Write; nil for none. What Write has acknowledged must be durable.
+	Sink      io.Writer
+	SinkKinds []string // patterns of the kinds that it gets
+	Metrics   SinkMetrics
+
+	Now func() time.Time // default time.Now
 }
+
+// SinkMetrics counts what a sink got. Calls must not block.
+type SinkMetrics interface{ Sent(n int) }
+
+type noSinkMetrics struct{}
+
+func (noSinkMetrics) Sent(int) {}
 
 // NewKeeper returns a Keeper of the trail in db.
 func NewKeeper(db *meta.DB, o KeeperOptions) *Keeper {
 	o.Log = cmp.Or(o.Log, slog.New(slog.DiscardHandler))
+	if o.Metrics == nil {
+		o.Metrics = noSinkMetrics{}
+	}
 	if o.Now == nil {
 		o.Now = time.Now
 	}
@@ -41,11 +59,15 @@ func NewKeeper(db *meta.DB, o KeeperOptions) *Keeper {
 
 // Handlers are the jobs.
 func (k *Keeper) Handlers() []work.Handler {
-	return []work.Handler{
+	out := []work.Handler{
 		{Kind: jobForget, Run: k.forget},
 		{Kind: "audit.seal", Every: sealEvery, Run: func(ctx context.Context, _ json.RawMessage) error { return k.seal(ctx) }},
 		{Kind: "audit.drop", Every: dropEvery, Run: func(ctx context.Context, _ json.RawMessage) error { return k.drop(ctx) }},
 	}
+	if k.o.Sink != nil {
+		out = append(out, work.Handler{Kind: "audit.send", Every: sendEvery, Run: func(ctx context.Context, _ json.RawMessage) error { return k.send(ctx) }})
+	}
+	return out
 }
 
 const (

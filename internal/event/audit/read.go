@@ -87,7 +87,7 @@ const (
 
 // Read returns a page of a stream. meta.ErrNotFound for an actor that nobody is or was.
 func (k *Keeper) Read(ctx context.Context, q Query) (Page, error) {
-	r := &reader{Query: q, q: k.db.Read(), names: map[int64]string{}, groups: map[int64]string{}, addresses: map[int64]string{}}
+	r := newReader(k.db, q)
 	if err := r.findActor(ctx); err != nil {
 		return Page{}, fmt.Errorf("read the audit trail: %w", err)
 	}
@@ -115,6 +115,10 @@ type reader struct {
 	actors []int64 // wanted; nil = all
 
 	names, groups, addresses map[int64]string
+}
+
+func newReader(db *meta.DB, q Query) *reader {
+	return &reader{Query: q, q: db.Read(), names: map[int64]string{}, groups: map[int64]string{}, addresses: map[int64]string{}}
 }
 
 // findActor is meant to find everybody who was ever called so.

@@ -94,7 +94,7 @@ func (r *reader) unpack(ctx context.Context, id, before int64, out *Page) (left 
 		if r.GroupID != 0 && e.group != r.GroupID || !r.wants(e.Kind, e.Path, outcomeOf(e.Kind), e.Actor.RequestID, e.Actor.ID, e.At) {
 			continue
 		}
-		out.Entries = append(out.Entries, e.entry(fmt.Sprintf("%d.%d", id, i)))
+		out.Entries = append(out.Entries, e.entry(place(id, int(i))))
 		if len(out.Entries) == r.Limit {
 			return i, nil
 		}

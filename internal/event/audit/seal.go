@@ -21,7 +21,7 @@ import (
 //
 //	leaf      SHA-256 of a row: each column that does not change later, a number as 8 bytes, a text as its length and its bytes
 //	leaves    for each row its id and its leaf
-//	sum       SHA-256 of "weir audit 1", the stream, replica, number, day, events, first id, last id, last time, SHA-256 of the
+//	sum       SHA-256 of "weir audit 1", the class, replica, number, day, events, first id, last id, last time, SHA-256 of the
 //	          leaves and the sum of the seal before it
 //	signature Ed25519 of the sum
 //
@@ -41,9 +41,14 @@ const (
 	Pulls   = "pulls"
 )
 
+// Access is the class of the stream Pulls that has refusals and logins; the class of all others is called as their stream. Each class
+// is kept for its own time, so each has its own batches and seals.
+const Access = "access"
+
 // leaf is one row as a seal covers it.
 type leaf struct {
 	id, at int64
+	class  string
 	sum    [sha256.Size]byte
 }
 
@@ -64,7 +69,7 @@ func eventLeaf(e *query.Event) leaf {
 	for _, s := range [...]string{e.Kind, e.ActorKind, e.Subject, e.Detail, e.RequestID, e.DecisionID} {
 		h.text(s)
 	}
-	return leaf{e.ID, e.At, sha256.Sum256(h.buf)}
+	return leaf{e.ID, e.At, Changes, sha256.Sum256(h.buf)}
 }
 
 func batchLeaf(b *query.PullBatch) leaf {
@@ -73,7 +78,10 @@ func batchLeaf(b *query.PullBatch) leaf {
 		h.number(n)
 	}
 	h.text(string(b.Payload))
-	return leaf{b.ID, b.LastAt, sha256.Sum256(h.buf)}
+	if b.Class != Pulls { // else as before there were classes
+		h.text(b.Class)
+	}
+	return leaf{b.ID, b.LastAt, b.Class, sha256.Sum256(h.buf)}
 }
 
 func (l leaf) day() string { return time.UnixMicro(l.at).UTC().Format(time.DateOnly) }
@@ -82,10 +90,10 @@ func (l leaf) day() string { return time.UnixMicro(l.at).UTC().Format(time.DateO
 type sealed = query.Seal
 
 // sum is what is signed.
-func sum(stream string, s *sealed) []byte {
+func sum(s *sealed) []byte {
 	var h hasher
 	h.buf = append(h.buf, sealForm...)
-	h.text(stream)
+	h.text(s.Class)
 	h.number(s.Replica)
 	h.number(s.Number)
 	h.text(s.Day)
@@ -98,10 +106,10 @@ func sum(stream string, s *sealed) []byte {
 	return out[:]
 }
 
-// bind makes a seal of leaves, all of one replica and day, that follows another.
-func (k *Keeper) bind(stream string, key *signingKey, before sealed, leaves []leaf) sealed {
+// bind makes a seal of leaves, all of one replica, day and class, that follows another.
+func (k *Keeper) bind(key *signingKey, before sealed, leaves []leaf) sealed {
 	s := sealed{
-		ID: k.db.ID(), Replica: replicaOf(leaves[0].id), Number: before.Number + 1, Day: leaves[0].day(), Events: int64(len(leaves)),
+		ID: k.db.ID(), Replica: replicaOf(leaves[0].id), Number: before.Number + 1, Day: leaves[0].day(), Class: leaves[0].class, Events: int64(len(leaves)),
 		FirstID: leaves[0].id, LastID: leaves[len(leaves)-1].id, Previous: before.Sum, KeyID: key.id, SealedAt: k.o.Now().UnixMicro(),
 	}
 	if s.Previous == nil {
@@ -115,7 +123,7 @@ func (k *Keeper) bind(stream string, key *signingKey, before sealed, leaves []le
 	}
 	all := sha256.Sum256(h.buf)
 	s.Leaves, s.LeavesSum = h.buf, all[:]
-	s.Sum = sum(stream, &s)
+	s.Sum = sum(&s)
 	s.Signature = ed25519.Sign(key.private, s.Sum)
 	return s
 }
@@ -123,15 +131,15 @@ func (k *Keeper) bind(stream string, key *signingKey, before sealed, leaves []le
 // replicaOf is the number of the replica that made an id.
 func replicaOf(id int64) int64 { return id >> 12 & 1023 }
 
-// ranges splits leaves, in the order of their ids, by replica and day.
+// ranges splits leaves, in the order of their ids, by replica, day and class.
 func ranges(leaves []leaf) (out [][]leaf) {
 	type place struct {
-		replica int64
-		day     string
+		replica    int64
+		day, class string
 	}
 	at := map[place]int{}
 	for _, l := range leaves {
-		p := place{replicaOf(l.id), l.day()}
+		p := place{replicaOf(l.id), l.day(), l.class}
 		i, ok := at[p]
 		if !ok {
 			i = len(out)
@@ -177,7 +185,7 @@ func (k *Keeper) sealEvents(ctx context.Context, key *signingKey) (n int, err er
 			if err != nil && !errors.Is(err, sql.ErrNoRows) {
 				return err
 			}
-			s := k.bind(Changes, key, before, part)
+			s := k.bind(key, before, part)
 			if err := tx.InsertSeal(ctx, insertion(&s)); err != nil {
 				return err
 			}
@@ -208,7 +216,7 @@ func (k *Keeper) sealPulls(ctx context.Context, key *signingKey) (n int, err err
 			if err != nil && !errors.Is(err, sql.ErrNoRows) {
 				return err
 			}
-			s := k.bind(Pulls, key, sealed(before), part)
+			s := k.bind(key, sealed(before), part)
 			if err := q.InsertPullSeal(ctx, query.InsertPullSealParams(insertion(&s))); err != nil {
 				return err
 			}
@@ -226,7 +234,7 @@ func (k *Keeper) sealPulls(ctx context.Context, key *signingKey) (n int, err err
 func insertion(s *sealed) query.InsertSealParams {
 	return query.InsertSealParams{
 		ID: s.ID, Replica: s.Replica, Number: s.Number, Day: s.Day, Events: s.Events, FirstID: s.FirstID, LastID: s.LastID, LastAt: s.LastAt,
-		Leaves: s.Leaves, LeavesSum: s.LeavesSum, Previous: s.Previous, Sum: s.Sum, KeyID: s.KeyID, Signature: s.Signature, SealedAt: s.SealedAt,
+		Leaves: s.Leaves, LeavesSum: s.LeavesSum, Previous: s.Previous, Sum: s.Sum, KeyID: s.KeyID, Signature: s.Signature, SealedAt: s.SealedAt, Class: s.Class,
 	}
 }
 

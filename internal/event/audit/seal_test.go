@@ -16,8 +16,9 @@ import (
 // archive is a database with a trail.
 type archive struct {
 	*Keeper
-	t   *testing.T
-	now time.Time
+	t      *testing.T
+	now    time.Time
+	handOn bool
 }
 
 // onEach runs a test on both engines, with some changes and pulls that are sealed.
@@ -35,7 +36,7 @@ func onEach(t *testing.T, fn func(t *testing.T, a *archive)) {
 				t.Fatal(err)
 			}
 			a := &archive{t: t, now: time.Now()}
-			a.Keeper = NewKeeper(db, KeeperOptions{Sealer: sealer, KeepChanges: time.Hour, KeepPulls: time.Hour, Now: func() time.Time { return a.now }})
+			a.Keeper = NewKeeper(db, KeeperOptions{Sealer: sealer, KeepChanges: time.Hour, KeepPulls: time.Hour, KeepAccess: 3 * time.Hour, Now: func() time.Time { return a.now }})
 			a.changes(3)
 			a.pulls(2)
 			a.sealAll()
@@ -62,7 +63,7 @@ func (a *archive) changes(n int) {
 
 func (a *archive) pulls(n int) {
 	a.t.Helper()
-	trail := New(Options{DB: a.db, Group: groups})
+	trail := New(Options{DB: a.db, Group: groups, HandOn: a.handOn})
 	for range n {
 		trail.Record(a.t.Context(), pull("acme/hub/app", 8))
 		trail.flush(a.t.Context())
@@ -174,6 +175,12 @@ func TestLateCommit(t *testing.T) {
 // What is old goes by whole ranges, and the chain can still be verified; nothing goes that is not sealed.
 func TestDropped(t *testing.T) {
 	onEach(t, func(t *testing.T, a *archive) {
+		denied := pull("acme/hub/app", 9)
+		denied.Kind = event.PullDenied
+		trail := New(Options{DB: a.db, Group: groups})
+		trail.Record(t.Context(), denied)
+		trail.flush(t.Context())
+		a.sealAll()
 		a.changes(1)
 		a.pulls(1)
 		a.now = a.now.Add(2 * time.Hour)
@@ -181,7 +188,7 @@ func TestDropped(t *testing.T) {
 			t.Fatal(err)
 		}
 		v, problem := a.verify()
-		if problem.Problem != "" || v.Dropped != 9 || v.Events != 0 {
+		if problem.Problem != "" || v.Dropped != 9 || v.Events != 1 {
 			t.Errorf("%+v, %+v", v, problem)
 		}
 		kinds := map[string]int{}
@@ -191,15 +198,23 @@ func TestDropped(t *testing.T) {
 		if kinds["tag.moved"] != 1 || kinds["audit.dropped"] != 4 {
 			t.Errorf("left are %v", kinds)
 		}
-		if got := stored(t, a.db); len(got) != 1 {
-			t.Errorf("%d pulls are left", len(got))
+		if got := stored(t, a.db); len(got) != 2 || got[0].Kind != event.PullDenied {
+			t.Errorf("left are the pulls %+v", got) // a refusal, which is kept longer, and what is not sealed
 		}
-		if rows, err := a.db.Read().ListGroupPullBatches(t.Context(), query.ListGroupPullBatchesParams{GroupID: 7, BatchID: 1 << 62, Limit: 9}); err != nil || len(rows) != 1 {
+		if rows, err := a.db.Read().ListGroupPullBatches(t.Context(), query.ListGroupPullBatchesParams{GroupID: 7, BatchID: 1 << 62, Limit: 9}); err != nil || len(rows) != 2 {
 			t.Error(len(rows), err)
 		}
+		later := a.now.Add(2 * time.Hour)
 		a.now = time.Now()
 		a.sealAll()
-		if v, problem := a.verify(); problem.Problem != "" || v.Events != 6 {
+		if v, problem := a.verify(); problem.Problem != "" || v.Events != 7 {
+			t.Errorf("%+v, %+v", v, problem)
+		}
+		a.now = later
+		if err := a.drop(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if v, problem := a.verify(); problem.Problem != "" || len(stored(t, a.db)) != 0 {
 			t.Errorf("%+v, %+v", v, problem)
 		}
 	})

@@ -2,14 +2,16 @@
 // it for people, hands it to other systems and drops it when it is old. Events of changes are written by whoever makes the change, in
 // the same transaction (meta.Tx.Event); everything else about them is here.
 //
-// A Trail's Record costs a hit no more than a copy: it never waits for the database. One flusher writes a batch each second or
-// for each 4,096 requests. When the database is slower than that, misses and refusals wait for a while, and hits are counted by
-// repository and account instead of being kept one by one: nothing goes unseen. All methods are safe for concurrent use.
+// A Trail's Record costs a hit a few hundred nanoseconds and no memory of its own: it packs the request and never waits for the
+// database. One flusher writes a batch each second or for each 4,096 requests. When the database is slower than that, misses and
+// refusals wait for a while, and hits are counted by repository and account instead of being kept one by one: nothing goes unseen.
+// All methods are safe for concurrent use.
 package audit
 
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"log/slog"
 	"math/rand/v2"
 	"runtime"
@@ -29,7 +31,9 @@ const (
 	finalFlush = 10 * time.Second // at a shutdown
 	writeLimit = 10 * time.Second // of one batch
 	maxWait    = 2 * time.Second  // of a request that is no hit
-	largeRoom  = batchSize / 4    // a part's memory above it goes back when it is hardly used
+	maxBytes   = 16 << 20         // of requests in memory, and as many while they are written: decisions make some of them large
+	batchBytes = 4 << 20          // of a batch, about
+	largePage  = 128 << 10        // a page's memory above it goes back when it is hardly used
 	cacheLine  = 64
 )
 
@@ -62,6 +66,7 @@ type Options struct {
 	Group   func(name string) int64 // id of a group, 0 when there is none; asked by the flusher
 	Log     *slog.Logger
 	Metrics Metrics
+	HandOn  bool             // what is written is for a sink, too
 	Room    int              // requests in memory; default 16,384
 	Wait    time.Duration    // bound of a wait; default 2 s
 	Now     func() time.Time // default time.Now
@@ -72,25 +77,38 @@ type Trail struct {
 	o     Options
 	parts []part
 	room  int           // of a part
+	full  int           // requests of a page
 	wake  chan struct{} // told that a batch is full
 	freed atomic.Pointer[chan struct{}]
 
 	// The flusher's own.
-	pending   []batch    // taken and not written
-	taken     [][]record // by part: the room that pending stands in
+	pending   []batch // taken and not written
 	addresses addressBook
-	encoder   encoder
 }
 
 // part is gathered apart from the others, so that requests on several cores do not wait for each other.
 type part struct {
 	mu     sync.Mutex
-	held   []record
-	spare  []record // the room of what was written
+	n      int        // requests that are held
+	bytes  int        // of full pages
+	pages  [2]*page   // by class, being filled; nil = none yet
+	full   [2][]*page // by class
+	spare  []*page    // empty ones
 	counts map[counted]int64
 	since  int64 // of counts: when the first and the last were counted
 	until  int64
 	_      [cacheLine]byte
+}
+
+// classes of requests, each in batches of its own because each is kept for its own time.
+var classes = [2]string{Pulls, Access}
+
+func classOf(kind string) int {
+	switch kind {
+	case event.PullDenied, event.PushDenied, event.APIDenied, event.LoginAccepted, event.LoginRefused, event.LoginLimited:
+		return 1
+	}
+	return 0
 }
 
 type counted struct {
@@ -115,14 +133,18 @@ func New(o Options) *Trail {
 	for n < runtime.GOMAXPROCS(0) && n < 16 {
 		n *= 2
 	}
-	t := &Trail{o: o, parts: make([]part, n), taken: make([][]record, n), room: max(1, o.Room/n), wake: make(chan struct{}, 1)}
+	t := &Trail{o: o, parts: make([]part, n), room: max(1, o.Room/n), full: batchSize / n, wake: make(chan struct{}, 1)}
 	freed := make(chan struct{})
 	t.freed.Store(&freed)
 	return t
 }
 
 // Record takes a finished request into the trail. A hit never waits; ctx bounds the wait of others, beside Options.Wait.
-func (t *Trail) Record(ctx context.Context, r event.Request) {
+func (t *Trail) Record(ctx context.Context, request event.Request) {
+	r := record{Request: request}
+	if !r.Hit() {
+		r.decide()
+	}
 	p := &t.parts[rand.Uint32()&uint32(len(t.parts)-1)] //nolint:gosec // any part will do
 	if t.take(p, &r) {
 		return
@@ -130,32 +152,55 @@ func (t *Trail) Record(ctx context.Context, r event.Request) {
 	if !r.Hit() && t.waited(ctx, p, &r) {
 		return
 	}
-	p.count(&r)
+	p.count(&r.Request)
 	t.o.Metrics.Counted(1)
 }
 
-func (t *Trail) take(p *part, r *event.Request) bool {
+// decide makes JSON of the decision that a request is kept with.
+func (r *record) decide() {
+	if r.Decision == nil {
+		return
+	}
+	text, err := json.Marshal(r.Decision)
+	if err != nil { // the rest of the request must not be lost for it
+		text, _ = json.Marshal(map[string]string{"error": err.Error()})
+	}
+	r.json = text
+}
+
+// take packs a request if there is room.
+func (t *Trail) take(p *part, r *record) bool {
+	class := classOf(r.Kind)
 	p.mu.Lock()
-	n := len(p.held)
-	if n >= t.room {
+	if p.n >= t.room || p.bytes >= maxBytes/len(t.parts) {
 		p.mu.Unlock()
 		return false
 	}
-	if n < cap(p.held) { // empty room is zero
-		p.held = p.held[:n+1]
-		p.held[n].Request = *r
-	} else {
-		p.held = append(p.held, record{Request: *r})
+	p.n++
+	page := p.page(class)
+	page.add(r)
+	full := page.n >= t.full || len(page.buf) >= largePage
+	if full {
+		p.full[class], p.pages[class], p.bytes = append(p.full[class], page), nil, p.bytes+len(page.buf)
 	}
 	p.mu.Unlock()
-	if n == t.full() {
+	if full {
 		t.hurry()
 	}
 	return true
 }
 
-// full is how much of a part makes its share of a batch.
-func (t *Trail) full() int { return min(t.room, batchSize/len(t.parts)) - 1 }
+// page is the one that is being filled. The caller holds mu.
+func (p *part) page(class int) *page {
+	if p.pages[class] == nil {
+		if n := len(p.spare); n > 0 {
+			p.pages[class], p.spare = p.spare[n-1], p.spare[:n-1]
+		} else {
+			p.pages[class] = &page{}
+		}
+	}
+	return p.pages[class]
+}
 
 func (t *Trail) hurry() {
 	select {
@@ -165,7 +210,7 @@ func (t *Trail) hurry() {
 }
 
 // waited takes a request as soon as there is room; false when there was none in time.
-func (t *Trail) waited(ctx context.Context, p *part, r *event.Request) bool {
+func (t *Trail) waited(ctx context.Context, p *part, r *record) bool {
 	limit := time.NewTimer(t.o.Wait)
 	defer limit.Stop()
 	for {

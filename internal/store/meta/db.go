@@ -43,6 +43,9 @@ type Options struct {
 	MaxConns int    // PostgreSQL: connections at most, default 20; SQLite: readers at most, default 4
 	Version  string // of the program, noted with the replica
 
+	// HandOn says that somebody takes events to another system: they are stored as unsent.
+	HandOn bool
+
 	// Silence is for how long a PostgreSQL server may say nothing before it counts as gone; default 10 s.
 	Silence time.Duration
 
@@ -61,6 +64,7 @@ type DB struct {
 	feed    feed
 	observe func(operation string, took time.Duration)
 	writing atomic.Int64
+	unsent  int64 // of new events: 1 when they are handed on
 
 	stop context.CancelFunc
 	wait sync.WaitGroup
@@ -112,6 +116,9 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 		return nil, fmt.Errorf("open %s database: %w", cmp.Or(o.Engine, SQLite), err)
 	}
 	db := &DB{engine: e, log: log, observe: o.Observe}
+	if o.HandOn {
+		db.unsent = 1
+	}
 	if db.observe == nil {
 		db.observe = func(string, time.Duration) {}
 	}

@@ -24,10 +24,11 @@ func scanning() map[string]string {
 			ListMembers ListRules ListHostedPrefixes ListHostBindings CountUpstreamUse CountRegistryUse AccessAccounts AccessUsers AccessGrants
 			AccessRoles AccessTrustRules AccessGroups AccessSigningKeys CountAdmins RetireSigningKeys DeleteSigningKeys ListReplicas DeleteGroupGrants`,
 		"sixteen rows": "SumCachedBytes",
-		"the index has nothing but what is to be sealed":  "UnsealedEvents UnsealedPullBatches",
-		"there is one, or a few after rotations":          "AuditKeys",
-		"a check reads everything, in the background":     `CheckTags CheckLinks CheckReferences CheckDoomed CheckUnlinked CheckCachedBytes`,
-		"the page begins with the first row in the index": "ListColdManifests ListDoomedKeys",
+		"the index has nothing but what is to be sealed":    "UnsealedEvents UnsealedPullBatches",
+		"the index has nothing but what is to be handed on": "UnsentEvents UnsentPullBatches",
+		"there is one, or a few after rotations":            "AuditKeys",
+		"a check reads everything, in the background":       `CheckTags CheckLinks CheckReferences CheckDoomed CheckUnlinked CheckCachedBytes`,
+		"the page begins with the first row in the index":   "ListColdManifests ListDoomedKeys",
 		"a page, or the question whether there is anything": `HasContent IsAwaited ListGroupContent BrowseRepositories CountManifests CountTags ListHostedRepositories ListManifestDigests ListLinkDigests
 			DeleteRepositoryAdmissions DeleteRepositoryHistory`,
 		"all of an empty repository": `DeleteRepositoryLists DeleteRepositoryCandidates DeleteGroupAdmissions DeleteGroupCandidates

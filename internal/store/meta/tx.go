@@ -77,6 +77,7 @@ func (tx *Tx) Event(ctx context.Context, e Event) error {
 	return tx.InsertEvent(ctx, query.InsertEventParams{
 		ID: tx.ID(), GroupID: e.GroupID, Kind: e.Kind, ActorID: by.ID, ActorKind: by.Kind, TokenID: by.TokenID, AddressID: address,
 		Subject: e.Subject, Detail: string(detail), RequestID: cmp.Or(e.RequestID, by.RequestID), DecisionID: by.DecisionID, At: micros(now),
+		Unsent: tx.db.unsent,
 	})
 }
 

@@ -340,7 +340,7 @@ func (q *Queries) InsertPullAddress(ctx context.Context, arg InsertPullAddressPa
 }
 
 const insertPullBatch = `-- name: InsertPullBatch :execrows
-INSERT INTO pull_batches (id, replica, first_at, last_at, events, payload) VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (id) DO NOTHING
+INSERT INTO pull_batches (id, replica, first_at, last_at, events, payload, class, unsent) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (id) DO NOTHING
 `
 
 type InsertPullBatchParams struct {
@@ -350,6 +350,8 @@ type InsertPullBatchParams struct {
 	LastAt  int64
 	Events  int64
 	Payload []byte
+	Class   string
+	Unsent  int64
 }
 
 func (q *Queries) InsertPullBatch(ctx context.Context, arg InsertPullBatchParams) (int64, error) {
@@ -360,6 +362,8 @@ func (q *Queries) InsertPullBatch(ctx context.Context, arg InsertPullBatchParams
 		arg.LastAt,
 		arg.Events,
 		arg.Payload,
+		arg.Class,
+		arg.Unsent,
 	)
 	if err != nil {
 		return 0, err
@@ -396,8 +400,8 @@ func (q *Queries) InsertPullBatchPrincipal(ctx context.Context, arg InsertPullBa
 }
 
 const insertPullSeal = `-- name: InsertPullSeal :exec
-INSERT INTO pull_seals (id, replica, number, day, events, first_id, last_id, last_at, leaves, leaves_sum, previous, sum, key_id, signature, sealed_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
+INSERT INTO pull_seals (id, replica, number, day, events, first_id, last_id, last_at, leaves, leaves_sum, previous, sum, key_id, signature, sealed_at, class)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
 `
 
 type InsertPullSealParams struct {
@@ -416,6 +420,7 @@ type InsertPullSealParams struct {
 	KeyID     int64
 	Signature []byte
 	SealedAt  int64
+	Class     string
 }
 
 func (q *Queries) InsertPullSeal(ctx context.Context, arg InsertPullSealParams) error {
@@ -435,13 +440,14 @@ func (q *Queries) InsertPullSeal(ctx context.Context, arg InsertPullSealParams) 
 		arg.KeyID,
 		arg.Signature,
 		arg.SealedAt,
+		arg.Class,
 	)
 	return err
 }
 
 const insertSeal = `-- name: InsertSeal :exec
-INSERT INTO seals (id, replica, number, day, events, first_id, last_id, last_at, leaves, leaves_sum, previous, sum, key_id, signature, sealed_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
+INSERT INTO seals (id, replica, number, day, events, first_id, last_id, last_at, leaves, leaves_sum, previous, sum, key_id, signature, sealed_at, class)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
 `
 
 type InsertSealParams struct {
@@ -460,6 +466,7 @@ type InsertSealParams struct {
 	KeyID     int64
 	Signature []byte
 	SealedAt  int64
+	Class     string
 }
 
 func (q *Queries) InsertSeal(ctx context.Context, arg InsertSealParams) error {
@@ -479,6 +486,7 @@ func (q *Queries) InsertSeal(ctx context.Context, arg InsertSealParams) error {
 		arg.KeyID,
 		arg.Signature,
 		arg.SealedAt,
+		arg.Class,
 	)
 	return err
 }
@@ -907,16 +915,17 @@ func (q *Queries) NextSeals(ctx context.Context, arg NextSealsParams) ([]Seal, e
 }
 
 const oldPullSeals = `-- name: OldPullSeals :many
-SELECT id, replica, number, day, events, first_id, last_id, last_at, leaves, leaves_sum, previous, sum, key_id, signature, sealed_at, dropped_at, class FROM pull_seals WHERE dropped_at = 0 AND last_at < $1 ORDER BY last_at LIMIT $2
+SELECT id, replica, number, day, events, first_id, last_id, last_at, leaves, leaves_sum, previous, sum, key_id, signature, sealed_at, dropped_at, class FROM pull_seals WHERE dropped_at = 0 AND class = $1 AND last_at < $2 ORDER BY last_at LIMIT $3
 `
 
 type OldPullSealsParams struct {
+	Class  string
 	LastAt int64
 	Limit  int32
 }
 
 func (q *Queries) OldPullSeals(ctx context.Context, arg OldPullSealsParams) ([]PullSeal, error) {
-	rows, err := q.db.QueryContext(ctx, oldPullSeals, arg.LastAt, arg.Limit)
+	rows, err := q.db.QueryContext(ctx, oldPullSeals, arg.Class, arg.LastAt, arg.Limit)
 	if err != nil {
 		return nil, err
 	}
@@ -957,16 +966,17 @@ func (q *Queries) OldPullSeals(ctx context.Context, arg OldPullSealsParams) ([]P
 }
 
 const oldSeals = `-- name: OldSeals :many
-SELECT id, replica, number, day, events, first_id, last_id, last_at, leaves, leaves_sum, previous, sum, key_id, signature, sealed_at, dropped_at, class FROM seals WHERE dropped_at = 0 AND last_at < $1 ORDER BY last_at LIMIT $2
+SELECT id, replica, number, day, events, first_id, last_id, last_at, leaves, leaves_sum, previous, sum, key_id, signature, sealed_at, dropped_at, class FROM seals WHERE dropped_at = 0 AND class = $1 AND last_at < $2 ORDER BY last_at LIMIT $3
 `
 
 type OldSealsParams struct {
+	Class  string
 	LastAt int64
 	Limit  int32
 }
 
 func (q *Queries) OldSeals(ctx context.Context, arg OldSealsParams) ([]Seal, error) {
-	rows, err := q.db.QueryContext(ctx, oldSeals, arg.LastAt, arg.Limit)
+	rows, err := q.db.QueryContext(ctx, oldSeals, arg.Class, arg.LastAt, arg.Limit)
 	if err != nil {
 		return nil, err
 	}
@@ -1152,6 +1162,24 @@ func (q *Queries) SealedPullBatches(ctx context.Context, arg SealedPullBatchesPa
 	return items, nil
 }
 
+const sentEvent = `-- name: SentEvent :exec
+UPDATE events SET unsent = 0 WHERE id = $1
+`
+
+func (q *Queries) SentEvent(ctx context.Context, id int64) error {
+	_, err := q.db.ExecContext(ctx, sentEvent, id)
+	return err
+}
+
+const sentPullBatch = `-- name: SentPullBatch :exec
+UPDATE pull_batches SET unsent = 0 WHERE id = $1
+`
+
+func (q *Queries) SentPullBatch(ctx context.Context, id int64) error {
+	_, err := q.db.ExecContext(ctx, sentPullBatch, id)
+	return err
+}
+
 const trimAddresses = `-- name: TrimAddresses :execrows
 DELETE FROM addresses WHERE month < $1
 `
@@ -1224,6 +1252,85 @@ SELECT id, replica, first_at, last_at, events, payload, seal_id, unsent, class F
 
 func (q *Queries) UnsealedPullBatches(ctx context.Context, limit int32) ([]PullBatch, error) {
 	rows, err := q.db.QueryContext(ctx, unsealedPullBatches, limit)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []PullBatch{}
+	for rows.Next() {
+		var i PullBatch
+		if err := rows.Scan(
+			&i.ID,
+			&i.Replica,
+			&i.FirstAt,
+			&i.LastAt,
+			&i.Events,
+			&i.Payload,
+			&i.SealID,
+			&i.Unsent,
+			&i.Class,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const unsentEvents = `-- name: UnsentEvents :many
+SELECT id, group_id, kind, actor_id, subject, detail, request_id, at, actor_kind, token_id, address_id, decision_id, seal_id, unsent FROM events WHERE unsent = 1 ORDER BY id LIMIT $1
+`
+
+func (q *Queries) UnsentEvents(ctx context.Context, limit int32) ([]Event, error) {
+	rows, err := q.db.QueryContext(ctx, unsentEvents, limit)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []Event{}
+	for rows.Next() {
+		var i Event
+		if err := rows.Scan(
+			&i.ID,
+			&i.GroupID,
+			&i.Kind,
+			&i.ActorID,
+			&i.Subject,
+			&i.Detail,
+			&i.RequestID,
+			&i.At,
+			&i.ActorKind,
+			&i.TokenID,
+			&i.AddressID,
+			&i.DecisionID,
+			&i.SealID,
+			&i.Unsent,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const unsentPullBatches = `-- name: UnsentPullBatches :many
+SELECT id, replica, first_at, last_at, events, payload, seal_id, unsent, class FROM pull_batches WHERE unsent = 1 ORDER BY id LIMIT $1
+`
+
+func (q *Queries) UnsentPullBatches(ctx context.Context, limit int32) ([]PullBatch, error) {
+	rows, err := q.db.QueryContext(ctx, unsentPullBatches, limit)
 	if err != nil {
 		return nil, err
 	}

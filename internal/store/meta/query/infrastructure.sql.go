@@ -62,8 +62,8 @@ func (q *Queries) InsertChange(ctx context.Context, arg InsertChangeParams) (int
 }
 
 const insertEvent = `-- name: InsertEvent :exec
-INSERT INTO events (id, group_id, kind, actor_id, subject, detail, request_id, at, actor_kind, token_id, address_id, decision_id)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+INSERT INTO events (id, group_id, kind, actor_id, subject, detail, request_id, at, actor_kind, token_id, address_id, decision_id, unsent)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
 `
 
 type InsertEventParams struct {
@@ -79,6 +79,7 @@ type InsertEventParams struct {
 	TokenID    int64
 	AddressID  int64
 	DecisionID string
+	Unsent     int64
 }
 
 func (q *Queries) InsertEvent(ctx context.Context, arg InsertEventParams) error {
@@ -95,6 +96,7 @@ func (q *Queries) InsertEvent(ctx context.Context, arg InsertEventParams) error 
 		arg.TokenID,
 		arg.AddressID,
 		arg.DecisionID,
+		arg.Unsent,
 	)
 	return err
 }

@@ -43,7 +43,7 @@ SELECT id FROM actors WHERE name = $1 ORDER BY id;
 DELETE FROM actors WHERE id = $1;
 
 -- name: InsertPullBatch :execrows
-INSERT INTO pull_batches (id, replica, first_at, last_at, events, payload) VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (id) DO NOTHING;
+INSERT INTO pull_batches (id, replica, first_at, last_at, events, payload, class, unsent) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (id) DO NOTHING;
 
 -- name: InsertPullBatchGroup :exec
 INSERT INTO pull_batch_groups (group_id, batch_id) VALUES ($1, $2);
@@ -86,6 +86,18 @@ UPDATE events SET seal_id = $1 WHERE id = $2 AND seal_id = 0;
 -- name: SealPullBatch :execrows
 UPDATE pull_batches SET seal_id = $1 WHERE id = $2 AND seal_id = 0;
 
+-- name: UnsentEvents :many
+SELECT * FROM events WHERE unsent = 1 ORDER BY id LIMIT $1;
+
+-- name: UnsentPullBatches :many
+SELECT * FROM pull_batches WHERE unsent = 1 ORDER BY id LIMIT $1;
+
+-- name: SentEvent :exec
+UPDATE events SET unsent = 0 WHERE id = $1;
+
+-- name: SentPullBatch :exec
+UPDATE pull_batches SET unsent = 0 WHERE id = $1;
+
 -- name: SealedEvents :many
 SELECT * FROM events WHERE id >= sqlc.arg(first) AND id <= sqlc.arg(last) AND seal_id = sqlc.arg(seal_id) ORDER BY id;
 
@@ -99,12 +111,12 @@ SELECT * FROM seals WHERE replica = $1 ORDER BY number DESC LIMIT 1;
 SELECT * FROM pull_seals WHERE replica = $1 ORDER BY number DESC LIMIT 1;
 
 -- name: InsertSeal :exec
-INSERT INTO seals (id, replica, number, day, events, first_id, last_id, last_at, leaves, leaves_sum, previous, sum, key_id, signature, sealed_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15);
+INSERT INTO seals (id, replica, number, day, events, first_id, last_id, last_at, leaves, leaves_sum, previous, sum, key_id, signature, sealed_at, class)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16);
 
 -- name: InsertPullSeal :exec
-INSERT INTO pull_seals (id, replica, number, day, events, first_id, last_id, last_at, leaves, leaves_sum, previous, sum, key_id, signature, sealed_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15);
+INSERT INTO pull_seals (id, replica, number, day, events, first_id, last_id, last_at, leaves, leaves_sum, previous, sum, key_id, signature, sealed_at, class)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16);
 
 -- name: NextSeals :many
 SELECT * FROM seals WHERE replica >= sqlc.arg(replica) AND (replica > sqlc.arg(replica) OR number > sqlc.arg(number))
@@ -115,10 +127,10 @@ SELECT * FROM pull_seals WHERE replica >= sqlc.arg(replica) AND (replica > sqlc.
 ORDER BY replica, number LIMIT sqlc.arg(n);
 
 -- name: OldSeals :many
-SELECT * FROM seals WHERE dropped_at = 0 AND last_at < $1 ORDER BY last_at LIMIT $2;
+SELECT * FROM seals WHERE dropped_at = 0 AND class = $1 AND last_at < $2 ORDER BY last_at LIMIT $3;
 
 -- name: OldPullSeals :many
-SELECT * FROM pull_seals WHERE dropped_at = 0 AND last_at < $1 ORDER BY last_at LIMIT $2;
+SELECT * FROM pull_seals WHERE dropped_at = 0 AND class = $1 AND last_at < $2 ORDER BY last_at LIMIT $3;
 
 -- name: DropSeal :execrows
 UPDATE seals SET dropped_at = $1, leaves = $2 WHERE id = $3;

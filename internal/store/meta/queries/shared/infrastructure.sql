@@ -24,8 +24,8 @@ INSERT INTO changes (group_id, kind, key, at) VALUES ($1, $2, $3, $4) RETURNING 
 DELETE FROM changes WHERE seq IN (SELECT c.seq FROM changes c WHERE c.at < $1 ORDER BY c.at LIMIT $2);
 
 -- name: InsertEvent :exec
-INSERT INTO events (id, group_id, kind, actor_id, subject, detail, request_id, at, actor_kind, token_id, address_id, decision_id)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12);
+INSERT INTO events (id, group_id, kind, actor_id, subject, detail, request_id, at, actor_kind, token_id, address_id, decision_id, unsent)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13);
 
 -- name: ListEvents :many
 SELECT * FROM events WHERE group_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3;
