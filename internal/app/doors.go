@@ -158,6 +158,12 @@ func (g gate) Authorize(ctx context.Context, action distribution.Action, t distr
 	return g.Gate.Authorize(ctx, access.Request{Action: access.Action(action), Path: t.Path, Public: t.Anonymous})
 }
 
+// ForPush implements distribution.Access.
+func (g gate) ForPush(ctx context.Context, t distribution.Target) bool {
+	p := access.PrincipalFrom(ctx)
+	return p.Bearer && p.Ceiling != nil && p.Ceiling.Allows(access.Push, t.Path)
+}
+
 // Challenge implements distribution.Access.
 func (g gate) Challenge(r *http.Request, scope string, cause error) string {
 	return g.Gate.Challenge(r, scope, cause)

@@ -45,3 +45,24 @@ func TestPushSeesItsRefusal(t *testing.T) {
 		t.Errorf("%s", a.Body)
 	}
 }
+
+// TestPushSeesItsRefusalWithoutUpstreams: the same while no upstream answers, for clients whose token is for a push. Those that pull hear 503.
+func TestPushSeesItsRefusalWithoutUpstreams(t *testing.T) {
+	t.Parallel()
+	u := registrytest.NewUpstream(t, registrytest.UpstreamOptions{})
+	s := stack.Start(t, stack.Options{})
+	s.Apply(t, fronting(u.URL()))
+	u.Stop()
+	token := s.NewToken(t, "admin")
+	name := "acme/hub/app"
+	blob := name + "/blobs/" + string(oci.DigestOf(oci.SHA256, []byte("a layer")))
+	bearer(t, s.Remote, token, "repository:"+name+":pull").Do(t, "HEAD", blob).Want(t, 503)
+	s.As(t, "admin").Do(t, "HEAD", blob).Want(t, 503)
+	pusher := bearer(t, s.Remote, token, "repository:"+name+":pull,push")
+	pusher.Do(t, "HEAD", blob).Want(t, 404)
+	pusher.Do(t, "GET", blob).WantCode(t, 503, oci.CodeUnavailable)
+	a := pusher.Do(t, "POST", name+"/blobs/uploads/").WantCode(t, 405, oci.CodeUnsupported)
+	if !strings.Contains(string(a.Body), "push to a hosted repository of the group, such as acme/app") {
+		t.Errorf("%s", a.Body)
+	}
+}

@@ -67,6 +67,9 @@ func (w *world) Authenticate(r *http.Request) (context.Context, registry.Caller,
 	return registry.WithCaller(r.Context(), caller), caller, nil
 }
 
+// ForPush implements distribution.Access: these callers have no tokens.
+func (w *world) ForPush(context.Context, distribution.Target) bool { return false }
+
 func (w *world) Authorize(ctx context.Context, a distribution.Action, t distribution.Target) error {
 	switch who := registry.CallerFrom(ctx).Principal; {
 	case who == "admin", t.Anonymous && a == distribution.Pull:

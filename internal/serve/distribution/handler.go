@@ -62,6 +62,8 @@ type Access interface {
 	Authenticate(r *http.Request) (context.Context, registry.Caller, error)
 	// Authorize returns nil, UNAUTHORIZED for an anonymous caller or DENIED. It must not depend on whether content exists.
 	Authorize(ctx context.Context, action Action, target Target) error
+	// ForPush reports whether the caller's token was asked for in order to push to target: a client that pulls asks for less.
+	ForPush(ctx context.Context, target Target) bool
 	// Challenge is the WWW-Authenticate value for scope, empty for a bare login. cause is the error behind the 401.
 	Challenge(r *http.Request, scope string, cause error) string
 }
