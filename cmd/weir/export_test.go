@@ -93,11 +93,42 @@ func definitions(r *rapid.T) desired.Group {
 				Mirror: maybe(r, "mirror", reg.AnonymousPull), Networks: some(r, "networks", "10.0.0.0/8", "192.168.1.7/24", "::/0")})
 		}
 	}
-	for _, user := range some(r, "grants", "ann", "bob") {
-		g.Grants = append(g.Grants, desired.Grant{User: user, Path: maybe(r, "path", "team", "team/app"), Role: rapid.SampledFrom([]string{"reader", "developer", "maintainer", "owner"}).Draw(r, "role")})
-	}
+	accounts(r, &g)
 	return g
 }
+
+// accounts adds roles, robots, trust rules and grants, which may give the roles.
+func accounts(r *rapid.T, g *desired.Group) {
+	roles := []string{"reader", "developer", "maintainer", "owner"}
+	for _, name := range some(r, "roles", "publisher", "auditor") {
+		actions := some(r, "actions", "push", "pull", "view", "audit", "delete")
+		g.Roles, roles = append(g.Roles, desired.Role{Name: name, Actions: append(actions, "catalog")}), append(roles, name)
+	}
+	given := func() (out []desired.Given) {
+		for _, path := range some(r, "given", "", "team", "team/app/", "other") {
+			out = append(out, desired.Given{Path: path, Role: rapid.SampledFrom(roles).Draw(r, "role")})
+		}
+		return out
+	}
+	for _, name := range some(r, "robots", "ci", "deployer") {
+		g.Robots = append(g.Robots, desired.Robot{Name: name, Enabled: flagOf(r, "enabled"), Grants: given()})
+	}
+	for _, name := range some(r, "trust rules", "gitlab", "cluster") {
+		rule := desired.TrustRule{
+			Name: name, Enabled: flagOf(r, "enabled"), Issuer: "https://" + name + ".test", Audience: "weir.test", Grants: given(),
+			Conditions:      append(some(r, "conditions", desired.Condition{Claim: "ref", Matches: "v*"}), desired.Condition{Claim: "kubernetes.io/namespace", Equals: "a: #b"}),
+			LifetimeSeconds: maybe(r, "lifetime", int64(60), 3600, 86400), SingleUse: flagOf(r, "single use"),
+			Keys: maybe[desired.PEM](r, "keys", testKeys, testKeys+"\n"),
+		}
+		g.TrustRules = append(g.TrustRules, rule)
+	}
+	for _, user := range some(r, "grants", "ann", "bob") {
+		g.Grants = append(g.Grants, desired.Grant{User: user, Path: maybe(r, "path", "team", "team/app"), Role: rapid.SampledFrom(roles).Draw(r, "role")})
+	}
+}
+
+// testKeys are the example of RFC 8037, appendix A.2.
+const testKeys = `{"keys": [{"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo", "kid": "1"}]}`
 
 func upstream(r *rapid.T, name string, credentials []desired.Credential) desired.Upstream {
 	u := desired.Upstream{

@@ -113,46 +113,61 @@ func (u *user) machine() Machine {
 // PutRobot makes a robot, or changes one. check is told what is there, nil when nothing is, and may refuse. Of m, ID and times are
 // not read. ErrMachineName, ErrPath, ErrRole, ErrGrants, ErrExists (a trust rule has the name), ErrNotFound (group).
 func (d *Directory) PutRobot(ctx context.Context, by Actor, m Machine, check func(now *Machine) error) (out Machine, err error) {
+	err = d.edit(ctx, by, func(ctx context.Context, e Edit) error {
+		out, err = e.PutRobot(ctx, m, check)
+		return err
+	})
+	return out, err
+}
+
+// DeleteRobot removes a robot with its grants and tokens. ErrNotFound.
+func (d *Directory) DeleteRobot(ctx context.Context, by Actor, group int64, name string, check func(now *Machine) error) error {
+	return d.edit(ctx, by, func(ctx context.Context, e Edit) error { return e.DeleteRobot(ctx, group, name, check) })
+}
+
+// PutRobot is Directory.PutRobot.
+func (e Edit) PutRobot(ctx context.Context, m Machine, check func(now *Machine) error) (Machine, error) {
 	if err := m.check(); err != nil {
 		return Machine{}, fmt.Errorf("robot: %w", err)
 	}
-	err = d.write(ctx, keyDirectory, func(ctx context.Context, tx *meta.Tx) error {
-		now, err := machineNow(ctx, tx, m.GroupID, m.Name, Robot)
-		if err != nil {
-			return err
-		}
-		if err := checked(check, now); err != nil {
-			return err
-		}
-		if out, err = d.putMachine(ctx, tx, Robot, m, now); err != nil {
-			return err
-		}
-		return machineEvent(ctx, tx, by, "robot.put", out, plain(now), plain(&out))
-	})
+	now, err := machineNow(ctx, e.Tx, m.GroupID, m.Name, Robot)
+	if err == nil {
+		err = checked(check, now)
+	}
+	var out Machine
+	if err == nil {
+		out, err = e.putMachine(ctx, Robot, m, now)
+	}
+	if err == nil {
+		err = e.machineEvent(ctx, "robot.put", out, plain(now), plain(&out))
+	}
+	if err == nil {
+		err = e.changed(ctx, keyDirectory)
+	}
 	if err != nil {
 		return Machine{}, fmt.Errorf("put robot %q: %w", m.Name, err)
 	}
 	return out, nil
 }
 
-// DeleteRobot removes a robot with its grants and tokens. ErrNotFound.
-func (d *Directory) DeleteRobot(ctx context.Context, by Actor, group int64, name string, check func(now *Machine) error) error {
-	err := d.write(ctx, keyEverything, func(ctx context.Context, tx *meta.Tx) error {
-		now, err := machineNow(ctx, tx, group, name, Robot)
-		if err != nil {
-			return err
-		}
-		if now == nil {
-			return ErrNotFound
-		}
-		if err := checked(check, now); err != nil {
-			return err
-		}
-		if err := deleteAccount(ctx, tx, now.ID); err != nil {
-			return err
-		}
-		return machineEvent(ctx, tx, by, "robot.deleted", *now, plain(now), nil)
-	})
+// DeleteRobot is Directory.DeleteRobot.
+func (e Edit) DeleteRobot(ctx context.Context, group int64, name string, check func(now *Machine) error) error {
+	now, err := machineNow(ctx, e.Tx, group, name, Robot)
+	if err == nil && now == nil {
+		err = ErrNotFound
+	}
+	if err == nil {
+		err = checked(check, now)
+	}
+	if err == nil {
+		err = deleteAccount(ctx, e.Tx, now.ID)
+	}
+	if err == nil {
+		err = e.machineEvent(ctx, "robot.deleted", *now, plain(now), nil)
+	}
+	if err == nil {
+		err = e.changed(ctx, keyEverything)
+	}
 	if err != nil {
 		return fmt.Errorf("delete robot %q: %w", name, err)
 	}
@@ -193,8 +208,8 @@ func machineNow(ctx context.Context, tx *meta.Tx, group int64, name string, kind
 	return m, err
 }
 
-func (d *Directory) putMachine(ctx context.Context, tx *meta.Tx, kind Kind, m Machine, now *Machine) (Machine, error) {
-	at := d.now()
+func (e Edit) putMachine(ctx context.Context, kind Kind, m Machine, now *Machine) (Machine, error) {
+	tx, at := e.Tx, e.Now
 	m.UpdatedAt, m.CreatedAt = at.UTC().Truncate(time.Microsecond), at.UTC().Truncate(time.Microsecond)
 	var err error
 	if now == nil {
@@ -270,9 +285,9 @@ func plain(m *Machine) map[string]any {
 	return map[string]any{"name": m.Name, "disabled": m.Disabled, "grants": grants}
 }
 
-func machineEvent(ctx context.Context, tx *meta.Tx, by Actor, kind string, m Machine, before, after map[string]any) error {
-	return tx.Event(ctx, meta.Event{
-		GroupID: m.GroupID, Kind: kind, ActorID: by.ID, Subject: fmt.Sprintf("account %d", m.ID), RequestID: by.RequestID,
+func (e Edit) machineEvent(ctx context.Context, kind string, m Machine, before, after map[string]any) error {
+	return e.Tx.Event(ctx, meta.Event{
+		GroupID: m.GroupID, Kind: kind, ActorID: e.By.ID, Subject: fmt.Sprintf("account %d", m.ID), RequestID: e.By.RequestID,
 		Detail: map[string]any{"before": before, "after": after},
 	})
 }

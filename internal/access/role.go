@@ -207,83 +207,109 @@ func (d *Directory) RoleActions(ctx context.Context, group int64, name Role) ([]
 
 // PutRole makes a role of a group (0: of the instance), or changes what it allows, for everybody who has it. check is told what is
 // there, nil when nothing is, and may refuse. Only Role, GroupID and Actions are read. ErrRoleName, ErrActions, ErrNotFound (group).
-func (d *Directory) PutRole(ctx context.Context, by Actor, r RoleSet, check func(now *RoleSet) error) (RoleSet, error) {
-	if builtin(r.Role) != 0 || !oci.ValidComponent(string(r.Role)) || len(r.Role) > maxName {
-		return RoleSet{}, fmt.Errorf("role %q: %w", r.Role, ErrRoleName)
-	}
-	if s := setOf(r.Actions); s == 0 || s.has(Administer) || slices.ContainsFunc(r.Actions, func(a Action) bool { return a.bit() == 0 }) {
-		return RoleSet{}, fmt.Errorf("role %q: %w", r.Role, ErrActions)
-	}
-	actions := setOf(r.Actions).actions()
-	text, err := json.Marshal(actions)
-	if err != nil {
-		return RoleSet{}, err
-	}
-	var out RoleSet
-	err = d.write(ctx, keyDirectory, func(ctx context.Context, tx *meta.Tx) error {
-		now, err := roleNow(ctx, tx, r.GroupID, r.Role)
-		if err != nil {
-			return err
-		}
-		if err := checked(check, now); err != nil {
-			return err
-		}
-		if err := groupExists(ctx, tx, r.GroupID); err != nil {
-			return err
-		}
-		at := d.now()
-		out = RoleSet{Role: r.Role, GroupID: r.GroupID, Actions: actions, CreatedAt: at, UpdatedAt: at}
-		var before []Action
-		if now != nil {
-			out.CreatedAt, before = now.CreatedAt, now.Actions
-		}
-		err = tx.PutRole(ctx, query.PutRoleParams{ID: tx.ID(), GroupID: r.GroupID, Name: string(r.Role), Actions: string(text), CreatedAt: at.UnixMicro()})
-		if err != nil {
-			return err
-		}
-		return tx.Event(ctx, meta.Event{
-			GroupID: r.GroupID, Kind: "role.put", ActorID: by.ID, Subject: "role " + string(r.Role), RequestID: by.RequestID,
-			Detail: map[string]any{"before": before, "after": actions},
-		})
+func (d *Directory) PutRole(ctx context.Context, by Actor, r RoleSet, check func(now *RoleSet) error) (out RoleSet, err error) {
+	err = d.edit(ctx, by, func(ctx context.Context, e Edit) error {
+		out, err = e.PutRole(ctx, r, check)
+		return err
 	})
-	if err != nil {
-		return RoleSet{}, fmt.Errorf("put role %q: %w", r.Role, err)
-	}
-	return out, nil
+	return out, err
 }
 
 // DeleteRole removes a role that no grant gives. ErrNotFound, ErrRoleInUse.
 func (d *Directory) DeleteRole(ctx context.Context, by Actor, group int64, name Role, check func(now *RoleSet) error) error {
-	err := d.write(ctx, keyDirectory, func(ctx context.Context, tx *meta.Tx) error {
-		now, err := roleNow(ctx, tx, group, name)
-		if err != nil {
-			return err
-		}
-		if now == nil {
-			return ErrNotFound
-		}
-		if err := checked(check, now); err != nil {
-			return err
-		}
-		grants, err := tx.AccessGrants(ctx)
-		if err != nil {
-			return err
-		}
-		if slices.ContainsFunc(grants, func(g query.Grant) bool { return g.Role == string(name) && (group == 0 || g.GroupID == group) }) {
-			return ErrRoleInUse
-		}
-		if _, err := tx.DeleteRole(ctx, query.DeleteRoleParams{GroupID: group, Name: string(name)}); err != nil {
-			return err
-		}
-		return tx.Event(ctx, meta.Event{
-			GroupID: group, Kind: "role.deleted", ActorID: by.ID, Subject: "role " + string(name), RequestID: by.RequestID,
-			Detail: map[string]any{"before": now.Actions},
-		})
-	})
+	return d.edit(ctx, by, func(ctx context.Context, e Edit) error { return e.DeleteRole(ctx, group, name, check) })
+}
+
+func (r RoleSet) check() error {
+	if builtin(r.Role) != 0 || !oci.ValidComponent(string(r.Role)) || len(r.Role) > maxName {
+		return fmt.Errorf("role %q: %w", r.Role, ErrRoleName)
+	}
+	if s := setOf(r.Actions); s == 0 || s.has(Administer) || slices.ContainsFunc(r.Actions, func(a Action) bool { return a.bit() == 0 }) {
+		return fmt.Errorf("role %q: %w", r.Role, ErrActions)
+	}
+	return nil
+}
+
+// PutRole is Directory.PutRole.
+func (e Edit) PutRole(ctx context.Context, r RoleSet, check func(now *RoleSet) error) (RoleSet, error) {
+	if err := r.check(); err != nil {
+		return RoleSet{}, err
+	}
+	now, err := roleNow(ctx, e.Tx, r.GroupID, r.Role)
+	if err == nil {
+		err = checked(check, now)
+	}
+	if err == nil {
+		err = groupExists(ctx, e.Tx, r.GroupID)
+	}
+	r = RoleSet{Role: r.Role, GroupID: r.GroupID, Actions: setOf(r.Actions).actions(), CreatedAt: e.Now, UpdatedAt: e.Now}
+	if err == nil {
+		err = e.putRole(ctx, &r, now)
+	}
 	if err != nil {
+		return RoleSet{}, fmt.Errorf("put role %q: %w", r.Role, err)
+	}
+	return r, nil
+}
+
+func (e Edit) putRole(ctx context.Context, r, now *RoleSet) error {
+	text, err := json.Marshal(r.Actions)
+	if err != nil {
+		return err
+	}
+	var before []Action
+	if now != nil {
+		r.CreatedAt, before = now.CreatedAt, now.Actions
+	}
+	err = e.Tx.PutRole(ctx, query.PutRoleParams{ID: e.Tx.ID(), GroupID: r.GroupID, Name: string(r.Role), Actions: string(text), CreatedAt: e.Now.UnixMicro()})
+	if err != nil {
+		return err
+	}
+	if err := e.roleEvent(ctx, "role.put", *r, map[string]any{"before": before, "after": r.Actions}); err != nil {
+		return err
+	}
+	return e.changed(ctx, keyDirectory)
+}
+
+// DeleteRole is Directory.DeleteRole.
+func (e Edit) DeleteRole(ctx context.Context, group int64, name Role, check func(now *RoleSet) error) error {
+	if err := e.deleteRole(ctx, group, name, check); err != nil {
 		return fmt.Errorf("delete role %q: %w", name, err)
 	}
 	return nil
+}
+
+func (e Edit) deleteRole(ctx context.Context, group int64, name Role, check func(now *RoleSet) error) error {
+	now, err := roleNow(ctx, e.Tx, group, name)
+	if err != nil {
+		return err
+	}
+	if now == nil {
+		return ErrNotFound
+	}
+	if err := checked(check, now); err != nil {
+		return err
+	}
+	grants, err := e.Tx.AccessGrants(ctx)
+	if err != nil {
+		return err
+	}
+	if slices.ContainsFunc(grants, func(g query.Grant) bool { return g.Role == string(name) && (group == 0 || g.GroupID == group) }) {
+		return ErrRoleInUse
+	}
+	if _, err := e.Tx.DeleteRole(ctx, query.DeleteRoleParams{GroupID: group, Name: string(name)}); err != nil {
+		return err
+	}
+	if err := e.roleEvent(ctx, "role.deleted", *now, map[string]any{"before": now.Actions}); err != nil {
+		return err
+	}
+	return e.changed(ctx, keyDirectory)
+}
+
+func (e Edit) roleEvent(ctx context.Context, kind string, r RoleSet, detail map[string]any) error {
+	return e.Tx.Event(ctx, meta.Event{
+		GroupID: r.GroupID, Kind: kind, ActorID: e.By.ID, Subject: "role " + string(r.Role), RequestID: e.By.RequestID, Detail: detail,
+	})
 }
 
 // checked runs a caller's precondition, if it has one.

@@ -169,62 +169,78 @@ func (d *Directory) TrustRule(ctx context.Context, group int64, name string) (Tr
 // PutTrustRule makes a trust rule, or changes one: then the tokens that it gave before end, unless only its grants and lifetime
 // changed. check is as in PutRobot. *FieldError, ErrMachineName, ErrPath, ErrRole, ErrGrants, ErrExists (a robot has the name), ErrNotFound (group).
 func (d *Directory) PutTrustRule(ctx context.Context, by Actor, r TrustRule, check func(now *TrustRule) error) (out TrustRule, err error) {
-	if err := r.check(); err != nil {
-		return TrustRule{}, err
-	}
-	conditions, err := json.Marshal(r.Conditions)
-	if err != nil {
-		return TrustRule{}, err
-	}
-	err = d.write(ctx, keyDirectory, func(ctx context.Context, tx *meta.Tx) error {
-		now, err := trustRuleNow(ctx, tx, r.GroupID, r.Name)
-		if err != nil {
-			return err
-		}
-		if err := checked(check, now); err != nil {
-			return err
-		}
-		out = r
-		var before *Machine
-		if now != nil {
-			before = &now.Machine
-		}
-		if out.Machine, err = d.putMachine(ctx, tx, Workload, r.Machine, before); err != nil {
-			return err
-		}
-		err = tx.PutTrustRule(ctx, query.PutTrustRuleParams{
-			AccountID: out.ID, Issuer: r.Issuer, Audience: r.Audience, Conditions: string(conditions), Keys: r.Keys,
-			Lifetime: int64(r.Lifetime / time.Second), SingleUse: r.SingleUse,
-		})
-		if err != nil {
-			return err
-		}
-		return machineEvent(ctx, tx, by, "trust_rule.put", out.Machine, now.plain(), out.plain())
+	err = d.edit(ctx, by, func(ctx context.Context, e Edit) error {
+		out, err = e.PutTrustRule(ctx, r, check)
+		return err
 	})
-	if err != nil {
-		return TrustRule{}, fmt.Errorf("put trust rule %q: %w", r.Name, err)
-	}
-	return out, nil
+	return out, err
 }
 
 // DeleteTrustRule removes a trust rule; the tokens that it gave end. ErrNotFound.
 func (d *Directory) DeleteTrustRule(ctx context.Context, by Actor, group int64, name string, check func(now *TrustRule) error) error {
-	err := d.write(ctx, keyDirectory, func(ctx context.Context, tx *meta.Tx) error {
-		now, err := trustRuleNow(ctx, tx, group, name)
-		if err != nil {
-			return err
-		}
-		if now == nil {
-			return ErrNotFound
-		}
-		if err := checked(check, now); err != nil {
-			return err
-		}
-		if err := deleteAccount(ctx, tx, now.ID); err != nil {
-			return err
-		}
-		return machineEvent(ctx, tx, by, "trust_rule.deleted", now.Machine, now.plain(), nil)
+	return d.edit(ctx, by, func(ctx context.Context, e Edit) error { return e.DeleteTrustRule(ctx, group, name, check) })
+}
+
+// PutTrustRule is Directory.PutTrustRule.
+func (e Edit) PutTrustRule(ctx context.Context, r TrustRule, check func(now *TrustRule) error) (TrustRule, error) {
+	if err := r.check(); err != nil {
+		return TrustRule{}, err
+	}
+	now, err := trustRuleNow(ctx, e.Tx, r.GroupID, r.Name)
+	if err == nil {
+		err = checked(check, now)
+	}
+	if err == nil {
+		err = e.putTrustRule(ctx, &r, now)
+	}
+	if err == nil {
+		err = e.machineEvent(ctx, "trust_rule.put", r.Machine, now.plain(), r.plain())
+	}
+	if err == nil {
+		err = e.changed(ctx, keyDirectory)
+	}
+	if err != nil {
+		return TrustRule{}, fmt.Errorf("put trust rule %q: %w", r.Name, err)
+	}
+	return r, nil
+}
+
+func (e Edit) putTrustRule(ctx context.Context, r, now *TrustRule) (err error) {
+	conditions, err := json.Marshal(r.Conditions)
+	if err != nil {
+		return err
+	}
+	var before *Machine
+	if now != nil {
+		before = &now.Machine
+	}
+	if r.Machine, err = e.putMachine(ctx, Workload, r.Machine, before); err != nil {
+		return err
+	}
+	return e.Tx.PutTrustRule(ctx, query.PutTrustRuleParams{
+		AccountID: r.ID, Issuer: r.Issuer, Audience: r.Audience, Conditions: string(conditions), Keys: r.Keys,
+		Lifetime: int64(r.Lifetime / time.Second), SingleUse: r.SingleUse,
 	})
+}
+
+// DeleteTrustRule is Directory.DeleteTrustRule.
+func (e Edit) DeleteTrustRule(ctx context.Context, group int64, name string, check func(now *TrustRule) error) error {
+	now, err := trustRuleNow(ctx, e.Tx, group, name)
+	if err == nil && now == nil {
+		err = ErrNotFound
+	}
+	if err == nil {
+		err = checked(check, now)
+	}
+	if err == nil {
+		err = deleteAccount(ctx, e.Tx, now.ID)
+	}
+	if err == nil {
+		err = e.machineEvent(ctx, "trust_rule.deleted", now.Machine, now.plain(), nil)
+	}
+	if err == nil {
+		err = e.changed(ctx, keyDirectory)
+	}
 	if err != nil {
 		return fmt.Errorf("delete trust rule %q: %w", name, err)
 	}

@@ -25,8 +25,8 @@ func (r *run) apply(ctx context.Context, p *Plan) error {
 	}
 	for _, g := range groups {
 		for _, step := range []func(context.Context) error{
-			g.save, g.saveCredentials, g.saveUpstreams, g.saveRegistries, g.saveHosted, g.saveBindings, g.saveGrants,
-			g.removeRegistries, g.removeHosted, g.removeUpstreams, g.removeCredentials, g.remove,
+			g.save, g.saveCredentials, g.saveUpstreams, g.saveRegistries, g.saveHosted, g.saveBindings,
+			g.saveRoles, g.removeMachines, g.saveMachines, g.saveGrants, g.removeRoles, g.removeRegistries, g.removeHosted, g.removeUpstreams, g.removeCredentials, g.remove,
 		} {
 			if err := step(ctx); err != nil {
 				return err
@@ -34,6 +34,9 @@ func (r *run) apply(ctx context.Context, p *Plan) error {
 		}
 	}
 	for _, c := range p.Changes {
+		if c.Kind == KindRole || c.Kind == KindRobot || c.Kind == KindTrustRule {
+			continue // package access tells of them, whichever way they are changed
+		}
 		c = r.nameless(c)
 		err := r.tx.Event(ctx, meta.Event{
 			GroupID: groupID(groups, c.Group), Kind: "definition." + eventWords[c.Action], ActorID: r.options.ActorID,

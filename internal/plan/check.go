@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/weir-registry/weir/internal/access"
 	"github.com/weir-registry/weir/internal/oci"
 	"github.com/weir-registry/weir/internal/plan/desired"
 )
@@ -17,7 +18,7 @@ import (
 // checker gathers what is wrong with the groups as they are to be.
 type checker struct {
 	maxMembers int
-	roles      func(group string) []string // that grants of a group can give
+	instance   []string // roles of the instance, which grants of every group can give
 	problems   []Problem
 }
 
@@ -43,7 +44,23 @@ func (c *checker) declared(d desired.Group) {
 	twice(c, path+".registries", d.Registries, registryName)
 	twice(c, path+".hosted", d.Hosted, hostedName)
 	twice(c, path+".host_bindings", d.HostBindings, bindingName)
+	twice(c, path+".roles", d.Roles, roleName)
+	twice(c, path+".robots", d.Robots, robotName)
+	twice(c, path+".trust_rules", d.TrustRules, trustRuleName)
 	twice(c, path+".grants", d.Grants, grantName)
+}
+
+// roles lists the roles that grants of a group can give.
+func (c *checker) roles(g desired.Group) []string {
+	out := []string{string(access.Reader), string(access.Developer), string(access.Maintainer), string(access.Owner)}
+	for _, r := range g.Roles {
+		out = append(out, r.Name)
+	}
+	return append(out, c.instance...)
+}
+
+func wantRole(roles []string) string {
+	return "is not a role of the group: want " + strings.Join(roles, ", ")
 }
 
 func twice[T any](c *checker, path string, list []T, name func(T) string) {
@@ -84,10 +101,11 @@ func (c *checker) group(g desired.Group) {
 	for _, v := range g.HostBindings {
 		c.binding(at(path+".host_bindings", v.Host), g, v)
 	}
+	c.accounts(path, g)
 	for _, v := range g.Grants {
 		p := at(path+".grants", v.User)
-		if roles := c.roles(g.Name); !slices.Contains(roles, v.Role) {
-			c.add(p+".role", "%q is not a role of a group: want %s", v.Role, strings.Join(roles, ", "))
+		if roles := c.roles(g); !slices.Contains(roles, v.Role) {
+			c.add(p+".role", "%s", wantRole(roles))
 		}
 		if v.Path != "" && !oci.ValidRepository(v.Path) {
 			c.add(p+".path", "%q is not the beginning of a repository name below the group", v.Path)

@@ -30,6 +30,9 @@ func difference(t *target, exists bool, changedSecrets map[string]bool) []Change
 	out = append(out, withoutMembers(compare(want.Name, KindRegistry, now.Registries, want.Registries, registryName), want)...)
 	out = append(out, compare(want.Name, KindHosted, now.Hosted, want.Hosted, hostedName)...)
 	out = append(out, compare(want.Name, KindBinding, now.HostBindings, want.HostBindings, bindingName)...)
+	out = append(out, compare(want.Name, KindRole, now.Roles, want.Roles, roleName)...)
+	out = append(out, ending(compare(want.Name, KindRobot, now.Robots, want.Robots, robotName))...)
+	out = append(out, ending(compare(want.Name, KindTrustRule, now.TrustRules, want.TrustRules, trustRuleName))...)
 	return append(out, compare(want.Name, KindGrant, now.Grants, want.Grants, grantName)...)
 }
 
@@ -38,6 +41,16 @@ func withoutMembers(changes []Change, want desired.Group) []Change {
 	for i, c := range changes {
 		if r, ok := find(want.Registries, registryName, c.Name); ok && len(r.Members) == 0 {
 			changes[i].Note = "warning: it has no members, so every pull through it answers 404"
+		}
+	}
+	return changes
+}
+
+// ending tells what a new robot or trust rule by the old name does not bring back.
+func ending(changes []Change) []Change {
+	for i := range changes {
+		if changes[i].Action == Remove {
+			changes[i].Note = "its grants go with it, and its tokens end for good"
 		}
 	}
 	return changes
@@ -139,7 +152,10 @@ func flat(v any) map[string]json.RawMessage {
 	return values
 }
 
-// show writes a value the short way that YAML has. A text of several lines, such as a certificate, shows its size and sum.
+const maxShown = 400 // bytes of a text
+
+// show writes a value the short way that YAML has. A text of several lines or a long one, such as a certificate, shows its size and
+// sum.
 func show(raw json.RawMessage) string {
 	var v any
 	if len(raw) == 0 || json.Unmarshal(raw, &v) != nil {
@@ -151,7 +167,7 @@ func show(raw json.RawMessage) string {
 func flow(v any) string {
 	switch v := v.(type) {
 	case string:
-		if strings.Contains(v, "\n") {
+		if strings.Contains(v, "\n") || len(v) > maxShown {
 			sum := sha256.Sum256([]byte(v))
 			return fmt.Sprintf("%d bytes, sha256 %x…", len(v), sum[:8])
 		}

@@ -3,7 +3,6 @@ package plan
 import (
 	"context"
 	"errors"
-	"slices"
 
 	"github.com/weir-registry/weir/internal/plan/desired"
 	"github.com/weir-registry/weir/internal/store/meta"
@@ -27,7 +26,7 @@ func (p *Planner) Edit(ctx context.Context, group string, change func(*State) er
 	return p.write(ctx, o, func(ctx context.Context, r *run) (*Plan, error) { return r.edit(ctx, group, change) })
 }
 
-// Read gives a group as a State, without its grants, which are not part of the row.
+// Read gives a group as a State, without its grants, roles, robots and trust rules, which are not part of the row.
 func Read(g meta.Group) State {
 	s := State{ID: g.ID, Generation: g.Generation, Group: Describe(g), Secrets: map[string]int64{}}
 	for _, c := range g.Credentials {
@@ -43,7 +42,7 @@ func (r *run) state(name string) State {
 		return State{Group: desired.Group{Name: name}}
 	}
 	s := Read(now)
-	s.Group.Grants = slices.Clone(r.grants[now.ID]) // which an edit may change, and must then differ from what is
+	r.accounts(now.ID, &s.Group)
 	return s
 }
 
@@ -109,7 +108,7 @@ func (p *Plan) read(ctx context.Context, tx *meta.Tx) error {
 				return err
 			}
 			s = Read(g)
-			s.Group.Grants = t.want.Grants
+			s.Group.Grants, s.Group.Roles, s.Group.Robots, s.Group.TrustRules = t.want.Grants, t.want.Roles, t.want.Robots, t.want.TrustRules
 		}
 		p.After = append(p.After, s)
 	}

@@ -15,6 +15,8 @@ func FuzzCheck(f *testing.F) {
 		`{}`,
 		`{"name": "a", "upstreams": [{"name": "u", "url": "https://[::1]:5000/x", "timeout": "1m", "freshness": {"default": "always"}}]}`,
 		`{"name": "a", "upstreams": [{"name": "u", "local": "a/b/c"}], "registries": [{"name": "b", "members": [{"upstream": "u", "claims": ["*:x"]}]}]}`,
+		`{"name": "a", "roles": [{"name": "r", "actions": ["push", "pull", "pull"]}], "robots": [{"name": "b", "grants": [{"path": "x/", "role": "r"}, {"role": "reader"}]}]}`,
+		`{"name": "a", "trust_rules": [{"name": "t", "issuer": "https://i.test", "audience": "w", "conditions": [{"claim": "c", "equals": "v"}], "lifetime_seconds": 9223372036854775807}]}`,
 		`{"name": "a", "host_bindings": [{"host": "h:", "registry": "", "networks": ["::/0"]}], "hosted": [{"prefix": "/"}]}`,
 		`{"name": "a", "credentials": [{"hosts": ["%zz", "[::1%25lo]:1", "a:99999"]}], "grants": [{"path": "../x"}]}`,
 	} {
@@ -32,7 +34,7 @@ func FuzzCheck(f *testing.F) {
 		if diff := cmp.Diff(string(before), string(after)); diff != "" {
 			t.Errorf("the normal form is not stable:\n%s", diff)
 		}
-		c := &checker{maxMembers: DefaultMaxMembers, roles: (&run{}).rolesOf}
+		c := &checker{maxMembers: DefaultMaxMembers}
 		c.declared(g)
 		now := desired.Group{Name: g.Name, Enabled: g.Enabled}
 		want := lay(now, g, true)

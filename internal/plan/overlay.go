@@ -14,6 +14,9 @@ func hostedName(h desired.Hosted) string         { return h.Prefix }
 func bindingName(b desired.HostBinding) string   { return b.Host }
 func memberName(m desired.Member) string         { return m.Upstream }
 func grantName(g desired.Grant) string           { return g.User + " " + g.Path }
+func roleName(r desired.Role) string             { return r.Name }
+func robotName(r desired.Robot) string           { return r.Name }
+func trustRuleName(r desired.TrustRule) string   { return r.Name }
 
 // lay lays a declaration over what is. What is not declared stays, definitions and fields of them; with prune it goes, and
 // fields become their defaults.
@@ -28,6 +31,9 @@ func lay(now, declared desired.Group, prune bool) desired.Group {
 		Registries:   layList(now.Registries, declared.Registries, registryName, layRegistry, prune),
 		Hosted:       layList(now.Hosted, declared.Hosted, hostedName, layHosted, prune),
 		HostBindings: layList(now.HostBindings, declared.HostBindings, bindingName, layBinding, prune),
+		Roles:        layList(now.Roles, declared.Roles, roleName, layRole, prune),
+		Robots:       layList(now.Robots, declared.Robots, robotName, layRobot, prune),
+		TrustRules:   layList(now.TrustRules, declared.TrustRules, trustRuleName, layTrustRule, prune),
 		Grants:       layList(now.Grants, declared.Grants, grantName, layGrant, prune),
 	}
 }
@@ -116,6 +122,24 @@ func layBinding(now, d desired.HostBinding) desired.HostBinding {
 
 func layGrant(now, d desired.Grant) desired.Grant {
 	d.Role = cmp.Or(d.Role, now.Role)
+	return d
+}
+
+func layRole(now, d desired.Role) desired.Role {
+	d.Actions = orList(d.Actions, now.Actions)
+	return d
+}
+
+func layRobot(now, d desired.Robot) desired.Robot {
+	d.Enabled, d.Grants = cmp.Or(d.Enabled, now.Enabled), orList(d.Grants, now.Grants)
+	return d
+}
+
+func layTrustRule(now, d desired.TrustRule) desired.TrustRule {
+	d.Enabled, d.SingleUse = cmp.Or(d.Enabled, now.Enabled), cmp.Or(d.SingleUse, now.SingleUse)
+	d.Issuer, d.Audience, d.Keys = cmp.Or(d.Issuer, now.Issuer), cmp.Or(d.Audience, now.Audience), cmp.Or(d.Keys, now.Keys)
+	d.Conditions, d.Grants = orList(d.Conditions, now.Conditions), orList(d.Grants, now.Grants)
+	d.LifetimeSeconds = cmp.Or(d.LifetimeSeconds, now.LifetimeSeconds)
 	return d
 }
 

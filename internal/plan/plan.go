@@ -52,6 +52,9 @@ const (
 	KindRegistry   = "registry"
 	KindHosted     = "hosted"
 	KindBinding    = "host_binding"
+	KindRole       = "role"
+	KindRobot      = "robot"
+	KindTrustRule  = "trust_rule"
 	KindGrant      = "grant"
 )
 

@@ -8,9 +8,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/weir-registry/weir/internal/access"
 	"github.com/weir-registry/weir/internal/client"
 	"github.com/weir-registry/weir/internal/plan"
 	"github.com/weir-registry/weir/internal/plan/desired"
@@ -150,6 +152,16 @@ groups:
       - {name: quiet, anonymous_pull_on_loopback: true}
     hosted: [{prefix: team, anonymous_pull: true, allow_sparse_index: true}]
     host_bindings: [{host: Docker.Acme.test, registry: all, mirror: true, networks: [10.1.2.3/8]}]
+    roles: [{name: publisher, actions: [push, pull, push]}]
+    robots: [{name: ci, enabled: false, grants: [{path: team/, role: publisher}, {role: reader}]}]
+    trust_rules:
+      - name: gitlab
+        issuer: https://gitlab.test
+        audience: weir.test
+        conditions: [{claim: project_path, matches: "acme/*"}]
+        grants: [{role: publisher}]
+        lifetime_seconds: 600
+        single_use: true
 `
 
 func TestChanges(t *testing.T) {
@@ -169,6 +181,9 @@ func TestChanges(t *testing.T) {
 		{"order", `{upstream: own, claims: ["team/*"]}, {upstream: hub, enabled: false}`, `{upstream: hub, enabled: false}, {upstream: own, claims: ["team/*"]}`, false, []string{"~ registry all", "members: "}},
 		{"removal needs prune", "      - {name: quiet, anonymous_pull_on_loopback: true}\n", "", false, []string{"Nothing to do"}},
 		{"removal", "      - {name: quiet, anonymous_pull_on_loopback: true}\n", "", true, []string{"- registry quiet", "0 to add, 0 to change, 1 to remove"}},
+		{"actions", "[push, pull, push]", "[pull]", false, []string{"~ role publisher", "actions: [pull, push] → [pull]"}},
+		{"robot", "name: ci, enabled: false", "name: ci, enabled: true", false, []string{"~ robot ci", "enabled: false → true"}},
+		{"trust rule", "lifetime_seconds: 600", "lifetime_seconds: 60", false, []string{"~ trust_rule gitlab", "lifetime_seconds: 600 → 60"}},
 		{"group", "enabled: false\n    cred", "enabled: true\n    cred", false, []string{"~ the group", "enabled: false → true"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -197,7 +212,8 @@ func TestOmittedStays(t *testing.T) {
 		want     []string
 	}{
 		{"names alone", `{name: acme, credentials: [{name: hub}], upstreams: [{name: hub}, {name: own}], registries: [{name: all}, {name: quiet}],
-			hosted: [{prefix: team}], host_bindings: [{host: docker.acme.test}]}`, false, []string{"Nothing to do"}},
+			hosted: [{prefix: team}], host_bindings: [{host: docker.acme.test}],
+			roles: [{name: publisher}], robots: [{name: ci}], trust_rules: [{name: gitlab}]}`, false, []string{"Nothing to do"}},
 		{"one boolean", "{name: acme, registries: [{name: all, strict_precedence: false}]}", false, []string{"      strict_precedence: true → false\n0 to add, 1 to change"}},
 		{"one freshness", "{name: acme, upstreams: [{name: hub, freshness: {default: 1h}}]}", false, []string{"classes: [{for: always, pattern: *:latest}], default: 1h}"}},
 		{"confirmed", "{name: acme, registries: [{name: quiet, anonymous_pull: true}]}", false, []string{"anonymous_pull: true", "anonymous_pull_on_loopback: true → (none)"}},
@@ -264,6 +280,74 @@ func TestPrune(t *testing.T) {
 			t.Errorf("left over (+):\n%s", diff)
 		}
 	})
+}
+
+// Robots, roles and trust rules are those that package access has, with its events, and a name can pass from one kind to another.
+func TestAccounts(t *testing.T) {
+	metatest.Run(t, func(t *testing.T, db *meta.DB) {
+		p, _ := newPlanner(t, db)
+		apply(t, p, parse(t, everything), plan.Options{ActorID: 7, RequestID: "r"})
+		owned := func() access.Owned {
+			var out access.Owned
+			err := db.Snapshot(t.Context(), func(q *query.Queries) (err error) {
+				out, err = access.ReadOwned(t.Context(), q)
+				return err
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return out
+		}
+		now := owned()
+		robot, rule := now.Robots[0], now.TrustRules[0]
+		if robot.Name != "ci" || !robot.Disabled || len(robot.Grants) != 2 || !rule.SingleUse || rule.Lifetime != 10*time.Minute || len(now.Roles[0].Actions) != 2 {
+			t.Errorf("%+v", now)
+		}
+		events, err := db.Read().ListEvents(t.Context(), query.ListEventsParams{GroupID: robot.GroupID, ID: db.ID(), Limit: 100})
+		if err != nil {
+			t.Fatal(err)
+		}
+		kinds := map[string]int{}
+		for _, e := range events {
+			if kinds[e.Kind]++; e.ActorID != 7 || e.RequestID != "r" {
+				t.Errorf("an event does not say who: %+v", e)
+			}
+		}
+		if kinds["role.put"] != 1 || kinds["robot.put"] != 1 || kinds["trust_rule.put"] != 1 {
+			t.Errorf("events %v", kinds)
+		}
+		const swapped = `groups: [{name: acme, roles: [{name: publisher, actions: [pull]}], robots: [{name: gitlab, grants: [{role: publisher}]}],
+			trust_rules: [{name: ci, issuer: "https://gitlab.test", audience: w, conditions: [{claim: sub, equals: x}]}]}]`
+		apply(t, p, parse(t, swapped), plan.Options{Prune: true})
+		if now := owned(); now.Robots[0].Name != "gitlab" || now.Robots[0].ID == rule.ID || now.TrustRules[0].Name != "ci" || len(now.TrustRules) != 1 {
+			t.Errorf("%+v", now)
+		}
+		apply(t, p, parse(t, `groups: [{name: acme}]`), plan.Options{Prune: true})
+		if now := owned(); len(now.Roles)+len(now.Robots)+len(now.TrustRules) != 0 {
+			t.Errorf("left over: %+v", now)
+		}
+	})
+}
+
+// An edit of something else leaves roles, robots and trust rules alone; the end of the group takes them along.
+func TestEditKeepsAccounts(t *testing.T) {
+	db := metatest.Open(t, meta.SQLite)
+	p, _ := newPlanner(t, db)
+	apply(t, p, parse(t, everything), plan.Options{})
+	edit := func(change func(*plan.State) error) *plan.Plan {
+		out, err := p.Edit(t.Context(), "acme", change, plan.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+	off := false
+	if text := edit(func(s *plan.State) error { s.Group.Hosted[0].AnonymousPull = &off; return nil }).Text(); !strings.Contains(text, "0 to add, 1 to change, 0 to remove") {
+		t.Error(text)
+	}
+	if text := edit(func(s *plan.State) error { s.Remove = true; return nil }).Text(); !strings.Contains(text, "- robot ci") || !strings.Contains(text, "- role publisher") {
+		t.Error(text)
+	}
 }
 
 // A binding can move to another group in one step, in whichever order the groups stand.

@@ -72,7 +72,9 @@ type run struct {
 	groups []meta.Group // as they are
 	users  map[string]int64
 	grants map[int64][]desired.Grant // by group, as they are
-	roles  map[int64][]string        // that people made, by group; 0 = for all
+	roles  map[int64][]desired.Role  // that people made, by group; 0 = for all
+	robots map[int64][]desired.Robot
+	rules  map[int64][]desired.TrustRule
 }
 
 func (r *run) load(ctx context.Context) (err error) {
@@ -100,24 +102,33 @@ func (r *run) load(ctx context.Context) (err error) {
 		}
 		r.grants[g.GroupID] = append(r.grants[g.GroupID], desired.Grant{User: user, Path: g.Path, Role: g.Role})
 	}
-	roles, err := r.tx.AccessRoles(ctx)
+	return r.loadOwned(ctx)
+}
+
+// loadOwned reads roles, robots and trust rules.
+func (r *run) loadOwned(ctx context.Context) error {
+	owned, err := access.ReadOwned(ctx, r.tx.Queries)
 	if err != nil {
-		return fmt.Errorf("list roles: %w", err)
+		return err
 	}
-	r.roles = map[int64][]string{}
-	for _, v := range roles {
-		r.roles[v.GroupID] = append(r.roles[v.GroupID], v.Name)
+	r.roles, r.robots, r.rules = map[int64][]desired.Role{}, map[int64][]desired.Robot{}, map[int64][]desired.TrustRule{}
+	for _, v := range owned.Roles {
+		r.roles[v.GroupID] = append(r.roles[v.GroupID], describeRole(v))
+	}
+	for _, v := range owned.Robots {
+		r.robots[v.GroupID] = append(r.robots[v.GroupID], describeRobot(v))
+	}
+	for _, v := range owned.TrustRules {
+		r.rules[v.GroupID] = append(r.rules[v.GroupID], describeTrustRule(v))
 	}
 	return nil
 }
 
-// rolesOf lists the roles that grants of a group can give.
-func (r *run) rolesOf(group string) []string {
-	out := []string{string(access.Reader), string(access.Developer), string(access.Maintainer), string(access.Owner)}
-	if id := r.group(group).ID; id != 0 {
-		out = append(out, r.roles[id]...)
-	}
-	return append(out, r.roles[0]...)
+// accounts adds what package access keeps of a group, as it is, in normal form.
+func (r *run) accounts(id int64, d *desired.Group) {
+	d.Grants = slices.Clone(r.grants[id]) // lists that an edit may change, and that must then differ from what is
+	d.Roles, d.Robots, d.TrustRules = slices.Clone(r.roles[id]), slices.Clone(r.robots[id]), slices.Clone(r.rules[id])
+	d.Normalize()
 }
 
 // group returns the group as it is; a new one has ID 0.
@@ -146,10 +157,10 @@ func (r *run) plan(ctx context.Context, d desired.Document) (*Plan, error) {
 		declared.Spell()
 		c.declared(declared)
 		now := r.group(declared.Name)
-		t := &target{now: Describe(now), declared: declared}
-		t.now.Grants = r.grants[now.ID]
-		if now.ID == 0 {
-			t.now = desired.Group{Name: declared.Name}
+		t := &target{now: desired.Group{Name: declared.Name}, declared: declared}
+		if now.ID != 0 {
+			t.now = Describe(now)
+			r.accounts(now.ID, &t.now)
 		}
 		t.want = lay(t.now, declared, r.options.Prune)
 		t.want.Normalize()
@@ -160,7 +171,11 @@ func (r *run) plan(ctx context.Context, d desired.Document) (*Plan, error) {
 }
 
 func (r *run) checker() *checker {
-	return &checker{maxMembers: cmp.Or(r.planner.MaxMembers, DefaultMaxMembers), roles: r.rolesOf}
+	c := &checker{maxMembers: cmp.Or(r.planner.MaxMembers, DefaultMaxMembers)}
+	for _, v := range r.roles[0] {
+		c.instance = append(c.instance, v.Name)
+	}
+	return c
 }
 
 // compare makes the plan of groups that are checked but for what only the database can tell.

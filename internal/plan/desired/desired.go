@@ -21,6 +21,9 @@ type Group struct {
 	Registries   []Registry    `json:"registries,omitzero"`
 	Hosted       []Hosted      `json:"hosted,omitzero" doc:"Settings of hosted repositories by path; the longest matching prefix decides"`
 	HostBindings []HostBinding `json:"host_bindings,omitzero"`
+	Roles        []Role        `json:"roles,omitzero" doc:"That grants of the group can give, beside the built-in ones and those of the instance"`
+	Robots       []Robot       `json:"robots,omitzero" doc:"Their tokens are made by the API and are no part of a declaration"`
+	TrustRules   []TrustRule   `json:"trust_rules,omitzero"`
 	Grants       []Grant       `json:"grants,omitzero"`
 }
 
@@ -68,7 +71,7 @@ type Upstream struct {
 	Concurrency    int      `json:"concurrency,omitempty" doc:"Requests at once; default 32"`
 }
 
-// PEM is certificates in PEM form. Files may refer to a file instead.
+// PEM is certificates in PEM form, or other public keys as text. Files may refer to a file instead.
 type PEM string
 
 // Freshness declares how long a cached reference may be served without asking the upstream.
@@ -129,5 +132,44 @@ type HostBinding struct {
 type Grant struct {
 	User string `json:"user,omitempty"`
 	Path string `json:"path,omitempty" doc:"Below the group; empty: all of it"`
-	Role string `json:"role,omitempty" doc:"reader, developer, maintainer or owner"`
+	Role string `json:"role,omitempty" doc:"reader, developer, maintainer, owner, or a role that the group or the instance has made"`
+}
+
+// Role declares a named set of actions.
+type Role struct {
+	Name    string   `json:"name,omitempty"`
+	Actions []string `json:"actions,omitzero" doc:"pull, catalog, view, push, delete, configure, audit or own"`
+}
+
+// Robot declares an account of the group that logs in with tokens alone.
+type Robot struct {
+	Name    string  `json:"name,omitempty" doc:"Robots and trust rules of a group share names"`
+	Enabled *bool   `json:"enabled,omitempty" doc:"Default true. Off, its tokens are refused"`
+	Grants  []Given `json:"grants,omitzero" doc:"What it may"`
+}
+
+// Given declares a role of a robot or trust rule at a path of the group.
+type Given struct {
+	Path string `json:"path,omitempty" doc:"Below the group; empty: all of it"`
+	Role string `json:"role,omitempty"`
+}
+
+// TrustRule declares workloads that come in by tokens of another issuer.
+type TrustRule struct {
+	Name            string      `json:"name,omitempty" doc:"Robots and trust rules of a group share names"`
+	Enabled         *bool       `json:"enabled,omitempty" doc:"Default true"`
+	Issuer          string      `json:"issuer,omitempty" doc:"URL, exactly as the tokens have it as iss"`
+	Audience        string      `json:"audience,omitempty" doc:"What the tokens must have as aud"`
+	Conditions      []Condition `json:"conditions,omitzero" doc:"What the claims must be, all of it"`
+	Keys            PEM         `json:"keys,omitempty" doc:"The issuer's public keys as a JWKS; then it is never asked for them"`
+	Grants          []Given     `json:"grants,omitzero" doc:"What workloads may"`
+	LifetimeSeconds int64       `json:"lifetime_seconds,omitempty" doc:"Of the tokens that an exchange gives; default 3600"`
+	SingleUse       *bool       `json:"single_use,omitempty" doc:"A token can be exchanged once, and is no password; default false"`
+}
+
+// Condition declares what a claim must be: exactly one of Equals and Matches.
+type Condition struct {
+	Claim   string `json:"claim,omitempty"`
+	Equals  string `json:"equals,omitempty"`
+	Matches string `json:"matches,omitempty" doc:"* stands for any characters, ? for one"`
 }

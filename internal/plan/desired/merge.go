@@ -27,6 +27,9 @@ func Merge(documents ...Document) (Document, error) {
 			into.Registries = append(into.Registries, g.Registries...)
 			into.Hosted = append(into.Hosted, g.Hosted...)
 			into.HostBindings = append(into.HostBindings, g.HostBindings...)
+			into.Roles = append(into.Roles, g.Roles...)
+			into.Robots = append(into.Robots, g.Robots...)
+			into.TrustRules = append(into.TrustRules, g.TrustRules...)
 			into.Grants = append(into.Grants, g.Grants...)
 		}
 	}

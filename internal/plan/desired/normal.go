@@ -39,6 +39,38 @@ func (g *Group) Normalize() {
 		setBool(&g.HostBindings[i].Mirror, false)
 		none(&g.HostBindings[i].Networks)
 	}
+	g.people()
+}
+
+// people is the part of Normalize that is about roles, robots and trust rules. Sets have one order.
+func (g *Group) people() {
+	for i := range g.Roles {
+		actions := slices.Clone(g.Roles[i].Actions)
+		slices.Sort(actions)
+		g.Roles[i].Actions = slices.Compact(actions)
+	}
+	for i := range g.Robots {
+		setBool(&g.Robots[i].Enabled, true)
+		g.Robots[i].Grants = inOrder(g.Robots[i].Grants)
+	}
+	for i := range g.TrustRules {
+		t := &g.TrustRules[i]
+		setBool(&t.Enabled, true)
+		setBool(&t.SingleUse, false)
+		if t.LifetimeSeconds == 0 {
+			t.LifetimeSeconds = 3600
+		}
+		none(&t.Conditions)
+		t.Grants = inOrder(t.Grants)
+	}
+}
+
+// inOrder sorts what is given by path.
+func inOrder(given []Given) []Given {
+	given = slices.Clone(given)
+	none(&given)
+	slices.SortStableFunc(given, func(a, b Given) int { return strings.Compare(a.Path, b.Path) })
+	return given
 }
 
 // Spell is the part of Normalize that fills nothing in: what is left out stays left out.
@@ -63,6 +95,19 @@ func (g *Group) Spell() {
 	}
 	for i := range g.Grants {
 		g.Grants[i].Path = strings.Trim(g.Grants[i].Path, "/")
+	}
+	for _, r := range g.Robots {
+		spellGiven(r.Grants)
+	}
+	for i := range g.TrustRules {
+		g.TrustRules[i].Keys = PEM(strings.TrimSpace(string(g.TrustRules[i].Keys)))
+		spellGiven(g.TrustRules[i].Grants)
+	}
+}
+
+func spellGiven(given []Given) {
+	for i := range given {
+		given[i].Path = strings.Trim(given[i].Path, "/")
 	}
 }
 

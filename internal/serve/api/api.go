@@ -11,6 +11,8 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"reflect"
+	"slices"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -142,6 +144,7 @@ func New(o Options) *API {
 	a := &API{Options: o, mux: http.NewServeMux()}
 	config := huma.DefaultConfig("Weir", "v1")
 	config.Info.Description = "Weir's API. Ids are strings; times are RFC 3339; errors are problems (RFC 9457)."
+	config.Components.Schemas = huma.NewMapRegistry("#/components/schemas/", schemaName)
 	config.DocsPath, config.SchemasPath, config.CreateHooks = "", "", nil
 	config.RejectUnknownQueryParameters = true
 	config.Transformers = append(config.Transformers, withoutValues)
@@ -173,6 +176,15 @@ func New(o Options) *API {
 	a.registerSearch()
 	a.registerContent()
 	return a
+}
+
+// schemaName keeps apart what a declaration and a resource call the same: a declared robot has no id.
+func schemaName(t reflect.Type, hint string) string {
+	name := huma.DefaultSchemaNamer(t, hint)
+	if t.PkgPath() == reflect.TypeFor[desired.Group]().PkgPath() && slices.Contains([]string{"Role", "Robot", "TrustRule", "Given", "Condition"}, name) {
+		return "Declared" + name
+	}
+	return name
 }
 
 // ServeHTTP implements http.Handler.

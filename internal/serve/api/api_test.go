@@ -104,6 +104,10 @@ func (d *directory) RevokeToken(_ context.Context, _ access.Actor, _, id int64) 
 	return nil
 }
 
+func (d *directory) Roles(context.Context, int64) ([]access.RoleSet, error)        { return nil, nil }
+func (d *directory) Robots(context.Context, int64) ([]access.Machine, error)       { return nil, nil }
+func (d *directory) TrustRules(context.Context, int64) ([]access.TrustRule, error) { return nil, nil }
+
 var accounts = map[string]int64{"admin": 1, "ann": 2, "bob": 3}
 
 // resolver answers questions with what it was asked.
@@ -242,7 +246,7 @@ func TestReadOut(t *testing.T) {
 		t.Errorf("a group of others shows: %s", text)
 	}
 	s.want(t, "bob", "GET", "/groups", "", 200, `"items":[]`)
-	s.want(t, "ann", "GET", "/groups/acme/declaration", "", 200, `"generation":2`, `"url":"https://r.test"`, `"username":"ci"`, `"grants":[{"user":"ann","role":"maintainer"}]`)
+	s.want(t, "admin", "GET", "/groups/acme/declaration", "", 200, `"generation":2`, `"url":"https://r.test"`, `"username":"ci"`, `"grants":[{"user":"ann","role":"maintainer"}]`)
 	s.want(t, "ann", "GET", "/groups/acme/registries", "", 200, `"members":[{"upstream":"hub","enabled":true}]`)
 	s.want(t, "ann", "GET", "/groups/acme/upstreams", "", 200, `"credential":"hub"`)
 	s.want(t, "ann", "GET", "/groups/acme/credentials", "", 200, `"kind":"static"`)

@@ -48,7 +48,7 @@ var contract = []struct {
 	{"put-group", "PUT /groups/new", `{}`, "401 404 404 404 404 404 201"},
 	{"patch-group", "PATCH /groups/acme", `{"enabled": false}`, "401 404 403 403 403 200 200"},
 	{"delete-group", "DELETE /groups/acme", "", "401 404 403 403 403 204 204"},
-	{"get-declaration", "GET /groups/acme/declaration", "", "401 404 403 403 200 200 200"},
+	{"get-declaration", "GET /groups/acme/declaration", "", "401 404 403 403 403 200 200"},
 
 	{"list-upstreams", "GET /groups/acme/upstreams", "", "401 404 200 200 200 200 200"},
 	{"get-upstream", "GET /groups/acme/upstreams/one", "", "401 404 200 200 200 200 200"},

@@ -75,9 +75,9 @@ func (a *API) apply(ctx context.Context, in *body[ApplyRequest]) (*body[ApplyRes
 	return &body[ApplyResponse]{out}, nil
 }
 
-// declaration shows grants too, and so takes more than to see the group.
+// declaration shows who may what too, and so takes an owner.
 func (a *API) declaration(ctx context.Context, in *GroupInput) (*body[Declaration], error) {
-	if err := a.do(ctx, access.Configure, in.Group); err != nil {
+	if err := a.do(ctx, access.Own, in.Group); err != nil {
 		return nil, err
 	}
 	g, err := a.Definitions.Group(ctx, in.Group)
@@ -85,9 +85,30 @@ func (a *API) declaration(ctx context.Context, in *GroupInput) (*body[Declaratio
 		return nil, orNoGroup(err)
 	}
 	out := plan.Describe(g)
-	grants, err := a.Directory.Grants(ctx, g.ID)
-	if err != nil {
+	if err := a.declareAccounts(ctx, g.ID, &out); err != nil {
 		return nil, err
+	}
+	return &body[Declaration]{Declaration{ID: id(g.ID), Generation: g.Generation, Group: out}}, nil
+}
+
+// declareAccounts adds what the directory has of a group.
+func (a *API) declareAccounts(ctx context.Context, group int64, out *desired.Group) error {
+	roles, err := a.Directory.Roles(ctx, group)
+	if err != nil {
+		return err
+	}
+	robots, err := a.Directory.Robots(ctx, group)
+	if err != nil {
+		return err
+	}
+	rules, err := a.Directory.TrustRules(ctx, group)
+	if err != nil {
+		return err
+	}
+	plan.DescribeAccounts(out, group, roles, robots, rules)
+	grants, err := a.Directory.Grants(ctx, group)
+	if err != nil {
+		return err
 	}
 	for _, r := range grants {
 		if r.Kind != access.User || r.Origin != "" { // not declared, but part of a robot or trust rule, or mapped by a sign-in
@@ -95,5 +116,5 @@ func (a *API) declaration(ctx context.Context, in *GroupInput) (*body[Declaratio
 		}
 		out.Grants = append(out.Grants, desired.Grant{User: r.User, Path: r.Path, Role: string(r.Role)})
 	}
-	return &body[Declaration]{Declaration{ID: id(g.ID), Generation: g.Generation, Group: out}}, nil
+	return nil
 }

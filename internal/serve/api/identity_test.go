@@ -151,12 +151,12 @@ func TestGrantsByAPI(t *testing.T) {
 	w.wantAs(t, "owner", "PUT", "/groups/acme/grants/stranger/-", `{"role": "boss"}`, 422)
 	w.wantAs(t, "owner", "PUT", "/groups/acme/robots/bot", aRobot, 201)
 	w.wantAs(t, "owner", "GET", "/groups/acme/grants", "", 200, `"account":"acme/bot","kind":"robot"`, `"account":"stranger","kind":"user","path":"team/app"`)
-	w.reset(t) // applies with prune: what robots carry is not declared, and stays
-	w.wantAs(t, "owner", "GET", "/groups/acme/grants?account=acme/", "", 200, `"account":"acme/bot"`)
-	w.wantAs(t, "owner", "GET", "/groups/acme/grants/stranger/team%2Fapp", "", 404)
-	if r := w.wantAs(t, "owner", "GET", "/groups/acme/declaration", "", 200); strings.Contains(r.body, "acme/bot") {
-		t.Error("the declaration has the robot's grants: ", r.body)
+	if r := w.wantAs(t, "owner", "GET", "/groups/acme/declaration", "", 200, `"robots":[{"name":"bot"`); strings.Contains(r.body, "acme/bot") {
+		t.Error("the declaration has the robot's grants among those of users: ", r.body)
 	}
+	w.reset(t) // applies with prune
+	w.wantAs(t, "owner", "GET", "/groups/acme/robots/bot", "", 404)
+	w.wantAs(t, "owner", "GET", "/groups/acme/grants/stranger/team%2Fapp", "", 404)
 	w.wantAs(t, "admin", "PUT", "/grants/stranger", `{"role": "reader"}`, 200)
 	w.wantAs(t, "stranger", "GET", "/groups/acme/roles", "", 200)
 	w.wantAs(t, "admin", "GET", "/grants", "", 200, `"account":"stranger"`)
