@@ -1,9 +1,13 @@
 package main
 
 import (
+	"bufio"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/url"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -11,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/weir-registry/weir/internal/client"
+	"github.com/weir-registry/weir/internal/event/audit"
 )
 
 func newAuditCommand() *cobra.Command {
@@ -149,11 +154,13 @@ func eventRows(events []client.Event) [][]string {
 func newAuditExport() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "export", Short: "Write all of what happened as JSON lines or CSV", Args: cobra.NoArgs,
-		Long:    "Writes to standard output as it reads, newest first. The exit code is 0 only when everything was written.",
-		Example: "  weir audit export --group acme --from 90d --format csv > events.csv",
+		Long: "Writes to standard output as it reads, newest first. The exit code is 0 only when everything was written.",
+		Example: "  weir audit export --group acme --from 90d --format csv > events.csv\n" +
+			"  weir audit export --sealed --from 2026-05-01 > trail.jsonl",
 	}
 	query, instance := eventFlags(cmd)
 	format := cmd.Flags().String("format", "jsonl", "jsonl or csv")
+	sealed := cmd.Flags().Bool("sealed", false, "seals with all they cover, for weir audit verify FILE; takes an administrator")
 	connect := clientFlags(cmd)
 	groupFlag(cmd, connect)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -162,6 +169,9 @@ func newAuditExport() *cobra.Command {
 			return err
 		}
 		q.Set("format", *format)
+		if *sealed {
+			return exportSealed(cmd, connect, q)
+		}
 		c, err := connect()
 		if err != nil {
 			return err
@@ -175,36 +185,69 @@ func newAuditExport() *cobra.Command {
 	return cmd
 }
 
+// exportSealed is export --sealed: what is sealed is exported as a whole, or what it shows would be worth nothing.
+func exportSealed(cmd *cobra.Command, connect connector, q url.Values) error {
+	for _, name := range []string{"kind", "actor", "subject", "outcome", "request", "pulls", "format", "group"} {
+		if cmd.Flags().Changed(name) {
+			return usage("--sealed exports all that is sealed: it goes with --from and --to, not with --" + name)
+		}
+	}
+	c, err := connect()
+	if err != nil {
+		return err
+	}
+	out := url.Values{}
+	for _, bound := range []string{"from", "to"} {
+		if at := q.Get(bound); at != "" {
+			out.Set(bound, at)
+		}
+	}
+	return c.ExportSealed(cmd.Context(), cmd.OutOrStdout(), out)
+}
+
 func newAuditVerify() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "verify", Short: "Recompute every hash and signature of the audit trail", Args: cobra.NoArgs,
+		Use: "verify [FILE]", Short: "Recompute every hash and signature of the audit trail", Args: cobra.MaximumNArgs(1),
 		Long: "Prints what is not as it was sealed, then the public keys and the end of each chain. Keep those elsewhere: they show later that\n" +
-			"nothing was cut off. The exit code is 1 when something was changed.",
+			"nothing was cut off. The exit code is 1 when something was changed.\n\n" +
+			"With a file of weir audit export --sealed (- is standard input) it needs no server. Say with --key which keys you trust: those in\n" +
+			"the file are from whoever has made it.",
+		Example: "  weir audit verify\n  weir audit verify trail.jsonl --key 3b6a… --sum 9f86…",
 	}
+	keys := cmd.Flags().StringSlice("key", nil, "with FILE: a public key that may have signed, hexadecimal; can be repeated")
+	sums := cmd.Flags().StringSlice("sum", nil, "with FILE: the end of a chain as noted before, which must be there, hexadecimal; can be repeated")
+	entries := cmd.Flags().Bool("print", false, "with FILE: print each event that is as it was sealed as a JSON line, and the rest on standard error")
 	connect, show := clientFlags(cmd), outputFlag(cmd)
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		c, err := connect()
-		if err != nil {
-			return err
-		}
-		p := working(cmd, "verifying")
-		v, err := c.VerifyEvents(cmd.Context(), func(f client.SealFinding) {
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		report := func(f client.SealFinding) {
 			if f.Problem != "" {
-				p.above(func() {
-					fmt.Fprintf(cmd.ErrOrStderr(), "problem: %s of replica %d, seal %d (%s): %s %s\n", f.Stream, f.Replica, f.Number, f.Day, f.Problem, f.Row)
-				})
+				fmt.Fprintln(cmd.ErrOrStderr(), problemLine(f))
 			}
-		})
-		p.stop()
+		}
+		verify := func() (client.Verification, error) { return verifyServer(cmd, connect) }
+		if len(args) == 1 {
+			c, err := newCheck(cmd, *keys, *sums, *entries, report)
+			if err != nil {
+				return err
+			}
+			verify = func() (client.Verification, error) { return verifyFile(cmd, args[0], c) }
+		} else if len(*keys) > 0 || len(*sums) > 0 || *entries {
+			return usage("--key, --sum and --print go with a FILE")
+		}
+		v, err := verify()
 		if err != nil {
 			return err
 		}
-		done, err := show(cmd.OutOrStdout(), v)
+		out := cmd.OutOrStdout()
+		if *entries {
+			out = cmd.ErrOrStderr()
+		}
+		done, err := show(out, v)
 		if err != nil {
 			return err
 		}
 		if !done {
-			showVerification(cmd, v)
+			showVerification(out, v)
 		}
 		if v.Problems > 0 {
 			return errReported
@@ -214,11 +257,88 @@ func newAuditVerify() *cobra.Command {
 	return cmd
 }
 
-func showVerification(cmd *cobra.Command, v client.Verification) {
-	w := cmd.OutOrStdout()
+func problemLine(f client.SealFinding) string {
+	if f.Stream == "" {
+		return "problem: " + f.Problem
+	}
+	return strings.TrimSpace(fmt.Sprintf("problem: %s of replica %d, seal %d (%s): %s %s", f.Stream, f.Replica, f.Number, f.Day, f.Problem, f.Row))
+}
+
+// verifyServer has the server verify its trail.
+func verifyServer(cmd *cobra.Command, connect connector) (client.Verification, error) {
+	c, err := connect()
+	if err != nil {
+		return client.Verification{}, err
+	}
+	p := working(cmd, "verifying")
+	defer p.stop()
+	return c.VerifyEvents(cmd.Context(), func(f client.SealFinding) {
+		if f.Problem != "" {
+			p.above(func() { fmt.Fprintln(cmd.ErrOrStderr(), problemLine(f)) })
+		}
+	})
+}
+
+// newCheck says what a sealed export is verified against.
+func newCheck(cmd *cobra.Command, keys, sums []string, entries bool, report func(client.SealFinding)) (c audit.Check, err error) {
+	for _, list := range []struct {
+		flag  string
+		texts []string
+		to    *[][]byte
+	}{{"key", keys, &c.Keys}, {"sum", sums, &c.Sums}} {
+		for _, text := range list.texts {
+			bytes, err := hex.DecodeString(text)
+			if err != nil || len(bytes) != 32 {
+				return c, usage(fmt.Sprintf("--%s %q: want 64 hexadecimal digits, as weir audit verify prints them", list.flag, text))
+			}
+			*list.to = append(*list.to, bytes)
+		}
+	}
+	c.Report = func(f audit.Finding) {
+		report(client.SealFinding{Stream: f.Stream, Replica: f.Replica, Number: f.Number, Day: f.Day, Events: f.Events, Problem: f.Problem, Row: f.Row})
+	}
+	if entries {
+		out := json.NewEncoder(cmd.OutOrStdout())
+		c.Entry = func(e audit.Entry) error { return out.Encode(e) }
+	}
+	return c, nil
+}
+
+// verifyFile verifies a sealed export without any server.
+func verifyFile(cmd *cobra.Command, path string, c audit.Check) (out client.Verification, err error) {
+	in := cmd.InOrStdin()
+	if path != "-" {
+		f, err := os.Open(path)
+		if err != nil {
+			return out, err
+		}
+		defer f.Close()
+		in = f
+	}
+	v, err := c.Verify(bufio.NewReaderSize(in, 1<<20))
+	if err != nil {
+		return out, fmt.Errorf("%s: %w", path, err)
+	}
+	out = client.Verification{Seals: v.Seals, Events: v.Events, Dropped: v.Dropped, Problems: v.Problems}
+	for _, k := range v.Keys {
+		out.Keys = append(out.Keys, client.SealKey(k))
+	}
+	for _, h := range v.Starts {
+		out.Starts = append(out.Starts, client.ChainHead(h))
+	}
+	for _, h := range v.Heads {
+		out.Heads = append(out.Heads, client.ChainHead(h))
+	}
+	return out, nil
+}
+
+func showVerification(w io.Writer, v client.Verification) {
 	fmt.Fprintf(w, "%d rows in %d seals are as they were sealed, %d were dropped: %d problems\n", v.Events, v.Seals, v.Dropped, v.Problems)
 	for _, k := range v.Keys {
 		fmt.Fprintf(w, "key %s: ed25519 %s\n", k.ID, k.PublicKey)
+	}
+	for _, h := range v.Starts {
+		fmt.Fprintf(w, "begins after seal %d of %s of replica %d, sha256 %s\n", h.Number, h.Stream, h.Replica, h.Sum)
 	}
 	for _, h := range v.Heads {
 		fmt.Fprintf(w, "end of %s of replica %d: seal %d, sha256 %s\n", h.Stream, h.Replica, h.Number, h.Sum)

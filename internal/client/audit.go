@@ -70,6 +70,19 @@ func (c *Client) ExportEvents(ctx context.Context, w io.Writer, group string, qu
 	return nil
 }
 
+// ExportSealed writes what is sealed, with its seals, to w as it comes. The query has from and to.
+func (c *Client) ExportSealed(ctx context.Context, w io.Writer, query url.Values) error {
+	response, err := c.send(ctx, c.patient(), http.MethodGet, "/events/sealed?"+query.Encode(), nil)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	if _, err := io.Copy(w, response.Body); err != nil {
+		return fmt.Errorf("the export of %s broke off: %w", c.where, err)
+	}
+	return nil
+}
+
 // SealFinding is one seal that was verified.
 type SealFinding struct {
 	Stream  string `json:"stream"`
@@ -88,6 +101,7 @@ type Verification struct {
 	Dropped  int64       `json:"dropped"`
 	Problems int64       `json:"problems"`
 	Keys     []SealKey   `json:"keys"`
+	Starts   []ChainHead `json:"starts,omitempty"`
 	Heads    []ChainHead `json:"heads"`
 }
 

@@ -33,6 +33,7 @@ type Verified struct {
 	Dropped  int64  `json:"dropped" doc:"Rows that went by retention"`
 	Problems int64  `json:"problems"`
 	Keys     []Key  `json:"keys" doc:"That signed"`
+	Starts   []Head `json:"starts,omitempty" doc:"Of a sealed export: the seals before the first of those chains that do not begin in it"`
 	Heads    []Head `json:"heads" doc:"The last seal of each chain. Note them elsewhere: they show later that nothing was cut off"`
 }
 
@@ -56,6 +57,9 @@ type verifier struct {
 	stream string
 	keys   map[int64]ed25519.PublicKey
 	before sealed // of the same replica
+
+	partial bool // a chain may begin with any of its seals
+
 	out    *Verified
 	report func(Finding)
 }
@@ -73,7 +77,7 @@ func (k *Keeper) Verify(ctx context.Context, report func(Finding)) (Verified, er
 	keys := map[int64]ed25519.PublicKey{}
 	for _, row := range rows {
 		keys[row.ID] = row.PublicKey
-		out.Keys = append(out.Keys, Key{strconv.FormatInt(row.ID, 10), hex.EncodeToString(row.PublicKey), time.UnixMicro(row.CreatedAt).UTC()})
+		out.Keys = append(out.Keys, publicKey(&row))
 	}
 	for _, stream := range []string{Changes, Pulls} {
 		v := verifier{stream: stream, keys: keys, out: &out, report: report}
@@ -82,6 +86,10 @@ func (k *Keeper) Verify(ctx context.Context, report func(Finding)) (Verified, er
 		}
 	}
 	return out, nil
+}
+
+func publicKey(row *query.AuditKey) Key {
+	return Key{strconv.FormatInt(row.ID, 10), hex.EncodeToString(row.PublicKey), time.UnixMicro(row.CreatedAt).UTC()}
 }
 
 func (k *Keeper) verifyStream(ctx context.Context, v *verifier) error {
@@ -144,9 +152,13 @@ func leaves(ctx context.Context, q *query.Queries, stream string, s *sealed) (ou
 // next looks at one seal and its rows.
 func (v *verifier) next(s *sealed, rows []leaf) {
 	f := Finding{Stream: v.stream, Replica: s.Replica, Number: s.Number, Day: s.Day, Events: s.Events, Dropped: s.DroppedAt != 0}
-	if s.Replica != v.before.Replica {
+	if s.Replica != v.before.Replica || v.partial && v.before.Number == 0 {
 		v.end()
 		v.before = sealed{Replica: s.Replica}
+		if v.partial && s.Number > 1 {
+			v.before.Number, v.before.Sum = s.Number-1, s.Previous
+			v.out.Starts = append(v.out.Starts, v.head())
+		}
 	}
 	if f.Problem = v.wrong(s); f.Problem == "" {
 		f.Problem, f.Row = differs(s, rows)
@@ -215,6 +227,10 @@ func differs(s *sealed, rows []leaf) (problem, row string) {
 // end notes where a chain ends.
 func (v *verifier) end() {
 	if v.before.Number > 0 {
-		v.out.Heads = append(v.out.Heads, Head{v.stream, v.before.Replica, v.before.Number, hex.EncodeToString(v.before.Sum)})
+		v.out.Heads = append(v.out.Heads, v.head())
 	}
+}
+
+func (v *verifier) head() Head {
+	return Head{v.stream, v.before.Replica, v.before.Number, hex.EncodeToString(v.before.Sum)}
 }

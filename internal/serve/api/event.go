@@ -22,6 +22,8 @@ type Trail interface {
 	Read(ctx context.Context, q audit.Query) (audit.Page, error)
 	// Verify looks at all that is sealed; report is called for each seal.
 	Verify(ctx context.Context, report func(audit.Finding)) (audit.Verified, error)
+	// Prove writes the seals made in a time, with their rows.
+	Prove(ctx context.Context, from, to time.Time, write func(audit.ProofLine) error) error
 }
 
 // EventFilter is what the operations on events ask. What is empty asks nothing.
@@ -113,6 +115,11 @@ func (a *API) registerEvents() {
 		OperationID: "verify-events", Method: http.MethodGet, Path: "/events/verification", Tags: tags, Summary: "Verify that nothing sealed was changed",
 		Description: "Recomputes every hash and signature. Answers JSON lines: a seal each, as it is done, then the summary, or an error.",
 	}, a.verifyEvents)
+	operation(a, huma.Operation{
+		OperationID: "export-sealed-events", Method: http.MethodGet, Path: "/events/sealed", Tags: tags, Summary: "Export what is sealed, with its seals",
+		Description: "JSON lines, for weir audit verify FILE without any server: public keys, each seal with its rows as they are stored, and at the end how many seals " +
+			"there are. Names and addresses are no part of what is sealed. An export without its end has failed.",
+	}, a.exportSealed)
 }
 
 // audited is the id of a group whose events the caller may read.
@@ -247,6 +254,26 @@ func harmless(cell string) string {
 		return "'" + cell
 	}
 	return cell
+}
+
+// SealedInput are the parameters of a sealed export.
+type SealedInput struct {
+	From time.Time `query:"from" doc:"Seals made not before: what they cover is older by up to some minutes"`
+	To   time.Time `query:"to" doc:"Seals made before"`
+}
+
+func (a *API) exportSealed(ctx context.Context, in *SealedInput) (*huma.StreamResponse, error) {
+	if err := a.may(ctx, access.Administer, ""); err != nil {
+		return nil, err
+	}
+	return &huma.StreamResponse{Body: func(h huma.Context) {
+		h.SetHeader("Content-Type", "application/jsonl")
+		out := json.NewEncoder(h.BodyWriter())
+		err := a.Trail.Prove(h.Context(), in.From, in.To, func(line audit.ProofLine) error { return out.Encode(line) })
+		if err != nil && h.Context().Err() == nil {
+			_ = out.Encode(audit.ProofLine{Error: a.problem(h.Context(), err).Error()}) // a client that left does not need it
+		}
+	}}, nil
 }
 
 func (a *API) verifyEvents(ctx context.Context, _ *struct{}) (*huma.StreamResponse, error) {
