@@ -31,7 +31,7 @@ import (
 const (
 	sealForm = "weir audit 1"
 	sealRows = 1000 // events of one transaction
-	sealPull = 100  // batches of one transaction: each may have a hundred kilobytes
+	sealPull = 8    // batches of one transaction, and of one seal, which is read as a whole: each may have hundreds of kilobytes
 	leafSize = 8 + sha256.Size
 )
 
@@ -77,11 +77,16 @@ func batchLeaf(b *query.PullBatch) leaf {
 	for _, n := range [...]int64{b.ID, b.Replica, b.FirstAt, b.LastAt, b.Events} {
 		h.number(n)
 	}
-	h.text(string(b.Payload))
+	h.number(int64(len(b.Payload)))
+	all := sha256.New() // past h, which would have to hold the payload too
+	all.Write(h.buf)
+	all.Write(b.Payload)
 	if b.Class != Pulls { // else as before there were classes
+		h.buf = h.buf[:0]
 		h.text(b.Class)
+		all.Write(h.buf)
 	}
-	return leaf{b.ID, b.LastAt, b.Class, sha256.Sum256(h.buf)}
+	return leaf{b.ID, b.LastAt, b.Class, [sha256.Size]byte(all.Sum(nil))}
 }
 
 func (l leaf) day() string { return time.UnixMicro(l.at).UTC().Format(time.DateOnly) }
