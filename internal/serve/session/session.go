@@ -56,7 +56,7 @@ type Session struct {
 	UserAgent  string
 	Method     string // password, or the name of a sign-in provider
 	CreatedAt  time.Time
-	LastUsedAt time.Time // exact to a minute
+	LastUsedAt time.Time // exact to a minute, or to a quarter of Options.Idle if that is less
 	ExpiresAt  time.Time // unless it is used before
 }
 
@@ -89,12 +89,12 @@ func New(o Options) (*Manager, error) {
 			return nil, err
 		}
 	}
-	m.store = &store{db: o.DB, now: m.now}
-	m.scs = scs.New()
-	m.scs.Store, m.scs.Codec, m.scs.Lifetime, m.scs.IdleTimeout = m.store, codec{}, m.lifetime, o.Idle
+	m.store = &store{db: o.DB, now: m.now, idle: o.Idle}
 	if o.Idle <= 0 {
-		m.scs.IdleTimeout = 8 * time.Hour
+		m.store.idle = 8 * time.Hour
 	}
+	m.scs = scs.New()
+	m.scs.Store, m.scs.Codec, m.scs.Lifetime = m.store, codec{}, m.lifetime
 	return m, nil
 }
 
@@ -115,12 +115,12 @@ func (m *Manager) Start(ctx context.Context, p access.Principal, method, userAge
 	if info := serve.FromContext(ctx); info != nil {
 		begin.address, begin.requestID = info.Address, info.ID
 	}
-	token, expires, err := m.scs.Commit(context.WithValue(ctx, startKey{}, begin))
+	token, _, err := m.scs.Commit(context.WithValue(ctx, startKey{}, begin))
 	if err != nil {
 		return nil, Session{}, err
 	}
 	now := m.now().UTC()
-	s := Session{ID: begin.id, Address: begin.address, UserAgent: begin.userAgent, Method: method, CreatedAt: now, LastUsedAt: now, ExpiresAt: expires}
+	s := Session{ID: begin.id, Address: begin.address, UserAgent: begin.userAgent, Method: method, CreatedAt: now, LastUsedAt: now, ExpiresAt: begin.expires}
 	return m.cookie(ctx, token, int(m.lifetime/time.Second)), s, nil
 }
 
@@ -197,7 +197,7 @@ func (m *Manager) Principal(r *http.Request) (access.Principal, error) {
 		return access.Principal{}, err
 	}
 	p.Session = row.ID
-	if m.now().Sub(time.UnixMicro(row.LastUsedAt)) >= touchEvery {
+	if m.now().Sub(time.UnixMicro(row.LastUsedAt)) >= m.store.touchEvery() {
 		return p, m.touch(r.Context(), text)
 	}
 	return p, nil

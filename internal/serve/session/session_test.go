@@ -33,6 +33,12 @@ type world struct {
 
 func newWorld(t *testing.T, db *meta.DB) *world {
 	t.Helper()
+	return newWorldOf(t, db, time.Hour, 3*time.Hour)
+}
+
+// newWorldOf has sessions that end after idle without use, and after life in any case.
+func newWorldOf(t *testing.T, db *meta.DB, idle, life time.Duration) *world {
+	t.Helper()
 	sealer, _, err := seal.OpenFile(filepath.Join(t.TempDir(), "keyset.json"))
 	if err != nil {
 		t.Fatal(err)
@@ -46,7 +52,7 @@ func newWorld(t *testing.T, db *meta.DB) *world {
 		t.Fatal(err)
 	}
 	m, err := session.New(session.Options{
-		DB: db, Directory: w.dir, Idle: time.Hour, Lifetime: 3 * time.Hour, Origins: []string{"https://weir.test"},
+		DB: db, Directory: w.dir, Idle: idle, Lifetime: life, Origins: []string{"https://weir.test"},
 		Now: func() time.Time {
 			w.mu.Lock()
 			defer w.mu.Unlock()
@@ -173,8 +179,8 @@ func TestSessionsEnd(t *testing.T) {
 		"password": func(w *world) error {
 			return w.dir.SetPassword(w.t.Context(), access.Actor{}, w.alice.ID, "other-12345")
 		},
-		"disabled": func(w *world) error { return w.dir.SetDisabled(w.t.Context(), access.Actor{}, w.alice.ID, true) },
-		"deleted":  func(w *world) error { return w.dir.DeleteUser(w.t.Context(), access.Actor{}, w.alice.ID) },
+		"disabled": func(w *world) error { return w.dir.SetDisabled(w.t.Context(), access.Actor{}, w.alice.ID, true, nil) },
+		"deleted":  func(w *world) error { return w.dir.DeleteUser(w.t.Context(), access.Actor{}, w.alice.ID, nil) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, metatest.Open(t, meta.SQLite))
@@ -258,16 +264,37 @@ func TestOtherSites(t *testing.T) {
 	}
 }
 
+func (w *world) letIn(cookie string, want bool, why string) {
+	w.t.Helper()
+	if got := w.status("GET", "/whoami", cookie); (got == 200) != want {
+		w.t.Errorf("%s: %d", why, got)
+	}
+}
+
+// Use makes a session last, to the end of its life and no longer.
 func TestUseKeepsASessionUntilItIsOld(t *testing.T) {
-	onEach(t, func(t *testing.T, w *world) {
-		cookie := w.login()
-		w.forward(30 * time.Minute)
-		if got := w.status("GET", "/whoami", cookie); got != 200 {
-			t.Fatal(got)
+	onEach(t, func(t *testing.T, w *world) { // of an hour without use, and three in all
+		cookie, unused := w.login(), w.login()
+		for range 4 {
+			w.forward(40 * time.Minute)
+			w.letIn(cookie, true, "used each 40 minutes of its hour")
 		}
-		w.forward(3 * time.Hour)
-		if got := w.status("GET", "/whoami", cookie); got != 401 {
-			t.Error("older than any session may be: ", got)
-		}
+		w.letIn(unused, false, "not used for 160 minutes")
+		w.forward(10 * time.Minute)
+		w.letIn(cookie, true, "used, and ten minutes younger than it may be")
+		w.forward(11 * time.Minute)
+		w.letIn(cookie, false, "used eleven minutes ago, but as old as a session may be")
 	})
+}
+
+// A session that is used does not end for want of use, however short that may be.
+func TestShortIdle(t *testing.T) {
+	w := newWorldOf(t, metatest.Open(t, meta.SQLite), 40*time.Second, 3*time.Hour)
+	cookie := w.login()
+	for range 20 {
+		w.forward(9 * time.Second)
+		w.letIn(cookie, true, "used each nine seconds of its forty")
+	}
+	w.forward(41 * time.Second)
+	w.letIn(cookie, false, "not used for 41 seconds")
 }

@@ -20,8 +20,9 @@ import (
 //
 //	{"deadline": when it ends however much it is used, "values": {account, stamp, method}}
 type store struct {
-	db  *meta.DB
-	now func() time.Time
+	db   *meta.DB
+	now  func() time.Time
+	idle time.Duration // without use; then a session ends
 }
 
 var _ scs.CtxStore = (*store)(nil)
@@ -34,12 +35,21 @@ type start struct {
 	userAgent string
 	requestID string
 	method    string
+	expires   time.Time // unless it is used before; set when it is written
 }
 
 type startKey struct{}
 
-// touchEvery is how often the use of a session is written.
-const touchEvery = time.Minute
+// touchEvery is how often the use of a session is written: seldom, and often enough that one in use does not end.
+func (s *store) touchEvery() time.Duration { return min(time.Minute, s.idle/4) }
+
+// expiry is when a session used now ends, unless it is used again: after the time without use, or at its deadline.
+func (s *store) expiry(deadline time.Time) time.Time {
+	if idle := s.now().Add(s.idle).UTC(); idle.Before(deadline) {
+		return idle
+	}
+	return deadline
+}
 
 func hashOf(token string) []byte {
 	sum := sha256.Sum256([]byte(token))
@@ -71,8 +81,9 @@ func (s *store) row(ctx context.Context, token string) (query.Session, error) {
 const tokenLength = 43
 
 // CommitCtx implements scs.CtxStore: a new session with its event, or the use of one that is there. A session that was revoked
-// meanwhile is not brought back.
-func (s *store) CommitCtx(ctx context.Context, token string, data []byte, expires time.Time) error {
+// meanwhile is not brought back. deadline is when it ends however much it is used.
+func (s *store) CommitCtx(ctx context.Context, token string, data []byte, deadline time.Time) error {
+	expires := s.expiry(deadline)
 	now := s.now().UnixMicro()
 	begin, isNew := ctx.Value(startKey{}).(*start)
 	return s.db.Write(ctx, func(ctx context.Context, tx *meta.Tx) error {
@@ -83,7 +94,7 @@ func (s *store) CommitCtx(ctx context.Context, token string, data []byte, expire
 		if _, err := tx.TrimSessions(ctx, now); err != nil {
 			return err
 		}
-		begin.id = tx.ID()
+		begin.id, begin.expires = tx.ID(), expires
 		err := tx.InsertSession(ctx, query.InsertSessionParams{
 			ID: begin.id, Hash: hashOf(token), AccountID: begin.account, Data: data, Address: begin.address, UserAgent: begin.userAgent,
 			CreatedAt: now, ExpiresAt: expires.UnixMicro(),
