@@ -113,22 +113,3 @@ func noSuchCommand(cmd *cobra.Command, args []string) error {
 	}
 	return errors.New(text + "; see " + cmd.CommandPath() + " --help")
 }
-
-// inFlags names the fields of a problem by the flags that gave them.
-func inFlags(cmd *cobra.Command, err error) error {
-	p, ok := errors.AsType[*client.Problem](err)
-	if !ok {
-		return err
-	}
-	for i, e := range p.Errors {
-		field, ok := strings.CutPrefix(e.Location, "body.")
-		if !ok {
-			field, ok = strings.CutPrefix(e.Location, "query.")
-		}
-		field, _, _ = strings.Cut(field, "[") // of a list, the list
-		if name := flagName(strings.Split(field, ".")); ok && cmd.Flags().Lookup(name) != nil {
-			p.Errors[i].Location = "--" + name
-		}
-	}
-	return err
-}

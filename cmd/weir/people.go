@@ -39,12 +39,13 @@ func roles() *resource {
 func grants() *resource {
 	return &resource{
 		noun: "grant", short: "Grants: who has which role where", path: "/groups/{group}/grants/{user}/{path}", listed: "/groups/{group}/grants", key: "account",
-		long: "A grant counts for everything below its path; the path - is the whole group. With --instance it counts in every group, and the path is -.",
+		long: "A grant gives a user a role at a path of the group and below it; without a path, or with -, in all of the group, and with --instance in every\n" +
+			"group. Robots and trust rules have their grants themselves: `weir robot update NAME --grants ROLE:PATH`.",
 		form: api.AccountGrant{}, columns: columns{"account", "kind", "path", "role", "origin"},
 		filters: []filter{{name: "account", doc: "only those of accounts with this in their name"}, {name: "sort", doc: "account, or -account for backwards"}},
 		verbs:   []string{"list", "get", "create", "delete"}, called: map[string]string{"create": "set"}, upsert: true, global: true,
 		warning: "Who has no other grant that covers the path may do nothing there from now on.",
-		example: "  weir grant set ann - --role developer\n  weir grant set bob team/app --role maintainer",
+		example: "  weir grant set ann --role developer\n  weir grant set bob team/app --role maintainer", whole: "-",
 	}
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -41,6 +42,9 @@ func attachCommand(connect connector) *cobra.Command {
 			return err
 		}
 		a, err := m.change(cmd, t, client.Request{Method: http.MethodPut, Body: document, IfNoneMatch: "*"}, *dryRun)
+		if p, ok := errors.AsType[*client.Problem](err); ok && p.Status == http.StatusPreconditionFailed {
+			return &codeError{fmt.Errorf("%s is a member of %s already; move changes its position", args[1], args[0]), exitConflict}
+		}
 		return m.told(cmd, a, err, *dryRun, show, args, "is attached")
 	}
 	return cmd
@@ -69,11 +73,28 @@ func moveCommand(connect connector) *cobra.Command {
 		if err != nil {
 			return err
 		}
+		before, err := t.do(cmd.Context(), http.MethodGet, nil)
+		if err != nil {
+			return m.orNear(cmd, t, args[:2], err)
+		}
 		request := client.Request{Method: http.MethodPatch, Body: map[string]any{"position": position}, IfMatch: *ifMatch}
 		a, err := m.change(cmd, t, request, *dryRun)
-		return m.told(cmd, a, m.orNear(cmd, t, args[:2], err), *dryRun, show, args[:2], "is moved")
+		return m.told(cmd, a, err, *dryRun, show, args[:2], movement(before, a))
 	}
 	return cmd
+}
+
+// movement says where a member is now, which is the end for a position beyond it, and that it was there before.
+func movement(before, after client.Answer) string {
+	var was, is struct{ Position int }
+	if decode(before, &was) != nil || decode(after, &is) != nil {
+		return "is moved"
+	}
+	text := fmt.Sprintf("is at position %d", is.Position)
+	if was == is {
+		text += " already"
+	}
+	return text
 }
 
 // reorderCommand changes the whole list at once. Who leaves a member out has forgotten it, as detach is another command.

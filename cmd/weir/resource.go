@@ -36,6 +36,7 @@ type resource struct {
 	warning string            // what is lost with one that is deleted
 	deleted []filter          // of delete
 	fixed   []string          // fields that only create sets by flags
+	whole   string            // what the last name is when it is left out; empty: it must not be
 	more    func(*resource, connector) []*cobra.Command
 	example string
 }
@@ -116,12 +117,29 @@ func (r *resource) command() *cobra.Command {
 		if sub.ValidArgsFunction == nil {
 			sub.ValidArgsFunction = r.complete(connect)
 		}
+		if r.whole != "" && verb != "list" {
+			mayLeaveOut(sub, len(r.params()), r.whole)
+		}
 		cmd.AddCommand(sub)
 	}
 	if r.more != nil {
 		cmd.AddCommand(r.more(r, connect)...)
 	}
 	return cmd
+}
+
+// mayLeaveOut makes the last of n arguments one that is value unless it is given.
+func mayLeaveOut(cmd *cobra.Command, n int, value string) {
+	words := strings.Fields(cmd.Use)
+	words[n] = "[" + words[n] + "]"
+	cmd.Use, cmd.Args = strings.Join(words, " "), cobra.RangeArgs(n-1, n)
+	run := cmd.RunE
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if len(args) < n {
+			args = append(slices.Clone(args), value)
+		}
+		return run(cmd, args)
+	}
 }
 
 // target is a resource, or a list, that a command is about.

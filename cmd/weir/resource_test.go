@@ -132,8 +132,8 @@ func TestChanges(t *testing.T) {
 	file := writeFile(t, strings.Replace(before, "timeout: 5s", "timeout: 7s", 1))
 	shows(t, w.run("upstream", "update", "one", "-f", file, "--dry-run"), "5s → 7s", "nothing was changed")
 	w.run("upstream", "update", "one", "-f", file, "--if-match", etagIn(t, before))
-	w.refused(exitConflict, "read it again", "upstream", "update", "one", "-f", file, "--if-match", etagIn(t, before))
-	w.refused(exitConflict, "read it again", "upstream", "delete", "one", "--if-match", etagIn(t, before))
+	w.refused(exitConflict, "changed meanwhile", "upstream", "update", "one", "-f", file, "--if-match", etagIn(t, before))
+	w.refused(exitConflict, "changed meanwhile", "upstream", "delete", "one", "--if-match", etagIn(t, before))
 
 	w.run("rule", "create", "--registry", "all", "--deny", "x")
 	w.refused(exitConflict, "this rule already", "rule", "create", "--registry", "all", "--deny", "x")

@@ -31,7 +31,7 @@ func run(program string, args []string, stdin io.Reader, stdout, stderr io.Write
 	root.SetErr(stderr)
 	cmd, err := root.ExecuteContextC(ctx)
 	if err != nil && !errors.Is(err, errReported) {
-		fmt.Fprintf(stderr, "weir: %v\n", inFlags(cmd, err))
+		fmt.Fprintf(stderr, "weir: %v\n", inWords(cmd, err))
 	}
 	return exitCode(err)
 }

@@ -1,7 +1,10 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -50,6 +53,11 @@ func newSearchCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
+		if len(found) == 0 {
+			if err := knownSource(cmd, c, s); err != nil {
+				return err
+			}
+		}
 		if more {
 			fmt.Fprintf(cmd.ErrOrStderr(), "there may be more than these %d: --limit\n", len(found))
 		}
@@ -59,6 +67,28 @@ func newSearchCommand() *cobra.Command {
 		return table(cmd.OutOrStdout(), foundRows(found))
 	}
 	return cmd
+}
+
+// knownSource is the error of a source that nothing can be from, since the group has no such upstream. Whoever may not see the
+// upstreams is told nothing of them.
+func knownSource(cmd *cobra.Command, c *client.Client, s client.Search) error {
+	name, ok := strings.CutPrefix(s.Source, "upstream/")
+	if !ok {
+		return nil
+	}
+	items, err := c.Items(cmd.Context(), "/groups/"+url.PathEscape(s.Group)+"/upstreams", nil, nearest)
+	if err != nil {
+		return nil //nolint:nilerr // it found nothing, which is an answer too
+	}
+	names := keysOf(items, "name")
+	if slices.Contains(names, name) {
+		return nil
+	}
+	text := fmt.Sprintf("--source: group %s has no upstream %q: want hosted", s.Group, name)
+	for _, other := range names {
+		text += ", upstream/" + other
+	}
+	return &codeError{errors.New(text), exitNotFound}
 }
 
 // ago is the time so long before now.

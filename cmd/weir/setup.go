@@ -56,6 +56,9 @@ func newSetupCommand() *cobra.Command {
 	show := outputFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		f.target.Client = args[0]
+		if setup.DoorsOf(args[0]) == nil {
+			return usage(noSuchClient(args[0]))
+		}
 		login, err := f.prepare(cmd)
 		if err != nil {
 			return err
@@ -76,6 +79,21 @@ func newSetupCommand() *cobra.Command {
 	return cmd
 }
 
+// noSuchClient names the clients that there are, first those that may be meant.
+func noSuchClient(name string) string {
+	var similar []string
+	for _, c := range setup.Clients() {
+		if near(c, name) {
+			similar = append(similar, c)
+		}
+	}
+	text := fmt.Sprintf("%q is none of %s", name, strings.Join(setup.Clients(), ", "))
+	if len(similar) > 0 {
+		text += "; did you mean " + strings.Join(similar, " or ") + "?"
+	}
+	return text
+}
+
 func orUsage(err error) error {
 	if errors.Is(err, setup.ErrTarget) || errors.Is(err, setup.ErrNoImage) {
 		return usage(err.Error())
@@ -89,7 +107,11 @@ func (f *setupFlags) prepare(cmd *cobra.Command) (token string, err error) {
 	if err != nil {
 		return "", err
 	}
+	data := cmd.Root().PersistentFlags().Lookup("data").Value.String()
 	server := cmd.Flag("server").Value.String()
+	if server == "" && hasSocket(data) {
+		server = f.here(cmd, data)
+	}
 	if server == "" {
 		server = logins.Current
 	}
@@ -104,7 +126,6 @@ func (f *setupFlags) prepare(cmd *cobra.Command) (token string, err error) {
 			token = login.Token
 		}
 	}
-	data := cmd.Root().PersistentFlags().Lookup("data").Value.String()
 	switch {
 	case hasSocket(data):
 		err = f.learn(cmd.Context(), client.Options{Data: data})
@@ -112,6 +133,27 @@ func (f *setupFlags) prepare(cmd *cobra.Command) (token string, err error) {
 		err = f.learn(cmd.Context(), client.Options{Server: f.target.Server, Token: token})
 	}
 	return token, err
+}
+
+// here is how the server whose data folder this is is reached; empty if it does not tell.
+func (f *setupFlags) here(cmd *cobra.Command, data string) string {
+	c, err := client.New(client.Options{Data: data})
+	if err != nil {
+		return ""
+	}
+	ctx, cancel := context.WithTimeout(cmd.Context(), learnTime)
+	defer cancel()
+	var out struct {
+		Addresses []string
+		Features  map[string]bool
+	}
+	if err := c.Call(ctx, http.MethodGet, "/capabilities", nil, &out); err != nil || len(out.Addresses) == 0 {
+		return ""
+	}
+	if !out.Features["external_urls"] {
+		fmt.Fprintf(cmd.ErrOrStderr(), "the server has no external_urls: this is for clients that reach it at %s; --server says otherwise\n", out.Addresses[0])
+	}
+	return out.Addresses[0]
 }
 
 // learnTime bounds how long the server is asked about the registry. Without an answer there are defaults.

@@ -182,7 +182,7 @@ func (s *server) newAPI(local bool) http.Handler {
 func (s *server) capabilities() api.Capabilities {
 	c := s.config
 	return api.Capabilities{
-		Formats: []string{"container"}, CredentialKinds: []string{"static"},
+		Addresses: addresses(c), Formats: []string{"container"}, CredentialKinds: []string{"static"},
 		Limits: api.Limits{
 			MembersPerRegistry: c.Limits.MembersPerRegistry, RegistriesPerGroup: c.Limits.RegistriesPerGroup, BlobSize: int64(c.Limits.BlobSize),
 		},
@@ -234,6 +234,25 @@ func ownHosts(c config.Config) []string {
 		}
 	}
 	return hosts
+}
+
+// addresses are the URLs by which clients reach this instance, as far as it was told; else where it listens.
+func addresses(c config.Config) []string {
+	if len(c.ExternalURLs) > 0 {
+		return c.ExternalURLs
+	}
+	host, port, err := net.SplitHostPort(c.Listen)
+	if err != nil {
+		return []string{}
+	}
+	if a, err := netip.ParseAddr(host); host == "" || err == nil && a.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	scheme := "http://"
+	if c.TLS.CertFile != "" {
+		scheme = "https://"
+	}
+	return []string{scheme + net.JoinHostPort(host, port)}
 }
 
 // isLoopback reports whether an address to listen on can be reached from this machine alone.

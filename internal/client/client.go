@@ -100,7 +100,11 @@ func (p *Problem) Error() string {
 		fmt.Fprintf(&b, "the server answered %d %s", p.Status, p.Title)
 	}
 	for _, e := range p.Errors {
-		fmt.Fprintf(&b, "\n  %s: %s", e.Location, e.Message)
+		b.WriteString("\n  ")
+		if e.Location != "" {
+			b.WriteString(e.Location + ": ")
+		}
+		b.WriteString(e.Message)
 	}
 	return b.String()
 }

@@ -109,7 +109,7 @@ func envProblems(all env.AggregateError, vars map[string]string) []error {
 			continue
 		}
 		if parse, ok := errors.AsType[env.ParseError](err); ok {
-			out = append(out, fmt.Errorf("environment variable %s: %w", name, parse.Err))
+			out = append(out, fmt.Errorf("environment variable %s: %w", name, wanted(name, parse.Err)))
 			continue
 		}
 		out = append(out, fmt.Errorf("environment variable %s: %w", name, err))
@@ -118,6 +118,22 @@ func envProblems(all env.AggregateError, vars map[string]string) []error {
 		return []error{fmt.Errorf("environment: %w", all)}
 	}
 	return out
+}
+
+// wanted says what a variable takes, where the error is of the standard library, which repeats the value.
+func wanted(variable string, err error) error {
+	for _, s := range settings() {
+		if s.variable() != variable {
+			continue
+		}
+		switch s.field.Type {
+		case reflect.TypeFor[bool]():
+			return errors.New("want true or false")
+		case reflect.TypeFor[int](), reflect.TypeFor[int64]():
+			return errors.New("want a whole number, such as 10")
+		}
+	}
+	return err
 }
 
 // Unknown lists the WEIR_ variables of environ that are no setting and not among also, for a warning: a typing mistake, or

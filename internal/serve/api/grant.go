@@ -3,6 +3,8 @@ package api
 import (
 	"cmp"
 	"context"
+	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -135,6 +137,26 @@ func (a *API) ownPath(ctx context.Context, in *GrantInput) (path string, err err
 	return path, nil
 }
 
+// grantsOfItself is the problem of a grant for a robot or trust rule, which have theirs themselves; nil for anybody else.
+func (a *API) grantsOfItself(ctx context.Context, group int64, in GrantInput) error {
+	if _, err := a.Directory.Account(ctx, in.User); !errors.Is(err, access.ErrNotFound) {
+		return err
+	}
+	name := strings.TrimPrefix(in.User, in.Group+"/")
+	kind := ""
+	if _, err := a.Directory.Robot(ctx, group, name); err == nil {
+		kind = "robot"
+	} else if _, err := a.Directory.TrustRule(ctx, group, name); err == nil {
+		kind = "trust-rule"
+	}
+	if kind == "" {
+		return nil // there is nobody of that name, which the planner says
+	}
+	what := fmt.Sprintf("%s is a %s, whose grants are a part of it: change its grants (`weir %s update %s --grants ROLE:PATH`, with all that it is to have)",
+		name, strings.ReplaceAll(kind, "-", " "), kind, name)
+	return huma.NewError(http.StatusUnprocessableEntity, what, &huma.ErrorDetail{Location: "path.user", Message: what})
+}
+
 func findGrant(g *desired.Group, in GrantInput) int {
 	return slices.IndexFunc(g.Grants, func(v desired.Grant) bool { return v.User == in.User && v.Path == in.Path })
 }
@@ -177,6 +199,9 @@ func (a *API) putGrant(ctx context.Context, in *putGrantInput) (*changed, error)
 		return nil, err
 	}
 	if err := a.mayGive(ctx, group, path, access.Role(in.Body.Role), "role"); err != nil {
+		return nil, err
+	}
+	if err := a.grantsOfItself(ctx, group, in.GrantInput); err != nil {
 		return nil, err
 	}
 	want := desired.Grant{User: in.User, Path: in.Path, Role: in.Body.Role}

@@ -17,6 +17,7 @@ type Version struct {
 // Capabilities are what a server can do, and how much of it. Clients look here instead of guessing from the version.
 type Capabilities struct {
 	Version         string          `json:"version"`
+	Addresses       []string        `json:"addresses" doc:"URLs by which clients reach the server: external_urls, else where it listens, as this machine reaches it"`
 	Formats         []string        `json:"formats" doc:"Formats of virtual registries"`
 	CredentialKinds []string        `json:"credential_kinds"`
 	Limits          Limits          `json:"limits"`
