@@ -28,6 +28,7 @@ var (
 	ErrCeiling     = errors.New("not a limit for a token: want known actions and paths")
 	ErrExpiry      = errors.New("the expiry lies in the past")
 	ErrLastAdmin   = errors.New("the instance must keep an administrator")
+	ErrDryRun      = errors.New("dry run: the change could be made, and was not")
 )
 
 // Causes of an UNAUTHORIZED error, for the challenge's "error" parameter (RFC 6750, section 3.1).

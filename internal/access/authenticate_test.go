@@ -108,7 +108,7 @@ func TestTokensEnd(t *testing.T) {
 		t.Error(err)
 	}
 	again, _ := w.token(alice, "ci", time.Time{}, nil) // the name is free once revoked
-	if err := w.SetDisabled(t.Context(), Actor{}, alice.ID, true); err != nil {
+	if err := w.SetDisabled(t.Context(), Actor{}, alice.ID, true, nil); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := w.Authenticate(t.Context(), bearer(again)); err == nil || !strings.Contains(err.Error(), "is disabled") {

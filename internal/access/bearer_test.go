@@ -37,7 +37,7 @@ func TestBearerCarriesItsLimits(t *testing.T) {
 			t.Error("the limits do not hold")
 		}
 		// Grants count at the time of use.
-		if err := w.DeleteGrant(t.Context(), Actor{}, w.parseGrant(alice.ID, "developer@acme")); err != nil {
+		if err := w.DeleteGrant(t.Context(), Actor{}, w.parseGrant(alice.ID, "developer@acme"), nil); err != nil {
 			t.Fatal(err)
 		}
 		if w.may(got, Pull, "acme/app") {

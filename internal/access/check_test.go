@@ -95,7 +95,7 @@ func TestPrincipalsWithoutUser(t *testing.T) {
 	w := newWorld(t, metatest.Open(t, meta.SQLite))
 	a := w.user("alice", "", "owner@acme")
 	p := Principal{ID: a.ID, Name: "alice", Kind: User}
-	if err := w.SetDisabled(t.Context(), Actor{}, a.ID, true); err != nil {
+	if err := w.SetDisabled(t.Context(), Actor{}, a.ID, true, nil); err != nil {
 		t.Fatal(err)
 	}
 	for _, p := range []Principal{p, {ID: -1, Kind: User}, {ID: 12345, Name: "admin", Kind: User}, {Kind: User, Name: "admin"}} {
@@ -103,7 +103,7 @@ func TestPrincipalsWithoutUser(t *testing.T) {
 			t.Errorf("%+v", p)
 		}
 	}
-	if err := w.SetDisabled(t.Context(), Actor{}, a.ID, false); err != nil {
+	if err := w.SetDisabled(t.Context(), Actor{}, a.ID, false, nil); err != nil {
 		t.Fatal(err)
 	}
 	if !w.may(p, Pull, "acme/app") {

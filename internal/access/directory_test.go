@@ -97,7 +97,7 @@ func (w *world) user(name, password string, grants ...string) Account {
 
 func (w *world) grant(user int64, text string) {
 	w.t.Helper()
-	if err := w.PutGrant(w.t.Context(), Actor{}, w.parseGrant(user, text)); err != nil {
+	if err := w.PutGrant(w.t.Context(), Actor{}, w.parseGrant(user, text), nil); err != nil {
 		w.t.Fatalf("%s: %v", text, err)
 	}
 }
@@ -154,7 +154,7 @@ func TestAccounts(t *testing.T) {
 			t.Error(err)
 		}
 		w.token(alice, "t", time.Time{}, nil)
-		if err := w.DeleteUser(ctx, Actor{}, alice.ID); err != nil {
+		if err := w.DeleteUser(ctx, Actor{}, alice.ID, nil); err != nil {
 			t.Error(err)
 		}
 		if _, err := w.Account(ctx, "alice"); !errors.Is(err, ErrNotFound) {
@@ -177,17 +177,17 @@ func TestLastAdministratorStays(t *testing.T) {
 			t.Error(err)
 		}
 		for name, change := range map[string]func() error{
-			"delete":  func() error { return w.DeleteUser(ctx, Actor{}, b.Admin) },
-			"disable": func() error { return w.SetDisabled(ctx, Actor{}, b.Admin, true) },
-			"demote":  func() error { return w.PutGrant(ctx, Actor{}, Grant{AccountID: b.Admin, Role: Reader}) },
-			"revoke":  func() error { return w.DeleteGrant(ctx, Actor{}, Grant{AccountID: b.Admin}) },
+			"delete":  func() error { return w.DeleteUser(ctx, Actor{}, b.Admin, nil) },
+			"disable": func() error { return w.SetDisabled(ctx, Actor{}, b.Admin, true, nil) },
+			"demote":  func() error { return w.PutGrant(ctx, Actor{}, Grant{AccountID: b.Admin, Role: Reader}, nil) },
+			"revoke":  func() error { return w.DeleteGrant(ctx, Actor{}, Grant{AccountID: b.Admin}, nil) },
 		} {
 			if err := change(); !errors.Is(err, ErrLastAdmin) {
 				t.Errorf("%s: %v", name, err)
 			}
 		}
 		w.user("second", "pw-12345", "admin@")
-		if err := w.DeleteUser(ctx, Actor{}, b.Admin); err != nil {
+		if err := w.DeleteUser(ctx, Actor{}, b.Admin, nil); err != nil {
 			t.Error(err)
 		}
 	})
@@ -199,7 +199,7 @@ func TestTwoAdministratorsCannotRemoveEachOther(t *testing.T) {
 		errs := make([]error, 2)
 		var wg sync.WaitGroup
 		for i, victim := range []Account{a, b} {
-			wg.Go(func() { errs[i] = w.DeleteUser(t.Context(), Actor{}, victim.ID) })
+			wg.Go(func() { errs[i] = w.DeleteUser(t.Context(), Actor{}, victim.ID, nil) })
 		}
 		wg.Wait()
 		if (errs[0] == nil) == (errs[1] == nil) || !errors.Is(errors.Join(errs...), ErrLastAdmin) {
@@ -257,7 +257,7 @@ func TestGrantsAreChecked(t *testing.T) {
 			"user":            {Grant{AccountID: 1, GroupID: w.group["acme"], Role: Reader}, ErrNotFound},
 			"group":           {Grant{AccountID: alice.ID, GroupID: 1, Role: Reader}, ErrNotFound},
 		} {
-			if err := w.PutGrant(ctx, Actor{}, tc.g); !errors.Is(err, tc.want) {
+			if err := w.PutGrant(ctx, Actor{}, tc.g, nil); !errors.Is(err, tc.want) {
 				t.Errorf("%s: %v", name, err)
 			}
 		}
@@ -267,10 +267,10 @@ func TestGrantsAreChecked(t *testing.T) {
 		if err != nil || len(grants) != 1 || grants[0].Role != Owner || grants[0].User != "alice" || grants[0].Group != "acme" {
 			t.Errorf("%+v, %v", grants, err)
 		}
-		if err := w.DeleteGrant(ctx, Actor{}, grants[0]); err != nil {
+		if err := w.DeleteGrant(ctx, Actor{}, grants[0], nil); err != nil {
 			t.Error(err)
 		}
-		if err := w.DeleteGrant(ctx, Actor{}, grants[0]); !errors.Is(err, ErrNotFound) {
+		if err := w.DeleteGrant(ctx, Actor{}, grants[0], nil); !errors.Is(err, ErrNotFound) {
 			t.Error(err)
 		}
 	})

@@ -17,7 +17,9 @@ type Edit struct {
 
 // edit is an Edit in a transaction of its own.
 func (d *Directory) edit(ctx context.Context, by Actor, fn func(context.Context, Edit) error) error {
-	return d.db.Write(ctx, func(ctx context.Context, tx *meta.Tx) error { return fn(ctx, Edit{Tx: tx, By: by, Now: d.now()}) })
+	return d.db.Write(ctx, func(ctx context.Context, tx *meta.Tx) error {
+		return by.done(fn(ctx, Edit{Tx: tx, By: by, Now: d.now()}))
+	})
 }
 
 func (e Edit) changed(ctx context.Context, key string) error {

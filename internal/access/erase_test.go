@@ -27,7 +27,7 @@ func TestErase(t *testing.T) {
 		if address, err := w.db.Read().GetAddress(t.Context(), row.AddressID); err != nil || address != "192.0.2.7" {
 			t.Fatal(address, err)
 		}
-		if err := w.DeleteUser(t.Context(), Actor{}, bob.ID); err != nil {
+		if err := w.DeleteUser(t.Context(), Actor{}, bob.ID, nil); err != nil {
 			t.Fatal(err)
 		}
 		if actor, err := w.db.Read().GetActor(t.Context(), bob.ID); err != nil || actor.Name != "bob" {

@@ -1,6 +1,7 @@
 package access
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -23,6 +24,22 @@ type Grant struct {
 	Path      string // below the group; empty = all of it
 	Origin    string // the sign-in provider that maps it; empty = given by people
 	Role      Role
+}
+
+// GrantsOf lists the grants of an account, by group and path.
+func (d *Directory) GrantsOf(ctx context.Context, account int64) ([]Grant, error) {
+	s, err := d.current(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var out []Grant
+	if u := s.users[account]; u != nil {
+		for _, g := range u.grants {
+			out = append(out, Grant{u.id, u.name, u.kind, g.group, s.names[g.group], g.path, g.origin, g.role})
+		}
+	}
+	slices.SortFunc(out, func(a, b Grant) int { return cmp.Or(cmp.Compare(a.Group, b.Group), cmp.Compare(a.Path, b.Path)) })
+	return out, nil
 }
 
 // Grants lists the grants of a group, or of the instance (group 0), by user and path.
@@ -49,8 +66,9 @@ func (d *Directory) Grants(ctx context.Context, group int64) ([]Grant, error) {
 }
 
 // PutGrant gives the user a role, instead of the one it had at exactly this place. Only AccountID, GroupID, Path and Role are
-// read. ErrRole, ErrPath, ErrNotFound (user or group), ErrLastAdmin.
-func (d *Directory) PutGrant(ctx context.Context, by Actor, g Grant) error {
+// read. check, if not nil, is told in the transaction of the change which role is there, nil when none is, and may refuse. ErrRole,
+// ErrPath, ErrNotFound (user or group), ErrLastAdmin.
+func (d *Directory) PutGrant(ctx context.Context, by Actor, g Grant, check func(now *Role) error) error {
 	if err := g.check(); err != nil {
 		return err
 	}
@@ -62,6 +80,9 @@ func (d *Directory) PutGrant(ctx context.Context, by Actor, g Grant) error {
 		if err := targets(ctx, tx, g); err != nil {
 			return err
 		}
+		if err := grantNow(ctx, tx, g, check); err != nil {
+			return err
+		}
 		if means, err := roleMeans(ctx, tx, g.GroupID, g.Role); err != nil {
 			return err
 		} else if !means {
@@ -71,15 +92,36 @@ func (d *Directory) PutGrant(ctx context.Context, by Actor, g Grant) error {
 		if err != nil {
 			return fmt.Errorf("put grant: %w", err)
 		}
-		return errors.Join(grantEvent(ctx, tx, by, "grant.put", g), keepAdmin(ctx, tx, admins))
+		return by.done(errors.Join(grantEvent(ctx, tx, by, "grant.put", g), keepAdmin(ctx, tx, admins)))
 	})
 }
 
-// DeleteGrant takes the role at exactly this place away. ErrNotFound, ErrLastAdmin.
-func (d *Directory) DeleteGrant(ctx context.Context, by Actor, g Grant) error {
+// grantNow runs a precondition on the role that people gave an account at a place.
+func grantNow(ctx context.Context, tx *meta.Tx, g Grant, check func(now *Role) error) error {
+	if check == nil {
+		return nil
+	}
+	rows, err := tx.AccountGrants(ctx, g.AccountID)
+	if err != nil {
+		return err
+	}
+	for _, row := range rows {
+		if row.GroupID == g.GroupID && row.Path == g.Path && row.Origin == "" {
+			role := Role(row.Role)
+			return check(&role)
+		}
+	}
+	return check(nil)
+}
+
+// DeleteGrant takes the role at exactly this place away. check is as in PutGrant. ErrNotFound, ErrLastAdmin.
+func (d *Directory) DeleteGrant(ctx context.Context, by Actor, g Grant, check func(now *Role) error) error {
 	return d.write(ctx, keyDirectory, func(ctx context.Context, tx *meta.Tx) error {
 		admins, err := lockAdmins(ctx, tx)
 		if err != nil {
+			return err
+		}
+		if err := grantNow(ctx, tx, g, check); err != nil {
 			return err
 		}
 		n, err := tx.DeleteGrant(ctx, query.DeleteGrantParams{AccountID: g.AccountID, GroupID: g.GroupID, Path: g.Path})
@@ -89,7 +131,7 @@ func (d *Directory) DeleteGrant(ctx context.Context, by Actor, g Grant) error {
 		if n == 0 {
 			return fmt.Errorf("grant: %w", ErrNotFound)
 		}
-		return errors.Join(grantEvent(ctx, tx, by, "grant.deleted", g), keepAdmin(ctx, tx, admins))
+		return by.done(errors.Join(grantEvent(ctx, tx, by, "grant.deleted", g), keepAdmin(ctx, tx, admins)))
 	})
 }
 

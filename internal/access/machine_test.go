@@ -64,7 +64,7 @@ func TestRobots(t *testing.T) {
 			t.Error("a robot is a user")
 		}
 		for name, change := range map[string]error{
-			"password": w.SetPassword(ctx, Actor{}, bot.ID, "pw-12345"), "disable": w.SetDisabled(ctx, Actor{}, bot.ID, true), "delete": w.DeleteUser(ctx, Actor{}, bot.ID),
+			"password": w.SetPassword(ctx, Actor{}, bot.ID, "pw-12345"), "disable": w.SetDisabled(ctx, Actor{}, bot.ID, true, nil), "delete": w.DeleteUser(ctx, Actor{}, bot.ID, nil),
 		} {
 			if !errors.Is(change, ErrNotFound) {
 				t.Errorf("%s as if it were a user: %v", name, change)

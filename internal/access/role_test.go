@@ -55,7 +55,7 @@ func TestCustomRoles(t *testing.T) {
 		if err := w.DeleteRole(ctx, Actor{}, acme, "pusher", func(*RoleSet) error { return refusal }); !errors.Is(err, refusal) {
 			t.Error(err)
 		}
-		if err := w.DeleteGrant(ctx, Actor{}, w.parseGrant(bob.ID, "@acme/app")); err != nil {
+		if err := w.DeleteGrant(ctx, Actor{}, w.parseGrant(bob.ID, "@acme/app"), nil); err != nil {
 			t.Fatal(err)
 		}
 		if err := w.DeleteRole(ctx, Actor{}, acme, "pusher", nil); err != nil {
@@ -64,7 +64,7 @@ func TestCustomRoles(t *testing.T) {
 		if err := w.DeleteRole(ctx, Actor{}, acme, "pusher", nil); !errors.Is(err, ErrNotFound) {
 			t.Error(err)
 		}
-		if err := w.PutGrant(ctx, Actor{}, w.parseGrant(bob.ID, "pusher@acme")); !errors.Is(err, ErrRole) {
+		if err := w.PutGrant(ctx, Actor{}, w.parseGrant(bob.ID, "pusher@acme"), nil); !errors.Is(err, ErrRole) {
 			t.Error("granted a role that is gone: ", err)
 		}
 		roles, err := w.Roles(ctx, acme)
@@ -79,7 +79,7 @@ func TestRolesStayInTheirGroup(t *testing.T) {
 	w := newWorld(t, metatest.Open(t, meta.SQLite))
 	w.role(w.group["rival"], "boss", Own, Push)
 	bob := w.user("bob", "")
-	if err := w.PutGrant(t.Context(), Actor{}, w.parseGrant(bob.ID, "boss@acme")); !errors.Is(err, ErrRole) {
+	if err := w.PutGrant(t.Context(), Actor{}, w.parseGrant(bob.ID, "boss@acme"), nil); !errors.Is(err, ErrRole) {
 		t.Error(err)
 	}
 	w.role(w.group["acme"], "boss", Pull)

@@ -28,6 +28,17 @@ type Account struct {
 type Actor struct {
 	ID        int64
 	RequestID string
+
+	// DryRun has changes of accounts, grants, roles, robots and trust rules made and taken back: ErrDryRun if they could be made.
+	DryRun bool
+}
+
+// done is the end of a change in its transaction.
+func (by Actor) done(err error) error {
+	if err == nil && by.DryRun {
+		return ErrDryRun
+	}
+	return err
 }
 
 // Accounts lists every user by name.
@@ -146,8 +157,9 @@ func (d *Directory) CheckPassword(ctx context.Context, userID int64, password st
 	return err
 }
 
-// SetDisabled locks a user out, tokens included, or lets it in again. ErrNotFound, ErrLastAdmin.
-func (d *Directory) SetDisabled(ctx context.Context, by Actor, userID int64, disabled bool) error {
+// SetDisabled locks a user out, tokens included, or lets it in again. check, if not nil, is told what is there, in the transaction of
+// the change, and may refuse. ErrNotFound, ErrLastAdmin.
+func (d *Directory) SetDisabled(ctx context.Context, by Actor, userID int64, disabled bool, check func(now *Account) error) error {
 	kind := "user.enabled"
 	if disabled {
 		kind = "user.disabled"
@@ -157,38 +169,45 @@ func (d *Directory) SetDisabled(ctx context.Context, by Actor, userID int64, dis
 		if err != nil {
 			return err
 		}
-		if err := isUser(ctx, tx, userID); err != nil {
+		if err := userNow(ctx, tx, userID, check); err != nil {
 			return err
 		}
 		n, err := tx.UpdateAccountDisabled(ctx, query.UpdateAccountDisabledParams{Disabled: disabled, UpdatedAt: d.now().UnixMicro(), ID: userID})
-		return errors.Join(changedUser(ctx, tx, by, userID, kind, n, err), keepAdmin(ctx, tx, admins))
+		return by.done(errors.Join(changedUser(ctx, tx, by, userID, kind, n, err), keepAdmin(ctx, tx, admins)))
 	})
 }
 
-// DeleteUser removes a user with its grants, tokens, sessions and identities elsewhere. Events keep its id. ErrNotFound, ErrLastAdmin.
-func (d *Directory) DeleteUser(ctx context.Context, by Actor, userID int64) error {
+// DeleteUser removes a user with its grants, tokens, sessions and identities elsewhere. Events keep its id. check is as in SetDisabled.
+// ErrNotFound, ErrLastAdmin.
+func (d *Directory) DeleteUser(ctx context.Context, by Actor, userID int64, check func(now *Account) error) error {
 	return d.write(ctx, keyEverything, func(ctx context.Context, tx *meta.Tx) error {
 		admins, err := lockAdmins(ctx, tx)
 		if err != nil {
 			return err
 		}
-		if err := isUser(ctx, tx, userID); err != nil {
+		if err := userNow(ctx, tx, userID, check); err != nil {
 			return err
 		}
 		if err := deleteAccount(ctx, tx, userID); err != nil {
 			return err
 		}
-		return errors.Join(changedUser(ctx, tx, by, userID, "user.deleted", 1, nil), keepAdmin(ctx, tx, admins))
+		return by.done(errors.Join(changedUser(ctx, tx, by, userID, "user.deleted", 1, nil), keepAdmin(ctx, tx, admins)))
 	})
 }
 
-// isUser keeps changes of users from robots and trust rules, which belong to their groups. ErrNotFound.
-func isUser(ctx context.Context, tx *meta.Tx, id int64) error {
+// userNow runs a precondition on a user as it is, and keeps changes of users from robots and trust rules, which belong to their groups.
+// ErrNotFound.
+func userNow(ctx context.Context, tx *meta.Tx, id int64, check func(now *Account) error) error {
 	row, err := tx.GetAccount(ctx, id)
 	if errors.Is(err, sql.ErrNoRows) || err == nil && row.Kind != string(User) {
 		return fmt.Errorf("user %d: %w", id, ErrNotFound)
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	return checked(check, &Account{
+		ID: row.ID, Name: row.Name, Disabled: row.Disabled, HasPassword: row.PasswordHash != "", CreatedAt: fromMicros(row.CreatedAt), UpdatedAt: fromMicros(row.UpdatedAt),
+	})
 }
 
 func changedUser(ctx context.Context, tx *meta.Tx, by Actor, userID int64, kind string, rows int64, err error) error {

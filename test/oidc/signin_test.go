@@ -249,7 +249,7 @@ func TestSignIn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := w.dir.SetDisabled(t.Context(), access.Actor{}, account.ID, true); err != nil {
+	if err := w.dir.SetDisabled(t.Context(), access.Actor{}, account.ID, true, nil); err != nil {
 		t.Fatal(err)
 	}
 	late := w.browser()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -20,9 +21,11 @@ type owned[T any] struct {
 	get                func(ctx context.Context, group int64, name string) (T, error)
 	put                func(ctx context.Context, by access.Actor, group int64, v T, check func(now *T) error) (T, error)
 	remove             func(ctx context.Context, by access.Actor, group int64, name string, check func(now *T) error) error
+	kind               string // of a plan.Change
 	key                func(T) string
 	strip              func(*T) // of what a client cannot set
 	named              func(*T, string) (field string)
+	loses              func(T) (fields []plan.Field, note string) // what goes with one; nil: nothing
 	// may refuses what the caller may not give away; nil allows.
 	may func(ctx context.Context, group string, v T) error
 }
@@ -176,26 +179,37 @@ func (k *owned[T]) patch(ctx context.Context, a *API, group int64, in *patchOwne
 	return nil, conflict("others change it all the time: try again")
 }
 
-// errTried ends the transaction of a dry run.
-var errTried = errors.New("dry run")
+// tried is the actor of a change that may be a dry run.
+func (a *API) tried(ctx context.Context, try Try) access.Actor {
+	by := a.actor(ctx)
+	by.DryRun = try.DryRun
+	return by
+}
 
 func (k *owned[T]) delete(ctx context.Context, a *API, name string, group int64, in *DeleteInput) (*changed, error) {
-	err := k.remove(ctx, a.actor(ctx), group, in.Name, func(now *T) error {
-		if err := in.update(etag(*now)); err != nil {
-			return err
+	lost := plan.Change{Action: plan.Remove, Group: name, Kind: k.kind, Name: in.Name}
+	err := k.remove(ctx, a.tried(ctx, in.Try), group, in.Name, func(now *T) error {
+		if k.loses != nil {
+			lost.Fields, lost.Note = k.loses(*now)
 		}
-		if in.DryRun {
-			return errTried
-		}
-		return nil
+		return in.update(etag(*now))
 	})
-	if errors.Is(err, errTried) {
-		return planned(&plan.Plan{Changes: []plan.Change{{Action: plan.Remove, Group: name, Kind: k.one, Name: in.Name}}}), nil
+	if errors.Is(err, access.ErrDryRun) {
+		return planned(&plan.Plan{Changes: []plan.Change{lost}}), nil
 	}
 	if err != nil {
 		return nil, k.problem(err)
 	}
 	return &changed{Status: http.StatusNoContent}, nil
+}
+
+// losesGrants is what goes with a robot or trust rule.
+func losesGrants(grants []Given) ([]plan.Field, string) {
+	var parts []string
+	for _, g := range grants {
+		parts = append(parts, strings.TrimSuffix(g.Role+":"+g.Path, ":"))
+	}
+	return []plan.Field{{Name: "grants", Old: strings.Join(parts, ", ")}}, "its grants go with it, and its tokens end for good"
 }
 
 // problem names the field that the directory did not accept.

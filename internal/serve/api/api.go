@@ -52,8 +52,8 @@ type Directory interface {
 	CheckPassword(ctx context.Context, userID int64, password string, from netip.Addr) error
 	SetPassword(ctx context.Context, by access.Actor, userID int64, password string) error
 	Login(ctx context.Context, name, password string, c access.Credentials) (access.Principal, error)
-	SetDisabled(ctx context.Context, by access.Actor, userID int64, disabled bool) error
-	DeleteUser(ctx context.Context, by access.Actor, userID int64) error
+	SetDisabled(ctx context.Context, by access.Actor, userID int64, disabled bool, check func(now *access.Account) error) error
+	DeleteUser(ctx context.Context, by access.Actor, userID int64, check func(now *access.Account) error) error
 	EraseUser(ctx context.Context, by access.Actor, who string, also func(ctx context.Context, tx *meta.Tx, id int64) error) error
 
 	CreateToken(ctx context.Context, by access.Actor, accountID int64, name string, expires time.Time, c *access.Ceiling) (string, access.Token, error)
@@ -62,8 +62,9 @@ type Directory interface {
 	RevokeToken(ctx context.Context, by access.Actor, accountID, tokenID int64) error
 
 	Grants(ctx context.Context, group int64) ([]access.Grant, error)
-	PutGrant(ctx context.Context, by access.Actor, g access.Grant) error
-	DeleteGrant(ctx context.Context, by access.Actor, g access.Grant) error
+	GrantsOf(ctx context.Context, account int64) ([]access.Grant, error)
+	PutGrant(ctx context.Context, by access.Actor, g access.Grant, check func(now *access.Role) error) error
+	DeleteGrant(ctx context.Context, by access.Actor, g access.Grant, check func(now *access.Role) error) error
 
 	Roles(ctx context.Context, group int64) ([]access.RoleSet, error)
 	RoleActions(ctx context.Context, group int64, name access.Role) ([]access.Action, error)

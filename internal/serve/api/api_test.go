@@ -75,11 +75,16 @@ func (d *directory) SetPassword(_ context.Context, _ access.Actor, user int64, p
 	return nil
 }
 
-func (d *directory) SetDisabled(_ context.Context, _ access.Actor, user int64, _ bool) error {
+func (d *directory) SetDisabled(_ context.Context, _ access.Actor, user int64, _ bool, check func(*access.Account) error) error {
 	if user == 1 {
 		return access.ErrLastAdmin
 	}
-	return nil
+	for name, id := range accounts {
+		if id == user {
+			return check(&access.Account{ID: id, Name: name})
+		}
+	}
+	return access.ErrNotFound
 }
 
 func (d *directory) Grants(context.Context, int64) ([]access.Grant, error) {

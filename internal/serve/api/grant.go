@@ -48,6 +48,7 @@ type GrantInput struct {
 type putGrantInput struct {
 	GrantInput
 	Conditions
+	Try
 	Body AccountGrant
 }
 
@@ -56,13 +57,31 @@ type getGrantInput struct {
 	Conditions
 }
 
+type deleteGrantInput struct {
+	GrantInput
+	Conditions
+	Try
+}
+
 // InstanceGrantInput names a user's grant at the instance.
 type InstanceGrantInput struct {
 	User string `path:"user" maxLength:"128"`
 }
 
+type getInstanceGrantInput struct {
+	InstanceGrantInput
+	Conditions
+}
+
+type deleteInstanceGrantInput struct {
+	InstanceGrantInput
+	Conditions
+	Try
+}
+
 type putInstanceGrantInput struct {
 	InstanceGrantInput
+	Conditions
 	Body AccountGrant
 }
 
@@ -90,9 +109,9 @@ func (a *API) registerGrants() {
 		OperationID: "put-grant", Method: http.MethodPut, Path: one, Tags: tags, Summary: "Give a user a role at a path, instead of the one it was given there",
 		Description: "Takes an owner of the path, who can give what he has. If-None-Match: * only creates.",
 	}, true), a.putGrant)
-	operation(a, huma.Operation{
+	operation(a, removes(a, huma.Operation{
 		OperationID: "delete-grant", Method: http.MethodDelete, Path: one, Tags: tags, Summary: "Take the role at a path away from a user",
-	}, a.deleteGrant)
+	}), a.deleteGrant)
 	operation(a, huma.Operation{
 		OperationID: "list-instance-grants", Method: http.MethodGet, Path: "/grants", Tags: tags, Summary: "List who has which role in every group",
 	}, func(ctx context.Context, in *listInstanceGrantsInput) (*page[AccountGrant], error) {
@@ -102,11 +121,14 @@ func (a *API) registerGrants() {
 		return a.grantPage(ctx, 0, in.Account, in.Sort, in.ListInput)
 	})
 	operation(a, huma.Operation{
+		OperationID: "get-instance-grant", Method: http.MethodGet, Path: "/grants/{user}", Tags: tags, Summary: "Read the role that a user was given in every group",
+	}, a.getInstanceGrant)
+	operation(a, huma.Operation{
 		OperationID: "put-instance-grant", Method: http.MethodPut, Path: "/grants/{user}", Tags: tags, Summary: "Give a user a role in every group, or make it an administrator",
 	}, a.putInstanceGrant)
-	operation(a, huma.Operation{
+	operation(a, removes(a, huma.Operation{
 		OperationID: "delete-instance-grant", Method: http.MethodDelete, Path: "/grants/{user}", Tags: tags, Summary: "Take the role in every group away from a user",
-	}, a.deleteInstanceGrant)
+	}), a.deleteInstanceGrant)
 }
 
 func (a *API) grantPage(ctx context.Context, group int64, account, sort string, in ListInput) (*page[AccountGrant], error) {
@@ -206,7 +228,7 @@ func (a *API) putGrant(ctx context.Context, in *putGrantInput) (*changed, error)
 	}
 	want := desired.Grant{User: in.User, Path: in.Path, Role: in.Body.Role}
 	status := http.StatusOK
-	err = a.editGrants(ctx, in.GrantInput, func(s *plan.State) error {
+	p, err := a.editGrants(ctx, in.GrantInput, in.Try, func(s *plan.State) error {
 		i := findGrant(&s.Group, in.GrantInput)
 		if i < 0 {
 			status = http.StatusCreated
@@ -223,15 +245,18 @@ func (a *API) putGrant(ctx context.Context, in *putGrantInput) (*changed, error)
 	if err != nil {
 		return nil, err
 	}
+	if in.DryRun {
+		return planned(p), nil
+	}
 	out := describeGrant(want)
 	return &changed{Status: status, ETag: etag(out), Body: out}, nil
 }
 
-func (a *API) deleteGrant(ctx context.Context, in *getGrantInput) (*struct{}, error) {
+func (a *API) deleteGrant(ctx context.Context, in *deleteGrantInput) (*changed, error) {
 	if _, err := a.ownPath(ctx, &in.GrantInput); err != nil {
 		return nil, err
 	}
-	return nil, a.editGrants(ctx, in.GrantInput, func(s *plan.State) error {
+	p, err := a.editGrants(ctx, in.GrantInput, in.Try, func(s *plan.State) error {
 		i := findGrant(&s.Group, in.GrantInput)
 		if i < 0 {
 			return notThere("grant")
@@ -242,14 +267,32 @@ func (a *API) deleteGrant(ctx context.Context, in *getGrantInput) (*struct{}, er
 		s.Group.Grants = slices.Delete(slices.Clone(s.Group.Grants), i, i+1)
 		return nil
 	})
+	switch {
+	case err != nil:
+		return nil, err
+	case in.DryRun:
+		return planned(p), nil
+	}
+	return &changed{Status: http.StatusNoContent}, nil
 }
 
-func (a *API) editGrants(ctx context.Context, in GrantInput, change func(*plan.State) error) error {
-	_, err := a.edit(ctx, in.Group, false, false, "groups["+in.Group+"].grants["+in.User+"]", "body", change)
-	return err
+func (a *API) editGrants(ctx context.Context, in GrantInput, try Try, change func(*plan.State) error) (*plan.Plan, error) {
+	return a.edit(ctx, in.Group, false, try.DryRun, "groups["+in.Group+"].grants["+in.User+"]", "body", change)
 }
 
-func (a *API) putInstanceGrant(ctx context.Context, in *putInstanceGrantInput) (*body[AccountGrant], error) {
+func describeInstanceGrant(user string, role access.Role) AccountGrant {
+	return AccountGrant{Account: user, Kind: access.User, Role: string(role)}
+}
+
+// instanceGrantTag is the ETag of the role that a user has in every group; empty when it has none.
+func instanceGrantTag(user string, role *access.Role) string {
+	if role == nil {
+		return ""
+	}
+	return etag(describeInstanceGrant(user, *role))
+}
+
+func (a *API) getInstanceGrant(ctx context.Context, in *getInstanceGrantInput) (*tagged[AccountGrant], error) {
 	if err := a.may(ctx, access.Administer, ""); err != nil {
 		return nil, err
 	}
@@ -257,14 +300,23 @@ func (a *API) putInstanceGrant(ctx context.Context, in *putInstanceGrantInput) (
 	if err != nil {
 		return nil, err
 	}
-	err = a.Directory.PutGrant(ctx, a.actor(ctx), access.Grant{AccountID: u.ID, Role: access.Role(in.Body.Role)})
+	grants, err := a.Directory.GrantsOf(ctx, u.ID)
 	if err != nil {
 		return nil, err
 	}
-	return &body[AccountGrant]{AccountGrant{Account: u.Name, Kind: access.User, Role: in.Body.Role}}, nil
+	for _, g := range grants {
+		if g.GroupID == 0 && g.Origin == "" {
+			tag := instanceGrantTag(u.Name, &g.Role)
+			if err := in.read(tag); err != nil {
+				return nil, err
+			}
+			return &tagged[AccountGrant]{tag, describeInstanceGrant(u.Name, g.Role)}, nil
+		}
+	}
+	return nil, huma.NewError(http.StatusNotFound, "the user has no role in every group")
 }
 
-func (a *API) deleteInstanceGrant(ctx context.Context, in *InstanceGrantInput) (*struct{}, error) {
+func (a *API) putInstanceGrant(ctx context.Context, in *putInstanceGrantInput) (*tagged[AccountGrant], error) {
 	if err := a.may(ctx, access.Administer, ""); err != nil {
 		return nil, err
 	}
@@ -272,5 +324,31 @@ func (a *API) deleteInstanceGrant(ctx context.Context, in *InstanceGrantInput) (
 	if err != nil {
 		return nil, err
 	}
-	return nil, a.Directory.DeleteGrant(ctx, a.actor(ctx), access.Grant{AccountID: u.ID})
+	want := access.Grant{AccountID: u.ID, Role: access.Role(in.Body.Role)}
+	err = a.Directory.PutGrant(ctx, a.actor(ctx), want, func(now *access.Role) error { return in.update(instanceGrantTag(u.Name, now)) })
+	if err != nil {
+		return nil, err
+	}
+	return &tagged[AccountGrant]{instanceGrantTag(u.Name, &want.Role), describeInstanceGrant(u.Name, want.Role)}, nil
+}
+
+func (a *API) deleteInstanceGrant(ctx context.Context, in *deleteInstanceGrantInput) (*changed, error) {
+	if err := a.may(ctx, access.Administer, ""); err != nil {
+		return nil, err
+	}
+	u, err := a.Directory.Account(ctx, in.User)
+	if err != nil {
+		return nil, err
+	}
+	lost := plan.Change{Action: plan.Remove, Kind: plan.KindGrant, Name: u.Name, Note: "in every group"}
+	err = a.Directory.DeleteGrant(ctx, a.tried(ctx, in.Try), access.Grant{AccountID: u.ID}, func(now *access.Role) error {
+		if now != nil {
+			lost.Fields = []plan.Field{{Name: "role", Old: string(*now)}}
+		}
+		return in.update(instanceGrantTag(u.Name, now))
+	})
+	if errors.Is(err, access.ErrDryRun) {
+		return planned(&plan.Plan{Changes: []plan.Change{lost}}), nil
+	}
+	return &changed{Status: http.StatusNoContent}, err
 }

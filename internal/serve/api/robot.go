@@ -9,6 +9,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/weir-registry/weir/internal/access"
+	"github.com/weir-registry/weir/internal/plan"
 )
 
 // Robot is an account of a group that logs in with tokens alone.
@@ -70,7 +71,7 @@ func (a *API) mayGiveAll(ctx context.Context, group string, grants []Given) erro
 
 func (a *API) robots() *owned[Robot] {
 	return &owned[Robot]{
-		one: "robot", many: "robots", segment: "robots", see: access.Own, key: func(v Robot) string { return v.Name },
+		one: "robot", many: "robots", segment: "robots", kind: plan.KindRobot, see: access.Own, key: func(v Robot) string { return v.Name },
 		named: func(v *Robot, name string) string { return fixed(&v.Name, name, "name") },
 		strip: func(v *Robot) { v.ID, v.CreatedAt, v.UpdatedAt = "", nil, nil },
 		list: func(ctx context.Context, group int64) ([]Robot, error) {
@@ -92,7 +93,8 @@ func (a *API) robots() *owned[Robot] {
 		remove: func(ctx context.Context, by access.Actor, group int64, name string, check func(*Robot) error) error {
 			return a.Directory.DeleteRobot(ctx, by, group, name, adapt(check, describeRobot))
 		},
-		may: func(ctx context.Context, group string, v Robot) error { return a.mayGiveAll(ctx, group, v.Grants) },
+		loses: func(v Robot) ([]plan.Field, string) { return losesGrants(v.Grants) },
+		may:   func(ctx context.Context, group string, v Robot) error { return a.mayGiveAll(ctx, group, v.Grants) },
 	}
 }
 

@@ -2,12 +2,16 @@ package api
 
 import (
 	"context"
+	"errors"
 	"net/http"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/weir-registry/weir/internal/access"
+	"github.com/weir-registry/weir/internal/plan"
 )
 
 // Role is a named set of actions.
@@ -29,7 +33,7 @@ func describeRole(r access.RoleSet) Role {
 
 func (a *API) roles() *owned[Role] {
 	k := &owned[Role]{
-		one: "role", many: "roles", segment: "roles", see: access.View, key: func(v Role) string { return v.Name },
+		one: "role", many: "roles", segment: "roles", kind: plan.KindRole, see: access.View, key: func(v Role) string { return v.Name },
 		named: func(v *Role, name string) string { return fixed(&v.Name, name, "name") },
 		strip: func(v *Role) { v.Builtin, v.Instance, v.CreatedAt, v.UpdatedAt = false, false, nil, nil },
 		list: func(ctx context.Context, group int64) ([]Role, error) {
@@ -45,7 +49,8 @@ func (a *API) roles() *owned[Role] {
 			return describeRole(r), err
 		},
 		remove: func(ctx context.Context, by access.Actor, group int64, name string, check func(*Role) error) error {
-			return a.Directory.DeleteRole(ctx, by, group, access.Role(name), adapt(check, describeRole))
+			err := a.Directory.DeleteRole(ctx, by, group, access.Role(name), adapt(check, describeRole))
+			return a.whoHas(ctx, group, access.Role(name), err)
 		},
 		may: func(ctx context.Context, group string, v Role) error {
 			return a.mayAll(ctx, group, v.Actions, "actions")
@@ -64,6 +69,29 @@ func (a *API) roles() *owned[Role] {
 		return Role{}, access.ErrNotFound
 	}
 	return k
+}
+
+const namedAccounts = 5 // that a conflict names
+
+// whoHas adds to the error of a role in use who loses something when it goes.
+func (a *API) whoHas(ctx context.Context, group int64, role access.Role, err error) error {
+	if !errors.Is(err, access.ErrRoleInUse) || group == 0 {
+		return err
+	}
+	grants, listErr := a.Directory.Grants(ctx, group)
+	if listErr != nil {
+		return listErr
+	}
+	var have []string
+	for _, g := range grants {
+		if g.Role == role && !slices.Contains(have, g.User) {
+			have = append(have, g.User)
+		}
+	}
+	if len(have) > namedAccounts {
+		have = append(have[:namedAccounts], "others")
+	}
+	return conflict("grants give the role to " + strings.Join(have, ", ") + ": give them another, or none, first")
 }
 
 // adapt turns a condition on what the API shows into one on what the directory has.

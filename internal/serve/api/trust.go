@@ -8,6 +8,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/weir-registry/weir/internal/access"
+	"github.com/weir-registry/weir/internal/plan"
 )
 
 // TrustRule lets workloads in by tokens of another issuer: CI jobs, services of a cluster.
@@ -37,7 +38,7 @@ func describeTrustRule(r access.TrustRule) TrustRule {
 
 func (a *API) trustRules() *owned[TrustRule] {
 	return &owned[TrustRule]{
-		one: "trust rule", many: "trust rules", segment: "trust-rules", see: access.Own, key: func(v TrustRule) string { return v.Name },
+		one: "trust rule", many: "trust rules", segment: "trust-rules", kind: plan.KindTrustRule, see: access.Own, key: func(v TrustRule) string { return v.Name },
 		named: func(v *TrustRule, name string) string { return fixed(&v.Name, name, "name") },
 		strip: func(v *TrustRule) { v.ID, v.CreatedAt, v.UpdatedAt = "", nil, nil },
 		list: func(ctx context.Context, group int64) ([]TrustRule, error) {
@@ -59,7 +60,8 @@ func (a *API) trustRules() *owned[TrustRule] {
 		remove: func(ctx context.Context, by access.Actor, group int64, name string, check func(*TrustRule) error) error {
 			return a.Directory.DeleteTrustRule(ctx, by, group, name, adapt(check, describeTrustRule))
 		},
-		may: func(ctx context.Context, group string, v TrustRule) error { return a.mayGiveAll(ctx, group, v.Grants) },
+		loses: func(v TrustRule) ([]plan.Field, string) { return losesGrants(v.Grants) },
+		may:   func(ctx context.Context, group string, v TrustRule) error { return a.mayGiveAll(ctx, group, v.Grants) },
 	}
 }
 

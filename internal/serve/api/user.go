@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"strconv"
 	"strings"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/weir-registry/weir/internal/access"
 	"github.com/weir-registry/weir/internal/oci"
+	"github.com/weir-registry/weir/internal/plan"
 )
 
 // User is an account.
@@ -50,9 +52,15 @@ type userChangeInput struct {
 	Body UserChange
 }
 
-type getUserInput struct {
+// GetUserInput names a user.
+type GetUserInput struct {
 	Name string `path:"name"`
 	Conditions
+}
+
+type deleteUserInput struct {
+	GetUserInput
+	Try
 }
 
 type listUsersInput struct {
@@ -82,10 +90,10 @@ func (a *API) registerUsers() {
 		OperationID: "get-user", Method: http.MethodGet, Path: "/users/{name}", Tags: []string{"users"},
 		Summary: "Read a user; others than oneself take an administrator",
 	}, a.getUser)
-	operation(a, huma.Operation{
+	operation(a, removes(a, huma.Operation{
 		OperationID: "delete-user", Method: http.MethodDelete, Path: "/users/{name}", Tags: []string{"users"},
 		Summary: "Delete a user with its grants, tokens and sessions", Description: "Events keep the id, which no other account ever gets.",
-	}, a.deleteUser)
+	}), a.deleteUser)
 }
 
 func (a *API) listUsers(ctx context.Context, in *listUsersInput) (*page[User], error) {
@@ -116,7 +124,7 @@ func (a *API) named(ctx context.Context, name string) (access.Account, error) {
 	return a.Directory.Account(ctx, name)
 }
 
-func (a *API) getUser(ctx context.Context, in *getUserInput) (*tagged[User], error) {
+func (a *API) getUser(ctx context.Context, in *GetUserInput) (*tagged[User], error) {
 	u, err := a.named(ctx, in.Name)
 	if err != nil {
 		return nil, err
@@ -128,7 +136,7 @@ func (a *API) getUser(ctx context.Context, in *getUserInput) (*tagged[User], err
 	return &tagged[User]{etag(out), out}, nil
 }
 
-func (a *API) deleteUser(ctx context.Context, in *getUserInput) (*struct{}, error) {
+func (a *API) deleteUser(ctx context.Context, in *deleteUserInput) (*changed, error) {
 	if err := a.may(ctx, access.Administer, ""); err != nil {
 		return nil, err
 	}
@@ -136,10 +144,30 @@ func (a *API) deleteUser(ctx context.Context, in *getUserInput) (*struct{}, erro
 	if err != nil {
 		return nil, err
 	}
-	if err := in.update(etag(user(u))); err != nil {
+	lost, err := a.losesUser(ctx, u)
+	if err != nil {
 		return nil, err
 	}
-	return nil, a.Directory.DeleteUser(ctx, a.actor(ctx), u.ID)
+	err = a.Directory.DeleteUser(ctx, a.tried(ctx, in.Try), u.ID, func(now *access.Account) error { return in.update(etag(user(*now))) })
+	if errors.Is(err, access.ErrDryRun) {
+		return planned(&plan.Plan{Changes: lost}), nil
+	}
+	return &changed{Status: http.StatusNoContent}, err
+}
+
+// losesUser is what goes with a user.
+func (a *API) losesUser(ctx context.Context, u access.Account) ([]plan.Change, error) {
+	grants, err := a.Directory.GrantsOf(ctx, u.ID)
+	if err != nil {
+		return nil, err
+	}
+	out := []plan.Change{{Action: plan.Remove, Kind: "user", Name: u.Name, Note: "its grants go with it, and its tokens and sessions end"}}
+	for _, g := range grants {
+		out = append(out, plan.Change{
+			Action: plan.Remove, Group: g.Group, Kind: plan.KindGrant, Name: strings.TrimSpace(g.User + " " + g.Path), Fields: []plan.Field{{Name: "role", Old: string(g.Role)}},
+		})
+	}
+	return out, nil
 }
 
 func (a *API) createUser(ctx context.Context, in *body[NewUser]) (*body[User], error) {
@@ -188,10 +216,11 @@ func (a *API) changeUser(ctx context.Context, in *userChangeInput) (*tagged[User
 	if err != nil {
 		return nil, err
 	}
-	if err := in.update(etag(user(u))); err != nil {
-		return nil, err
-	}
-	if err := a.Directory.SetDisabled(ctx, a.actor(ctx), u.ID, *in.Body.Disabled); err != nil {
+	err = a.Directory.SetDisabled(ctx, a.actor(ctx), u.ID, *in.Body.Disabled, func(now *access.Account) error {
+		u = *now
+		return in.update(etag(user(u)))
+	})
+	if err != nil {
 		return nil, err
 	}
 	u.Disabled = *in.Body.Disabled

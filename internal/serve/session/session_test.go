@@ -179,8 +179,8 @@ func TestSessionsEnd(t *testing.T) {
 		"password": func(w *world) error {
 			return w.dir.SetPassword(w.t.Context(), access.Actor{}, w.alice.ID, "other-12345")
 		},
-		"disabled": func(w *world) error { return w.dir.SetDisabled(w.t.Context(), access.Actor{}, w.alice.ID, true) },
-		"deleted":  func(w *world) error { return w.dir.DeleteUser(w.t.Context(), access.Actor{}, w.alice.ID) },
+		"disabled": func(w *world) error { return w.dir.SetDisabled(w.t.Context(), access.Actor{}, w.alice.ID, true, nil) },
+		"deleted":  func(w *world) error { return w.dir.DeleteUser(w.t.Context(), access.Actor{}, w.alice.ID, nil) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, metatest.Open(t, meta.SQLite))

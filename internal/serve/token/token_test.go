@@ -77,7 +77,7 @@ func newWorld(t *testing.T) *world {
 	if w.user, err = dir.CreateUser(t.Context(), access.Actor{}, "alice", "pw-12345"); err != nil {
 		t.Fatal(err)
 	}
-	if err := dir.PutGrant(t.Context(), access.Actor{}, access.Grant{AccountID: w.user.ID, GroupID: group, Role: access.Developer}); err != nil {
+	if err := dir.PutGrant(t.Context(), access.Actor{}, access.Grant{AccountID: w.user.ID, GroupID: group, Role: access.Developer}, nil); err != nil {
 		t.Fatal(err)
 	}
 	ceiling := &access.Ceiling{Scopes: []access.Scope{{Path: "acme/app", Actions: []access.Action{access.Pull}}}}
