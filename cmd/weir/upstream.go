@@ -89,7 +89,7 @@ func taken(p client.Purged) string {
 	}
 	text := fmt.Sprintf("%s%d tags, %d manifests, %s", least, p.Tags, p.Manifests, byteSize(p.Bytes))
 	if p.InUse > 0 {
-		text += fmt.Sprintf("; %d manifests in use go later", p.InUse)
+		text += fmt.Sprintf("; %d manifests in use go in ten minutes", p.InUse)
 	}
 	return text
 }

@@ -29,45 +29,51 @@ func acting(ctx context.Context, c api.Caller) context.Context {
 }
 
 // DeleteTag implements api.Content. A hosted tag goes the way of the distribution API. With only, the tag must point there.
-func (desk *Desk) DeleteTag(ctx context.Context, at api.Place, tag string, only oci.Digest) error {
+func (desk *Desk) DeleteTag(ctx context.Context, at api.Place, tag string, only oci.Digest) (out api.Purged, err error) {
 	f, in, err := desk.deletable(ctx, at)
 	if err != nil {
-		return err
+		return out, err
 	}
 	if !oci.ValidTag(tag) || !f.sees(in, oci.ByTag(tag)) {
-		return f.absent("tag")
+		return out, f.absent("tag")
 	}
 	ctx = acting(ctx, at.Caller)
+	p := purging{f: f, out: api.Purged{Repositories: 1}}
 	switch {
 	case in.UpstreamID != 0:
-		_, err = desk.Store.PurgeTag(ctx, in.Repository, tag, only)
+		var q store.Purged
+		q, err = desk.Store.PurgeTag(ctx, in.Repository, tag, only, false)
+		p.add(q)
 	case only != "":
 		err = desk.Store.DeleteTagOf(ctx, in.Repository, tag, only)
 	default:
 		err = f.group.Hosted.DeleteManifest(ctx, in.Name, oci.ByTag(tag))
 	}
 	if errors.Is(err, store.ErrMoved) {
-		return api.TagMoved()
+		return out, api.TagMoved()
 	}
-	return f.gone(err, "tag")
+	return p.out, f.gone(err, "tag")
 }
 
 // DeleteManifest implements api.Content.
-func (desk *Desk) DeleteManifest(ctx context.Context, at api.Place, digest oci.Digest) error {
+func (desk *Desk) DeleteManifest(ctx context.Context, at api.Place, digest oci.Digest) (out api.Purged, err error) {
 	f, in, err := desk.deletable(ctx, at)
 	if err != nil {
-		return err
+		return out, err
 	}
 	if !f.sees(in, oci.ByDigest(digest)) {
-		return f.absent("manifest")
+		return out, f.absent("manifest")
 	}
 	ctx = acting(ctx, at.Caller)
+	p := purging{f: f, out: api.Purged{Repositories: 1}}
 	if in.UpstreamID != 0 {
-		_, err = desk.Store.PurgeManifest(ctx, in.Repository, digest)
+		var q store.Purged
+		q, err = desk.Store.PurgeManifest(ctx, in.Repository, digest, false)
+		p.add(q)
 	} else {
 		err = f.group.Hosted.DeleteManifest(ctx, in.Name, oci.ByDigest(digest))
 	}
-	return f.gone(err, "manifest")
+	return p.out, f.gone(err, "manifest")
 }
 
 // DeleteRepository implements api.Content. A cached one is purged.
@@ -93,7 +99,7 @@ func (desk *Desk) DeleteRepository(ctx context.Context, at api.Place, r api.Repo
 func (p *purging) hosted(ctx context.Context, in store.FoundIn) (api.Purged, error) {
 	p.out.Repositories = 1
 	if p.target.DryRun {
-		q, err := p.f.Store.EstimatePurge(ctx, in, p.key.GroupID, false)
+		q, err := p.f.Store.Estimate(p.key.GroupID, false).Repository(ctx, in)
 		p.add(q)
 		return p.out, p.f.missing(err, "repository")
 	}
@@ -165,10 +171,11 @@ func (desk *Desk) Purge(ctx context.Context, t api.PurgeTarget) (api.Purged, err
 
 // purging is one request to purge.
 type purging struct {
-	f      *finder
-	target api.PurgeTarget
-	key    store.RepositoryKey
-	out    api.Purged
+	f        *finder
+	target   api.PurgeTarget
+	key      store.RepositoryKey
+	estimate *store.Estimate // of a dry run
+	out      api.Purged
 }
 
 // note writes the event, once for all parts, unless nothing happens.
@@ -217,13 +224,14 @@ func (p *purging) reference(ctx context.Context, in store.FoundIn) (api.Purged, 
 	if err != nil {
 		return p.out, api.WrongBody("reference", "want a tag, or a whole digest")
 	}
+	if err := p.note(ctx); err != nil {
+		return p.out, err
+	}
 	var q store.Purged
-	if p.target.DryRun {
-		q, err = p.f.Store.EstimateReference(ctx, in, p.key.GroupID, ref)
-	} else if err = p.note(ctx); err == nil && ref.IsDigest() {
-		q, err = p.f.Store.PurgeManifest(ctx, in.Repository, ref.Digest)
-	} else if err == nil {
-		q, err = p.f.Store.PurgeTag(ctx, in.Repository, ref.Tag, "")
+	if ref.IsDigest() {
+		q, err = p.f.Store.PurgeManifest(ctx, in.Repository, ref.Digest, p.target.DryRun)
+	} else {
+		q, err = p.f.Store.PurgeTag(ctx, in.Repository, ref.Tag, "", p.target.DryRun)
 	}
 	p.add(q)
 	return p.out, p.f.missing(err, "tag or digest in the cached repository")
@@ -232,7 +240,10 @@ func (p *purging) reference(ctx context.Context, in store.FoundIn) (api.Purged, 
 // repository purges a repository as far as this request may go. It reports whether it came to the end.
 func (p *purging) repository(ctx context.Context, in store.FoundIn) (done bool, err error) {
 	if p.target.DryRun {
-		q, err := p.f.Store.EstimatePurge(ctx, in, p.key.GroupID, p.target.Repository == "")
+		if p.estimate == nil {
+			p.estimate = p.f.Store.Estimate(p.key.GroupID, p.target.Repository == "")
+		}
+		q, err := p.estimate.Repository(ctx, in)
 		p.add(q)
 		return true, err
 	}

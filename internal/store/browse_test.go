@@ -242,35 +242,39 @@ func TestPurge(t *testing.T) {
 			t.Helper()
 			ref, err := oci.ParseReference(text)
 			ok(t, err)
-			p, err := s.EstimateReference(ctx, FoundIn{id, cached.Name, 7, 1}, 1, ref)
+			p, err := s.PurgeTag(ctx, id, text, "", true)
+			if ref.IsDigest() {
+				p, err = s.PurgeManifest(ctx, id, ref.Digest, true)
+			}
 			ok(t, err)
 			return p
 		}
-		want(t, errorOf(s.PurgeTag(ctx, id, "1", a.digest)), ErrMoved)
+		want(t, errorOf(s.PurgeTag(ctx, id, "1", a.digest, false)), ErrMoved)
 		if p := estimate("1"); p != (Purged{Tags: 1}) {
 			t.Errorf("the estimate of a tag is %+v", p)
 		}
 		if p := estimate(string(index.digest)); p != (Purged{Tags: 2, Manifests: 2, Bytes: size(a)}) {
 			t.Errorf("the estimate of a digest is %+v", p)
 		}
-		p, err := s.PurgeTag(ctx, id, "1", index.digest) // latest holds the rest
+		p, err := s.PurgeTag(ctx, id, "1", index.digest, false) // latest holds the rest
 		check("a tag", p, err, Purged{Tags: 1})
 		if p := estimate("latest"); p != (Purged{Tags: 1, Manifests: 2, Bytes: size(a)}) {
 			t.Errorf("the estimate of the last tag is %+v", p)
 		}
-		p, err = s.PurgeTag(ctx, id, "latest", "") // b has a tag of its own
+		p, err = s.PurgeTag(ctx, id, "latest", "", false) // b has a tag of its own
 		check("the last tag", p, err, Purged{Tags: 1, Manifests: 2, Bytes: size(a)})
-		want(t, errorOf(s.PurgeTag(ctx, id, "latest", "")), ErrNotFound)
-		want(t, errorOf(s.PurgeManifest(ctx, id, index.digest)), ErrNotFound)
+		want(t, errorOf(s.PurgeTag(ctx, id, "latest", "", false)), ErrNotFound)
+		want(t, errorOf(s.PurgeManifest(ctx, id, index.digest, false)), ErrNotFound)
 		sound(t, s, false)
 
 		fill()
 		s.Pulled(id, c.digest)
 		in := FoundIn{id, cached.Name, 7, 1}
-		p, err = s.EstimatePurge(ctx, in, 1, false)
-		check("the estimate", p, err, Purged{Tags: 4, Manifests: 4, Bytes: size(a) + size(b) + size(c)})
+		would := Purged{Tags: 4, Manifests: 3, Bytes: size(a) + size(b), InUse: 1}
+		p, err = s.Estimate(1, false).Repository(ctx, in)
+		check("the estimate", p, err, would)
 		p, done, err := s.PurgeRepository(ctx, id, 100)
-		check("the repository", p, err, Purged{Tags: 4, Manifests: 3, Bytes: size(a) + size(b), InUse: 1})
+		check("the repository", p, err, would)
 		if !done {
 			t.Error("not done")
 		}
@@ -294,8 +298,8 @@ func TestPurge(t *testing.T) {
 		want(t, err, ErrNotFound)
 
 		hosted := mustPush(t, s, acme, a, "1")
-		want(t, errorOf(s.PurgeTag(ctx, hosted, "1", "")), ErrNotFound)
-		want(t, errorOf(s.PurgeManifest(ctx, hosted, a.digest)), ErrNotFound)
+		want(t, errorOf(s.PurgeTag(ctx, hosted, "1", "", false)), ErrNotFound)
+		want(t, errorOf(s.PurgeManifest(ctx, hosted, a.digest, false)), ErrNotFound)
 		want(t, s.DeleteTagOf(ctx, hosted, "1", b.digest), ErrMoved)
 		ok(t, s.DeleteTagOf(ctx, hosted, "1", a.digest))
 		if _, _, err := s.PurgeRepository(ctx, hosted, 1); err == nil {

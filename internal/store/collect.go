@@ -23,6 +23,7 @@ const (
 	CandidateManifest   CandidateKind = "manifest"
 	CandidateLink       CandidateKind = "link"
 	CandidateRepository CandidateKind = "repository" // without a digest
+	CandidatePurged     CandidateKind = "purged"     // a manifest that was in use when it was purged
 )
 
 // Candidate is something a committed change might have orphaned.
@@ -106,6 +107,8 @@ func (s *Store) Review(ctx context.Context, batch []Candidate) (Collected, error
 		collected.N = len(collected.Keys)
 	case CandidateManifest:
 		collected.N, err = s.reviewManifests(ctx, batch)
+	case CandidatePurged:
+		collected.N, err = s.reviewAndForget(ctx, batch, s.reviewPurged)
 	case CandidateLink:
 		collected.N, err = s.review(ctx, batch, s.reviewLink)
 	case CandidateRepository:

@@ -32,7 +32,7 @@ func TestCopiesSurvive(t *testing.T) {
 				if err == nil && random.IntN(2) == 0 {
 					_, _, err = s.PurgeRepository(ctx, id, 100)
 				} else if err == nil {
-					_, err = s.PurgeTag(ctx, id, fmt.Sprint(n), "")
+					_, err = s.PurgeTag(ctx, id, fmt.Sprint(n), "", false)
 				}
 				if err != nil && !errors.Is(err, ErrNotFound) {
 					t.Fatal(err)

@@ -142,6 +142,19 @@ func (d *deferred) lastPulled(key pullKey) time.Time {
 	return d.pulls[key].last
 }
 
+// pulledSince are the manifests that were pulled after at, by repository, as far as only this process knows.
+func (d *deferred) pulledSince(at time.Time) map[int64][]oci.Digest {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	list := map[int64][]oci.Digest{}
+	for key, p := range d.pulls {
+		if p.last.After(at) {
+			list[key.repository] = append(list[key.repository], key.digest)
+		}
+	}
+	return list
+}
+
 // keep flushes until ctx ends, and then once more.
 func (d *deferred) keep(ctx context.Context) {
 	ticker := time.NewTicker(flushEvery)

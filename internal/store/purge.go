@@ -17,7 +17,7 @@ import (
 
 const (
 	purgeBatch = 20               // manifests that one transaction takes
-	inUse      = 10 * time.Minute // since its last pull, a manifest may belong to a pull that goes on
+	inUse      = 10 * time.Minute // since its last pull, a manifest may belong to a pull that goes on; so long a purge leaves it
 	listTags   = "tags"           // kind of a List without a subject
 )
 
@@ -25,8 +25,8 @@ const (
 type Purged struct {
 	Tags, Manifests int64
 	Bytes           int64 // that no repository of the group holds any more
-	InUse           int64 // manifests pulled a moment ago: their tags went, and they go when nobody has pulled them for the grace period
-	AtLeast         bool  // an estimate stopped counting
+	InUse           int64 // manifests pulled a moment ago: their tags went, and they go ten minutes later, whoever pulls them then
+	AtLeast         bool  // a dry run stopped counting
 }
 
 func (p *Purged) add(q Purged) {
@@ -44,13 +44,13 @@ func (s *Store) Note(ctx context.Context, group int64, kind, subject string, det
 }
 
 // PurgeTag takes a tag out of a cached repository, and what it points to unless something else needs that. With only, it must point
-// there: ErrMoved. ErrNotFound.
-func (s *Store) PurgeTag(ctx context.Context, repository int64, name string, only oci.Digest) (Purged, error) {
+// there: ErrMoved. A dry run does the same and takes it back. ErrNotFound.
+func (s *Store) PurgeTag(ctx context.Context, repository int64, name string, only oci.Digest, dry bool) (Purged, error) {
 	tag, err := s.TagInfo(ctx, repository, name)
 	if err != nil {
 		return Purged{}, err
 	}
-	return s.purgeTree(ctx, repository, tag.Digest, func(ctx context.Context, c *change, p *Purged) (stays bool, err error) {
+	return s.purgeTree(ctx, repository, tag.Digest, dry, func(ctx context.Context, c *change, p *Purged) (stays bool, err error) {
 		row, err := c.GetTag(ctx, query.GetTagParams{RepositoryID: repository, Name: name})
 		if err != nil {
 			return false, notFound(err)
@@ -67,15 +67,15 @@ func (s *Store) PurgeTag(ctx context.Context, repository int64, name string, onl
 	})
 }
 
-// PurgeManifest takes a manifest out of a cached repository with its tags, and those of its children that nothing else needs.
-// ErrNotFound.
-func (s *Store) PurgeManifest(ctx context.Context, repository int64, digest oci.Digest) (Purged, error) {
-	return s.purgeTree(ctx, repository, digest, func(context.Context, *change, *Purged) (bool, error) { return false, nil })
+// PurgeManifest takes a manifest out of a cached repository with its tags, and those of its children that nothing else needs. A dry
+// run does the same and takes it back. ErrNotFound.
+func (s *Store) PurgeManifest(ctx context.Context, repository int64, digest oci.Digest, dry bool) (Purged, error) {
+	return s.purgeTree(ctx, repository, digest, dry, func(context.Context, *change, *Purged) (bool, error) { return false, nil })
 }
 
 // purgeTree takes a manifest and its children after first, in the same transaction; only what first does if that says that the
 // manifest stays.
-func (s *Store) purgeTree(ctx context.Context, repository int64, root oci.Digest,
+func (s *Store) purgeTree(ctx context.Context, repository int64, root oci.Digest, dry bool,
 	first func(context.Context, *change, *Purged) (stays bool, err error),
 ) (p Purged, err error) {
 	tree, err := s.Tree(ctx, repository, root)
@@ -88,7 +88,7 @@ func (s *Store) purgeTree(ctx context.Context, repository int64, root oci.Digest
 	}
 	var gone []oci.Digest
 	err = s.purge(ctx, repository, func(ctx context.Context, c *change) error {
-		p, gone = Purged{}, nil
+		p, gone = Purged{AtLeast: tree.Cut}, nil
 		stays, err := first(ctx, c, &p)
 		for i, digest := range tree.Manifests {
 			if err != nil || stays {
@@ -102,16 +102,25 @@ func (s *Store) purgeTree(ctx context.Context, repository int64, root oci.Digest
 				err = s.purgeOne(ctx, c, d, pulled[digest], &p, &gone)
 			}
 		}
-		if err != nil {
-			return err
+		if err == nil {
+			err = c.countAlone(ctx, &p)
 		}
-		return c.countAlone(ctx, &p)
+		if err == nil && dry {
+			return errDry
+		}
+		return err
 	})
+	if dry && errors.Is(err, errDry) {
+		return p, nil
+	}
 	if err == nil {
 		s.forgetPulls(ctx, repository, gone...)
 	}
 	return p, err
 }
+
+// errDry undoes the transaction of a dry run.
+var errDry = errors.New("only a dry run")
 
 // isNeeded reports whether a tag or another manifest of the repository names a manifest.
 func (c *change) isNeeded(ctx context.Context, digest []byte) (bool, error) {
@@ -136,7 +145,8 @@ func (s *Store) purge(ctx context.Context, repository int64, fn func(context.Con
 	return nil
 }
 
-// purgeOne takes one manifest. One that was pulled a moment ago loses its tags alone: who pulls it must find the rest of it.
+// purgeOne takes one manifest. One that was pulled a moment ago loses its tags alone, and goes later: who pulls it must find the rest
+// of it.
 func (s *Store) purgeOne(ctx context.Context, c *change, digest []byte, pulled time.Time, p *Purged, gone *[]oci.Digest) error {
 	tags, err := c.ListTagsOf(ctx, query.ListTagsOfParams{RepositoryID: c.repository.ID, Digest: digest})
 	if err != nil {
@@ -162,9 +172,35 @@ func (s *Store) purgeOne(ctx context.Context, c *change, digest []byte, pulled t
 		}
 	}
 	p.InUse++
-	c.review(CandidateManifest, digest, pulled.Add(s.grace))
-	// It must not stay for having been asked for by its digest.
-	return c.ForgetAdmittedVia(ctx, query.ForgetAdmittedViaParams{RepositoryID: c.repository.ID, Digest: digest, Via: string(ViaDigest)})
+	c.review(CandidatePurged, digest, c.now.Add(inUse))
+	return nil
+}
+
+// reviewPurged takes a manifest that was in use when it was purged, however often it was pulled since, and has its children
+// reviewed in the same way. What has come back meanwhile stays: a tag names it, or another manifest needs it.
+func (s *Store) reviewPurged(ctx context.Context, c *change, digest []byte) (collected bool, err error) {
+	needed, err := c.isNeeded(ctx, digest)
+	if err != nil || needed || c.hosted() {
+		return false, err
+	}
+	children, err := c.ListChildren(ctx, query.ListChildrenParams{RepositoryID: c.repository.ID, Parent: digest})
+	if err != nil {
+		return false, fmt.Errorf("list what it refers to: %w", err)
+	}
+	err = s.removeManifest(ctx, c, digest, c.now)
+	if errors.Is(err, ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	c.review(CandidateManifest, digest, c.now.Add(s.grace)) // its admissions
+	for _, child := range children {
+		if child.Kind == refManifest {
+			c.review(CandidatePurged, child.Child, c.now)
+		}
+	}
+	return true, nil
 }
 
 // pulledLately tells of those manifests that may be in use when they were last pulled.
@@ -291,85 +327,4 @@ func (s *Store) CachedRepositories(ctx context.Context, key RepositoryKey, n int
 		return nil, fmt.Errorf("list cached repositories: %w", err)
 	}
 	return convert(rows, func(r query.ListRepositoriesOfRow) FoundIn { return FoundIn{r.ID, r.Name, key.UpstreamID, r.Epoch} }), nil
-}
-
-// EstimatePurge counts what a purge of a repository would take. With whole, all repositories of its upstream are purged with it:
-// what several of them hold is counted in one of them.
-func (s *Store) EstimatePurge(ctx context.Context, in FoundIn, group int64, whole bool) (p Purged, err error) {
-	if p.Tags, err = s.db.Read().CountTags(ctx, query.CountTagsParams{RepositoryID: in.Repository, N: maxCounted}); err != nil {
-		return p, fmt.Errorf("count tags: %w", err)
-	}
-	if p.Manifests, err = s.db.Read().CountManifests(ctx, query.CountManifestsParams{RepositoryID: in.Repository, N: maxCounted}); err != nil {
-		return p, fmt.Errorf("count manifests: %w", err)
-	}
-	of := query.BrowseLinksParams{GroupID: group, UpstreamID: -1, RepositoryID: in.Repository, After: []byte{}, N: maxCounted}
-	if whole {
-		of.UpstreamID, of.Epoch = in.UpstreamID, in.Epoch
-	}
-	links, err := s.db.Read().BrowseLinks(ctx, of)
-	if err != nil {
-		return p, fmt.Errorf("list links: %w", err)
-	}
-	for _, link := range links {
-		if link.Alone {
-			p.Bytes += link.Size
-		}
-	}
-	p.AtLeast = max(p.Tags, p.Manifests, int64(len(links))) == maxCounted
-	return p, nil
-}
-
-// EstimateReference counts what a purge of one tag or digest would take; ErrNotFound.
-func (s *Store) EstimateReference(ctx context.Context, in FoundIn, group int64, ref oci.Reference) (p Purged, err error) {
-	digest := ref.Digest
-	if !ref.IsDigest() {
-		tag, err := s.TagInfo(ctx, in.Repository, ref.Tag)
-		if err != nil {
-			return p, err
-		}
-		digest, p.Tags = tag.Digest, 1
-	}
-	tags, err := s.TagsOf(ctx, in.Repository, digest, maxCounted)
-	if err != nil {
-		return p, err
-	}
-	parents, err := s.db.Read().ListParents(ctx, query.ListParentsParams{RepositoryID: in.Repository, Child: oci.DigestBytes(digest), N: 1})
-	if err != nil || !ref.IsDigest() && (len(tags) > 1 || len(parents) > 0) {
-		return p, err
-	}
-	p.Tags = int64(len(tags))
-	tree, err := s.purgeable(ctx, in.Repository, digest)
-	if err != nil {
-		return p, err
-	}
-	p.Manifests, p.AtLeast = int64(len(tree.Manifests)), tree.Cut
-	p.Bytes, err = s.Alone(ctx, group, in.Repository, tree, func(FoundIn) bool { return true })
-	return p, err
-}
-
-// purgeable is the tree of a manifest without the children that something else needs.
-func (s *Store) purgeable(ctx context.Context, repository int64, root oci.Digest) (Tree, error) {
-	tree, err := s.Tree(ctx, repository, root)
-	if err != nil {
-		return tree, err
-	}
-	going := map[oci.Digest]bool{root: true}
-	kept := tree.Manifests[1:]
-	tree.Manifests = []oci.Digest{root}
-	for _, digest := range kept {
-		tags, err := s.TagsOf(ctx, repository, digest, 1)
-		if err != nil {
-			return tree, err
-		}
-		parents, err := s.db.Read().ListParents(ctx, query.ListParentsParams{RepositoryID: repository, Child: oci.DigestBytes(digest), N: maxTree})
-		if err != nil {
-			return tree, fmt.Errorf("find who needs %s: %w", digest, err)
-		}
-		needed := slices.ContainsFunc(parents, func(p []byte) bool { return !going[oci.Digest(digestText(p))] })
-		if len(tags) == 0 && !needed {
-			going[digest] = true
-			tree.Manifests = append(tree.Manifests, digest)
-		}
-	}
-	return tree, nil
 }

@@ -34,7 +34,7 @@ func TestDeleteRepository(t *testing.T) {
 		if e, is := errors.AsType[*meta.ContentError](removeGroup()); !is || len(e.Hosted) != 1 || e.Hosted[0] != other.Name || e.Cached {
 			t.Errorf("what is in the way: %+v", e)
 		}
-		estimate, err := s.EstimatePurge(ctx, FoundIn{Repository: id}, 2, false)
+		estimate, err := s.Estimate(2, false).Repository(ctx, FoundIn{Repository: id})
 		ok(t, err)
 		p, gone, err := s.DeleteRepository(ctx, id, 1)
 		ok(t, err)

@@ -62,9 +62,18 @@ func (s *Store) reviewManifests(ctx context.Context, batch []Candidate) (collect
 		}
 		pulled[string(oci.DigestBytes(candidate.Digest))] = at
 	}
+	return s.reviewAndForget(ctx, batch, func(ctx context.Context, c *change, digest []byte) (bool, error) {
+		return s.reviewManifest(ctx, c, digest, pulled[string(digest)])
+	})
+}
+
+// reviewAndForget is review for manifests: the pulls of those that went are forgotten.
+func (s *Store) reviewAndForget(ctx context.Context, batch []Candidate,
+	decide func(ctx context.Context, c *change, digest []byte) (collected bool, err error),
+) (collected int, err error) {
 	var gone []oci.Digest
 	collected, err = s.review(ctx, batch, func(ctx context.Context, c *change, digest []byte) (bool, error) {
-		removed, err := s.reviewManifest(ctx, c, digest, pulled[string(digest)])
+		removed, err := decide(ctx, c, digest)
 		if removed {
 			gone = append(gone, oci.Digest(digestText(digest)))
 		}

@@ -27,9 +27,36 @@ type Purged struct {
 	Tags         int64  `json:"tags"`
 	Manifests    int64  `json:"manifests"`
 	Bytes        int64  `json:"bytes" doc:"That nothing of the group holds any more. The collector takes them off the disk, unless another group holds them too"`
-	InUse        int64  `json:"in_use" doc:"Manifests pulled in the last ten minutes: their tags went, and the rest goes once nobody has pulled it for gc.delay"`
+	InUse        int64  `json:"in_use" doc:"Manifests pulled in the last ten minutes: their tags went, and they go ten minutes later, whoever pulls them until then"`
 	AtLeast      bool   `json:"at_least,omitempty" doc:"A dry run stopped counting: the numbers are lower bounds"`
 	Next         string `json:"next,omitempty" doc:"This was a part: repeat the request with this as after until it is missing, and add up. What was purged is purged"`
+}
+
+// deleted answers the deletion of a tag or a manifest: 204, or 202 for what is cached and in use, which goes later.
+type deleted struct {
+	Status int
+	Body   *Purged
+}
+
+func deletion(p Purged, err error) (*deleted, error) {
+	switch {
+	case err != nil:
+		return nil, err
+	case p.InUse > 0:
+		return &deleted{http.StatusAccepted, &p}, nil
+	}
+	return &deleted{Status: http.StatusNoContent}, nil
+}
+
+// deletes declares the answers of deletion.
+func deletes(op huma.Operation) huma.Operation {
+	op.DefaultStatus = http.StatusAccepted
+	op.Responses = map[string]*huma.Response{
+		"202": {Description: "Of a cached one: its tags are gone. What was pulled in the last ten minutes is served by its digest for ten more, and then goes too"},
+		"204": {Description: "Gone"},
+	}
+	op.Description += " What was pulled in the last ten minutes may belong to a pull under way: it goes ten minutes later, and the answer is 202 with `in_use`."
+	return op
 }
 
 // CopyRequest is the body of a copy. Both images are named as in docker pull, with or without this server's host.

@@ -130,11 +130,11 @@ func (a *API) registerManifests() {
 		OperationID: "get-manifest", Method: http.MethodGet, Path: repositoryPath + "/manifests/{digest}", Tags: []string{"content"},
 		Summary: "Read a manifest: platforms, config, layers, sizes, referrers", Description: repositoryNaming + " Nothing is fetched from an upstream. The ETag is that of its digest.",
 	}, a.getManifest)
-	operation(a, huma.Operation{
-		OperationID: "delete-manifest", Method: http.MethodDelete, Path: repositoryPath + "/manifests/{digest}", Tags: []string{"content"}, DefaultStatus: http.StatusNoContent,
+	operation(a, deletes(huma.Operation{
+		OperationID: "delete-manifest", Method: http.MethodDelete, Path: repositoryPath + "/manifests/{digest}", Tags: []string{"content"},
 		Summary:     "Delete a manifest with its tags",
 		Description: repositoryNaming + " Of a cached one the next pull fetches it anew, as after purge.",
-	}, a.deleteManifest)
+	}), a.deleteManifest)
 }
 
 func (a *API) listManifests(ctx context.Context, in *struct {
@@ -174,7 +174,7 @@ func (a *API) getManifest(ctx context.Context, in *manifestInput) (*one[Manifest
 	return &one[ManifestDetail]{tag, out}, nil
 }
 
-func (a *API) deleteManifest(ctx context.Context, in *manifestInput) (*struct{}, error) {
+func (a *API) deleteManifest(ctx context.Context, in *manifestInput) (*deleted, error) {
 	digest, err := parseDigest(in.Digest)
 	if err != nil {
 		return nil, err
@@ -189,5 +189,5 @@ func (a *API) deleteManifest(ctx context.Context, in *manifestInput) (*struct{},
 			return nil, err
 		}
 	}
-	return nil, a.Content.DeleteManifest(ctx, at, digest)
+	return deletion(a.Content.DeleteManifest(ctx, at, digest))
 }

@@ -91,11 +91,11 @@ func (a *API) registerTags() {
 		OperationID: "list-tag-history", Method: http.MethodGet, Path: repositoryPath + "/tags/{tag}/history", Tags: []string{"content"},
 		Summary: "List the changes of a tag, the latest first", Description: repositoryNaming + " A tag that is gone has a history too.",
 	}, a.listTagHistory)
-	operation(a, huma.Operation{
-		OperationID: "delete-tag", Method: http.MethodDelete, Path: repositoryPath + "/tags/{tag}", Tags: []string{"content"}, DefaultStatus: http.StatusNoContent,
+	operation(a, deletes(huma.Operation{
+		OperationID: "delete-tag", Method: http.MethodDelete, Path: repositoryPath + "/tags/{tag}", Tags: []string{"content"},
 		Summary:     "Delete a tag",
 		Description: repositoryNaming + " Of a hosted repository the manifest stays. Of a cached one what the tag points to goes too, as with purge, and the next pull fetches it anew.",
-	}, a.deleteTag)
+	}), a.deleteTag)
 }
 
 func (a *API) listTags(ctx context.Context, in *TagQuery) (*page[Tag], error) {
@@ -165,10 +165,10 @@ func (a *API) listTagHistory(ctx context.Context, in *struct {
 	return newPage(ctx, moves, true, "history", moves[in.Limit-1].ID), nil
 }
 
-func (a *API) deleteTag(ctx context.Context, in *tagInput) (*struct{}, error) {
+func (a *API) deleteTag(ctx context.Context, in *tagInput) (*deleted, error) {
 	at := in.place(ctx)
 	if in.IfMatch == "" && in.IfNoneMatch == "" {
-		return nil, a.Content.DeleteTag(ctx, at, in.Tag, "")
+		return deletion(a.Content.DeleteTag(ctx, at, in.Tag, ""))
 	}
 	now, err := a.Content.Tag(ctx, at, in.Tag)
 	if err != nil {
@@ -177,7 +177,7 @@ func (a *API) deleteTag(ctx context.Context, in *tagInput) (*struct{}, error) {
 	if err := in.update(digestETag(now.Digest)); err != nil {
 		return nil, err
 	}
-	return nil, a.Content.DeleteTag(ctx, at, in.Tag, oci.Digest(now.Digest))
+	return deletion(a.Content.DeleteTag(ctx, at, in.Tag, oci.Digest(now.Digest)))
 }
 
 // TagMoved is the error of a change to a tag that is not what the caller takes it for.

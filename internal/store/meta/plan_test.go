@@ -30,7 +30,7 @@ func scanning() map[string]string {
 		"a check reads everything, in the background":       `CheckTags CheckLinks CheckReferences CheckDoomed CheckUnlinked CheckCachedBytes`,
 		"the page begins with the first row in the index":   "ListColdManifests ListDoomedKeys",
 		"a page, or the question whether there is anything": `HasContent IsAwaited ListGroupContent BrowseRepositories CountManifests CountTags ListHostedRepositories ListManifestDigests ListLinkDigests
-			DeleteRepositoryAdmissions DeleteRepositoryHistory`,
+			ListPulledSince ListRepositoryUploads DeleteRepositoryAdmissions DeleteRepositoryHistory`,
 		"all of an empty repository": `DeleteRepositoryLists DeleteRepositoryCandidates DeleteGroupAdmissions DeleteGroupCandidates
 			DeleteGroupHistory DeleteGroupRepositories`,
 		"once in hours, in the background":                  "TrimTokens DeletePullsOfNoRepository",

@@ -126,7 +126,7 @@ func batchSize(kind store.CandidateKind) int {
 	switch kind {
 	case store.CandidateBlob, store.CandidateLink:
 		return 100 // a statement for all, or a few for each
-	case store.CandidateManifest:
+	case store.CandidateManifest, store.CandidatePurged:
 		return 25
 	}
 	return 1 // a repository may be a transaction full of work
@@ -219,7 +219,11 @@ func (c *Collector) review(ctx context.Context, batch []store.Candidate) error {
 		return err
 	}
 	if batch[0].Kind != store.CandidateBlob {
-		c.o.Metrics.Collected(string(batch[0].Kind), int64(collected.N), 0)
+		kind := batch[0].Kind
+		if kind == store.CandidatePurged {
+			kind = store.CandidateManifest
+		}
+		c.o.Metrics.Collected(string(kind), int64(collected.N), 0)
 		return nil
 	}
 	if _, err := c.deleteBytes(ctx, collected.Keys); err != nil {

@@ -173,7 +173,9 @@ const browseLinks = `-- name: BrowseLinks :many
 SELECT l.digest, b.size, CAST(NOT EXISTS (
     SELECT 1 FROM blob_links o JOIN repositories r ON r.id = o.repository_id
     WHERE o.digest = l.digest AND o.repository_id <> l.repository_id AND r.group_id = $1
-        AND (r.upstream_id <> $2 OR r.epoch <> $3 OR o.repository_id > l.repository_id)) AS BOOLEAN) AS alone
+        AND (r.upstream_id <> $2 OR r.epoch <> $3 OR o.repository_id > l.repository_id)) AS BOOLEAN) AS alone,
+    CAST(EXISTS (SELECT 1 FROM blob_links o JOIN repositories r ON r.id = o.repository_id
+        WHERE o.digest = l.digest AND o.repository_id <> l.repository_id AND r.group_id = $1) AS BOOLEAN) AS shared
 FROM blob_links l JOIN blobs b ON b.digest = l.digest
 WHERE l.repository_id = $4 AND l.digest > $5 ORDER BY l.digest LIMIT CAST($6 AS INTEGER)
 `
@@ -191,10 +193,11 @@ type BrowseLinksRow struct {
 	Digest []byte
 	Size   int64
 	Alone  bool
+	Shared bool
 }
 
 // A blob is alone when nothing else of the group holds it: nothing but repositories of an upstream's epoch, if one is given, of
-// which the last that holds it answers for all.
+// which the last that holds it answers for all. It is shared when any other repository of the group holds it.
 func (q *Queries) BrowseLinks(ctx context.Context, arg BrowseLinksParams) ([]BrowseLinksRow, error) {
 	rows, err := q.db.QueryContext(ctx, browseLinks,
 		arg.GroupID,
@@ -211,7 +214,12 @@ func (q *Queries) BrowseLinks(ctx context.Context, arg BrowseLinksParams) ([]Bro
 	items := []BrowseLinksRow{}
 	for rows.Next() {
 		var i BrowseLinksRow
-		if err := rows.Scan(&i.Digest, &i.Size, &i.Alone); err != nil {
+		if err := rows.Scan(
+			&i.Digest,
+			&i.Size,
+			&i.Alone,
+			&i.Shared,
+		); err != nil {
 			return nil, err
 		}
 		items = append(items, i)
@@ -532,21 +540,6 @@ func (q *Queries) DeletePullsOfNoRepository(ctx context.Context) (int64, error) 
 	return result.RowsAffected()
 }
 
-const forgetAdmittedVia = `-- name: ForgetAdmittedVia :exec
-DELETE FROM admissions WHERE repository_id = $1 AND digest = $2 AND via = $3
-`
-
-type ForgetAdmittedViaParams struct {
-	RepositoryID int64
-	Digest       []byte
-	Via          string
-}
-
-func (q *Queries) ForgetAdmittedVia(ctx context.Context, arg ForgetAdmittedViaParams) error {
-	_, err := q.db.ExecContext(ctx, forgetAdmittedVia, arg.RepositoryID, arg.Digest, arg.Via)
-	return err
-}
-
 const listGroupLinks = `-- name: ListGroupLinks :many
 SELECT r.id, r.name, r.upstream_id, r.epoch FROM blob_links l JOIN repositories r ON r.id = l.repository_id
 WHERE l.digest = $1 AND r.group_id = $2 LIMIT CAST($3 AS INTEGER)
@@ -593,6 +586,48 @@ func (q *Queries) ListGroupLinks(ctx context.Context, arg ListGroupLinksParams) 
 	return items, nil
 }
 
+const listImages = `-- name: ListImages :many
+SELECT c.digest, c.platform, c.labels
+FROM manifest_references f JOIN manifests c ON c.repository_id = f.repository_id AND c.digest = f.child
+WHERE f.repository_id = $1 AND f.parent = $2 AND f.kind = 'manifest' ORDER BY f.position LIMIT CAST($3 AS INTEGER)
+`
+
+type ListImagesParams struct {
+	RepositoryID int64
+	Parent       []byte
+	N            int32
+}
+
+type ListImagesRow struct {
+	Digest   []byte
+	Platform string
+	Labels   string
+}
+
+// The manifests in an index that are here.
+func (q *Queries) ListImages(ctx context.Context, arg ListImagesParams) ([]ListImagesRow, error) {
+	rows, err := q.db.QueryContext(ctx, listImages, arg.RepositoryID, arg.Parent, arg.N)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []ListImagesRow{}
+	for rows.Next() {
+		var i ListImagesRow
+		if err := rows.Scan(&i.Digest, &i.Platform, &i.Labels); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const listParents = `-- name: ListParents :many
 SELECT parent FROM manifest_references WHERE repository_id = $1 AND child = $2 LIMIT CAST($3 AS INTEGER)
 `
@@ -616,6 +651,42 @@ func (q *Queries) ListParents(ctx context.Context, arg ListParentsParams) ([][]b
 			return nil, err
 		}
 		items = append(items, parent)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const listPulledSince = `-- name: ListPulledSince :many
+SELECT digest FROM (
+    SELECT q.digest, q.last_pulled_at FROM pulls q WHERE q.repository_id = $1 ORDER BY q.digest LIMIT CAST($2 AS INTEGER)
+) p WHERE last_pulled_at > $3
+`
+
+type ListPulledSinceParams struct {
+	RepositoryID int64
+	N            int32
+	Since        int64
+}
+
+// Of so many of the repository's manifests that were ever pulled.
+func (q *Queries) ListPulledSince(ctx context.Context, arg ListPulledSinceParams) ([][]byte, error) {
+	rows, err := q.db.QueryContext(ctx, listPulledSince, arg.RepositoryID, arg.N, arg.Since)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := [][]byte{}
+	for rows.Next() {
+		var digest []byte
+		if err := rows.Scan(&digest); err != nil {
+			return nil, err
+		}
+		items = append(items, digest)
 	}
 	if err := rows.Close(); err != nil {
 		return nil, err
@@ -722,4 +793,23 @@ func (q *Queries) ListSizedReferences(ctx context.Context, arg ListSizedReferenc
 		return nil, err
 	}
 	return items, nil
+}
+
+const sumImages = `-- name: SumImages :one
+SELECT CAST(COALESCE(SUM(c.total_size), 0) AS BIGINT) AS size
+FROM manifest_references f JOIN manifests c ON c.repository_id = f.repository_id AND c.digest = f.child
+WHERE f.repository_id = $1 AND f.parent = $2 AND f.kind = 'manifest'
+`
+
+type SumImagesParams struct {
+	RepositoryID int64
+	Parent       []byte
+}
+
+// What an index is larger by than its own bytes: the manifests in it that are here, each with what its total counts.
+func (q *Queries) SumImages(ctx context.Context, arg SumImagesParams) (int64, error) {
+	row := q.db.QueryRowContext(ctx, sumImages, arg.RepositoryID, arg.Parent)
+	var size int64
+	err := row.Scan(&size)
+	return size, err
 }

@@ -42,11 +42,13 @@ SELECT COUNT(*) FROM (SELECT 1 FROM manifests WHERE repository_id = @repository_
 
 -- name: BrowseLinks :many
 -- A blob is alone when nothing else of the group holds it: nothing but repositories of an upstream's epoch, if one is given, of
--- which the last that holds it answers for all.
+-- which the last that holds it answers for all. It is shared when any other repository of the group holds it.
 SELECT l.digest, b.size, CAST(NOT EXISTS (
     SELECT 1 FROM blob_links o JOIN repositories r ON r.id = o.repository_id
     WHERE o.digest = l.digest AND o.repository_id <> l.repository_id AND r.group_id = @group_id
-        AND (r.upstream_id <> @upstream_id OR r.epoch <> @epoch OR o.repository_id > l.repository_id)) AS BOOLEAN) AS alone
+        AND (r.upstream_id <> @upstream_id OR r.epoch <> @epoch OR o.repository_id > l.repository_id)) AS BOOLEAN) AS alone,
+    CAST(EXISTS (SELECT 1 FROM blob_links o JOIN repositories r ON r.id = o.repository_id
+        WHERE o.digest = l.digest AND o.repository_id <> l.repository_id AND r.group_id = @group_id) AS BOOLEAN) AS shared
 FROM blob_links l JOIN blobs b ON b.digest = l.digest
 WHERE l.repository_id = @repository_id AND l.digest > @after ORDER BY l.digest LIMIT CAST(@n AS INTEGER);
 
@@ -79,6 +81,18 @@ ORDER BY t.updated_at DESC, t.name DESC LIMIT CAST(@n AS INTEGER);
 SELECT position, child, kind, size, media_type FROM manifest_references
 WHERE repository_id = @repository_id AND parent = @parent ORDER BY position LIMIT CAST(@n AS INTEGER);
 
+-- name: SumImages :one
+-- What an index is larger by than its own bytes: the manifests in it that are here, each with what its total counts.
+SELECT CAST(COALESCE(SUM(c.total_size), 0) AS BIGINT) AS size
+FROM manifest_references f JOIN manifests c ON c.repository_id = f.repository_id AND c.digest = f.child
+WHERE f.repository_id = @repository_id AND f.parent = @parent AND f.kind = 'manifest';
+
+-- name: ListImages :many
+-- The manifests in an index that are here.
+SELECT c.digest, c.platform, c.labels
+FROM manifest_references f JOIN manifests c ON c.repository_id = f.repository_id AND c.digest = f.child
+WHERE f.repository_id = @repository_id AND f.parent = @parent AND f.kind = 'manifest' ORDER BY f.position LIMIT CAST(@n AS INTEGER);
+
 -- name: ListParents :many
 SELECT parent FROM manifest_references WHERE repository_id = @repository_id AND child = @child LIMIT CAST(@n AS INTEGER);
 
@@ -103,5 +117,8 @@ DELETE FROM repository_pulls WHERE NOT EXISTS (SELECT 1 FROM repositories r WHER
 SELECT id, name, epoch FROM repositories WHERE group_id = @group_id AND upstream_id = @upstream_id AND epoch = @epoch AND name > @after
 ORDER BY name LIMIT CAST(@n AS INTEGER);
 
--- name: ForgetAdmittedVia :exec
-DELETE FROM admissions WHERE repository_id = @repository_id AND digest = @digest AND via = @via;
+-- name: ListPulledSince :many
+-- Of so many of the repository's manifests that were ever pulled.
+SELECT digest FROM (
+    SELECT q.digest, q.last_pulled_at FROM pulls q WHERE q.repository_id = @repository_id ORDER BY q.digest LIMIT CAST(@n AS INTEGER)
+) p WHERE last_pulled_at > @since;
