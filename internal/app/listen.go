@@ -175,7 +175,7 @@ func (s *server) newAPI(local bool) http.Handler {
 		Upstreams:    s,
 		Jobs:         &work.Desk{DB: s.db, Now: time.Now},
 		Trail:        s.keeper(),
-		Capabilities: s.capabilities(),
+		Capabilities: s.capabilities(), SignIn: s.signin.Names(),
 	})
 }
 

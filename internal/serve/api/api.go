@@ -120,6 +120,7 @@ type Options struct {
 	Upstreams   Upstreams
 	Sessions    Sessions
 	Public      func(ctx context.Context, path string) bool // whether anybody may pull there; nil: nowhere
+	SignIn      []string                                    // names of the identity providers that people sign in with
 	Content     Content
 	Trail       Trail
 	Jobs        Jobs

@@ -234,3 +234,14 @@ func TestUsersByAPI(t *testing.T) {
 	w.wantAs(t, "admin", "GET", "/users/zoe", "", 404)
 	w.wantAs(t, "admin", "DELETE", "/users/admin", "", 409)
 }
+
+// Login pages are shown who is not logged in: the names of providers, and nothing about anybody.
+func TestSignInProviders(t *testing.T) {
+	w := newWorld(t, metatest.Open(t, meta.SQLite))
+	for _, user := range roles {
+		r := w.wantAs(t, user, "GET", "/session/providers", "", 200)
+		if r.body != `{"items":[{"name":"corp"},{"name":"github"}]}`+"\n" {
+			t.Errorf("as %s: %s", user, r.body)
+		}
+	}
+}

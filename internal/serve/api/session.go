@@ -70,11 +70,29 @@ func (a *API) registerSessions() {
 		OperationID: "delete-session", Method: http.MethodDelete, Path: "/session", Tags: tags, Summary: "Log this browser out",
 	}, a.logOut)
 	operation(a, huma.Operation{
+		OperationID: "list-sign-in-providers", Method: http.MethodGet, Path: "/session/providers", Tags: tags,
+		Summary: "List the names of the identity providers that people sign in with", Security: []map[string][]string{}, Metadata: map[string]any{anyone: true},
+	}, a.signInProviders)
+	operation(a, huma.Operation{
 		OperationID: "list-sessions", Method: http.MethodGet, Path: "/sessions", Tags: tags, Summary: "List the browsers that the caller is logged in with",
 	}, a.listSessions)
 	operation(a, huma.Operation{
 		OperationID: "revoke-session", Method: http.MethodDelete, Path: "/sessions/{id}", Tags: tags, Summary: "Log one of the caller's browsers out",
 	}, a.revokeSession)
+}
+
+// SignInProvider is a way to sign in beside a password.
+type SignInProvider struct {
+	Name string `json:"name" doc:"A browser begins at /auth/<name>/login"`
+}
+
+// signInProviders is for login pages, and so for everybody: it tells names, which the login page shows anyway, and nothing else.
+func (a *API) signInProviders(ctx context.Context, in *struct{ ListInput }) (*page[SignInProvider], error) {
+	items := make([]SignInProvider, len(a.SignIn))
+	for i, name := range a.SignIn {
+		items[i].Name = name
+	}
+	return pageOf(ctx, in.ListInput, "name", items, func(p SignInProvider) string { return p.Name })
 }
 
 func (a *API) logIn(ctx context.Context, in *loginInput) (*loginOutput, error) {

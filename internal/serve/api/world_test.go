@@ -30,6 +30,11 @@ type world struct {
 	planner *plan.Planner
 }
 
+// sameOrigin are sessions of which there are none; every request is of this site.
+type sameOrigin struct{ api.Sessions }
+
+func (sameOrigin) SameOrigin(*http.Request) error { return nil }
+
 // roles are the accounts of a world, by growing rights: nobody is not logged in, stranger has no grant, those in between have
 // their grants in group acme, admin has the instance.
 var roles = []string{"nobody", "stranger", "reader", "developer", "maintainer", "owner", "admin"}
@@ -72,7 +77,7 @@ func newWorld(t testing.TB, db *meta.DB) *world {
 		}
 	}
 	w.api = api.New(api.Options{
-		Authorize: w.authorize, Directory: w.dir, Definitions: db, Planner: w.planner, Upstreams: connections{}, Version: "1.2.3", Trail: audit.NewKeeper(db, audit.KeeperOptions{Sealer: sealer}), Jobs: &work.Desk{DB: db, Now: time.Now},
+		Authorize: w.authorize, Directory: w.dir, Definitions: db, Planner: w.planner, Upstreams: connections{}, Version: "1.2.3", SignIn: []string{"corp", "github"}, Sessions: sameOrigin{}, Trail: audit.NewKeeper(db, audit.KeeperOptions{Sealer: sealer}), Jobs: &work.Desk{DB: db, Now: time.Now},
 		Capabilities: api.Capabilities{
 			Formats: []string{"container"}, CredentialKinds: []string{"static"}, Features: map[string]bool{"private_upstreams": false},
 		},

@@ -8,8 +8,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -85,6 +87,9 @@ func New(o Options) *Door {
 	}
 	return d
 }
+
+// Names are those of the providers, in order.
+func (d *Door) Names() []string { return slices.Sorted(maps.Keys(d.providers)) }
 
 // Serve is a serve.Handler for everything below Prefix.
 func (d *Door) Serve(w http.ResponseWriter, r *http.Request) error {
