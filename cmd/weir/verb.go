@@ -210,7 +210,12 @@ func (r *resource) remove(word string, connect connector) *cobra.Command {
 		if *dryRun {
 			return outcome(cmd, a, show)
 		}
-		_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s is %s\n", r.title(args), past(word))
+		later := ""
+		var left client.Purged
+		if json.Unmarshal(a.Body, &left) == nil && left.InUse > 0 {
+			later = "; what of it was pulled in the last ten minutes goes in ten minutes"
+		}
+		_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s is %s%s\n", r.title(args), past(word), later)
 		return err
 	}
 	return cmd

@@ -85,7 +85,7 @@ func (r *Registry) serve(q virtual.Query, h held, status registry.CacheStatus, o
 		a.Manifest = &registry.Manifest{Descriptor: a.Descriptor, Payload: m.Payload}
 	}
 	switch {
-	case h.repository == 0:
+	case h.repository == 0, q.Refresh: // who has it confirmed does not use it
 	case q.Mode == virtual.ModeGet:
 		r.Store.Pulled(h.repository, m.Digest)
 	case q.Mode == virtual.ModeHead:

@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/weir-registry/weir/internal/registry"
 	"github.com/weir-registry/weir/internal/registry/virtual"
 	"github.com/weir-registry/weir/internal/store"
 )
@@ -36,6 +37,13 @@ func TestAskingKeepsFromEviction(t *testing.T) {
 	w.ask(virtual.ModeProbe, alpine, latest)
 	if at := wanted(); !at.Equal(pulled) {
 		t.Errorf("a probe counts as use at %v, pulled at %v", at, pulled)
+	}
+	q := virtual.Query{Kind: virtual.KindManifest, Mode: virtual.ModeGet, Repository: alpine, Reference: latest, Refresh: true}
+	if a := w.Ask(t.Context(), q); a.Cache != registry.CacheRevalidated {
+		t.Errorf("a refresh answers %+v", a)
+	}
+	if at := wanted(); !at.Equal(pulled) {
+		t.Errorf("a refresh counts as a pull at %v, pulled at %v", at, pulled)
 	}
 	w.ask(virtual.ModeHead, alpine, latest)
 	if at := wanted(); !at.After(pulled) {
