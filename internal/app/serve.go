@@ -90,7 +90,6 @@ func Serve(ctx context.Context, c config.Config, console io.Writer) (err error) 
 		return err
 	}
 	debug.FreeOSMemory() // a first start has hashed a password and made the tables: 30 MB that are not needed again
-	releaseProgram()
 	banner(console, c, admin)
 	running = true
 	return s.run(ctx, listeners)
@@ -195,6 +194,7 @@ func (s *server) run(ctx context.Context, l *listeners) error {
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var wait sync.WaitGroup
 	wait.Go(func() { keepHeap(background) })
+	wait.Go(func() { releasePages(background) })
 	wait.Go(func() { s.live.follow(background) })
 	if s.trail != nil {
 		wait.Go(func() { s.trail.Run(background) })

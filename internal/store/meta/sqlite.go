@@ -38,9 +38,10 @@ const (
 	sqliteStillBusy = "busy_timeout(250)" // when that was in vain a moment ago
 
 	// Pages that a connection keeps, in KiB. What is read often is in the store's memory, and all else in the kernel's, from where a
-	// page costs microseconds; the writer's are those that a shared transaction changes.
+	// page costs microseconds; the writer's are those that a shared transaction changes. The allocator gives a page of 4 KiB and its
+	// header 8, so this is half of what it takes.
 	sqliteWriterCache = "cache_size(-2048)"
-	sqliteReaderCache = "cache_size(-768)"
+	sqliteReaderCache = "cache_size(-512)"
 	sqliteOtherCache  = "PRAGMA other.cache_size = -128"
 
 	// A checkpoint for every 32 MiB of journal instead of every 4: the pages of indexes by digest are written many times in
