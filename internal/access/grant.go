@@ -80,7 +80,8 @@ func (d *Directory) PutGrant(ctx context.Context, by Actor, g Grant, check func(
 		if err := targets(ctx, tx, g); err != nil {
 			return err
 		}
-		if err := grantNow(ctx, tx, g, check); err != nil {
+		before, err := grantNow(ctx, tx, g, check)
+		if err != nil {
 			return err
 		}
 		if means, err := roleMeans(ctx, tx, g.GroupID, g.Role); err != nil {
@@ -92,26 +93,26 @@ func (d *Directory) PutGrant(ctx context.Context, by Actor, g Grant, check func(
 		if err != nil {
 			return fmt.Errorf("put grant: %w", err)
 		}
-		return by.done(errors.Join(grantEvent(ctx, tx, by, "grant.put", g), keepAdmin(ctx, tx, admins)))
+		return by.done(errors.Join(grantEvent(ctx, tx, by, "grant.put", g, before, &g.Role), keepAdmin(ctx, tx, admins)))
 	})
 }
 
-// grantNow runs a precondition on the role that people gave an account at a place.
-func grantNow(ctx context.Context, tx *meta.Tx, g Grant, check func(now *Role) error) error {
-	if check == nil {
-		return nil
-	}
+// grantNow is the role that people gave an account at a place, nil when none, unless a precondition refuses it.
+func grantNow(ctx context.Context, tx *meta.Tx, g Grant, check func(now *Role) error) (now *Role, err error) {
 	rows, err := tx.AccountGrants(ctx, g.AccountID)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for _, row := range rows {
 		if row.GroupID == g.GroupID && row.Path == g.Path && row.Origin == "" {
 			role := Role(row.Role)
-			return check(&role)
+			now = &role
 		}
 	}
-	return check(nil)
+	if check == nil {
+		return now, nil
+	}
+	return now, check(now)
 }
 
 // DeleteGrant takes the role at exactly this place away. check is as in PutGrant. ErrNotFound, ErrLastAdmin.
@@ -121,7 +122,8 @@ func (d *Directory) DeleteGrant(ctx context.Context, by Actor, g Grant, check fu
 		if err != nil {
 			return err
 		}
-		if err := grantNow(ctx, tx, g, check); err != nil {
+		before, err := grantNow(ctx, tx, g, check)
+		if err != nil {
 			return err
 		}
 		n, err := tx.DeleteGrant(ctx, query.DeleteGrantParams{AccountID: g.AccountID, GroupID: g.GroupID, Path: g.Path})
@@ -131,7 +133,7 @@ func (d *Directory) DeleteGrant(ctx context.Context, by Actor, g Grant, check fu
 		if n == 0 {
 			return fmt.Errorf("grant: %w", ErrNotFound)
 		}
-		return by.done(errors.Join(grantEvent(ctx, tx, by, "grant.deleted", g), keepAdmin(ctx, tx, admins)))
+		return by.done(errors.Join(grantEvent(ctx, tx, by, "grant.deleted", g, before, nil), keepAdmin(ctx, tx, admins)))
 	})
 }
 
@@ -166,9 +168,9 @@ func groupExists(ctx context.Context, tx *meta.Tx, group int64) error {
 	return nil
 }
 
-func grantEvent(ctx context.Context, tx *meta.Tx, by Actor, kind string, g Grant) error {
+func grantEvent(ctx context.Context, tx *meta.Tx, by Actor, kind string, g Grant, before, after *Role) error {
 	return tx.Event(ctx, meta.Event{
 		GroupID: g.GroupID, Kind: kind, ActorID: by.ID, Subject: fmt.Sprintf("user %d", g.AccountID), RequestID: by.RequestID,
-		Detail: map[string]string{"path": g.Path, "role": string(g.Role)},
+		Detail: map[string]any{"path": g.Path, "before": before, "after": after},
 	})
 }

@@ -61,7 +61,7 @@ func (d *Directory) CreateToken(ctx context.Context, by Actor, accountID int64, 
 	}
 	err = d.write(ctx, keyTokens, func(ctx context.Context, tx *meta.Tx) error {
 		p.ID = tx.ID()
-		return insertToken(ctx, tx, by, p)
+		return insertToken(ctx, tx, by, p, 0)
 	})
 	if err != nil {
 		return "", Token{}, fmt.Errorf("create token %q: %w", name, err)
@@ -130,7 +130,7 @@ func (d *Directory) RotateToken(ctx context.Context, by Actor, accountID, tokenI
 		t = Token{
 			ID: p.ID, Name: p.Name, Ceiling: decodeCeiling(p.Scope), CreatedAt: fromMicros(p.CreatedAt), ExpiresAt: fromMicros(p.ExpiresAt),
 		}
-		return insertToken(ctx, tx, by, p)
+		return insertToken(ctx, tx, by, p, tokenID)
 	})
 	if err != nil {
 		return "", Token{}, fmt.Errorf("rotate token: %w", err)
@@ -150,7 +150,8 @@ func succeed(ctx context.Context, tx *meta.Tx, old query.Token, now time.Time, o
 	return err
 }
 
-func insertToken(ctx context.Context, tx *meta.Tx, by Actor, p query.InsertTokenParams) error {
+// insertToken makes a token, instead of another if that is not 0.
+func insertToken(ctx context.Context, tx *meta.Tx, by Actor, p query.InsertTokenParams, instead int64) error {
 	if err := targets(ctx, tx, Grant{AccountID: p.AccountID}); err != nil {
 		return err
 	}
@@ -167,9 +168,26 @@ func insertToken(ctx context.Context, tx *meta.Tx, by Actor, p query.InsertToken
 	if err := tx.InsertToken(ctx, p); err != nil {
 		return err
 	}
+	detail := map[string]any{"token": fmt.Sprint(p.ID), "name": p.Name}
+	if p.ExpiresAt != 0 {
+		detail["expires_at"] = fromMicros(p.ExpiresAt)
+	}
+	if limit := decodeCeiling(p.Scope); limit != nil {
+		detail["limit"] = limit
+	}
+	if instead != 0 {
+		old, err := tx.TokenByID(ctx, instead)
+		if err != nil {
+			return err
+		}
+		ends := old.ExpiresAt
+		if old.RevokedAt != 0 {
+			ends = old.RevokedAt
+		}
+		detail["instead_of"] = map[string]any{"token": fmt.Sprint(instead), "ends_at": fromMicros(ends)}
+	}
 	return tx.Event(ctx, meta.Event{
-		Kind: "token.created", ActorID: by.ID, Subject: fmt.Sprintf("account %d", p.AccountID), RequestID: by.RequestID,
-		Detail: map[string]any{"token": fmt.Sprint(p.ID), "name": p.Name, "expires_at": p.ExpiresAt},
+		Kind: "token.created", ActorID: by.ID, Subject: fmt.Sprintf("account %d", p.AccountID), RequestID: by.RequestID, Detail: detail,
 	})
 }
 

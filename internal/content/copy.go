@@ -125,7 +125,8 @@ type copying struct {
 }
 
 func (c *copying) run(ctx context.Context, ref oci.Reference) error {
-	m, err := c.from.Registry.Manifest(ctx, c.from.Local, ref)
+	trace := &registry.Trace{}
+	m, err := c.from.Registry.Manifest(registry.WithTrace(ctx, trace), c.from.Local, ref)
 	if err != nil {
 		return err
 	}
@@ -151,10 +152,16 @@ func (c *copying) run(ctx context.Context, ref oci.Reference) error {
 			return err
 		}
 	}
-	if err := c.put(ctx, m, c.to.tag); err != nil { // last: the tag must not name what is not complete
-		return err
-	}
-	return c.Store.Note(ctx, c.to.key.GroupID, event.ImageCopied, c.to.key.Name+"@"+c.out.Digest, copied{c.from.Path, ref.String(), c.to.tag})
+	ctx = deciding(ctx, trace.Values().DecisionID)
+	ctx = store.WithNote(ctx, c.to.key.GroupID, event.ImageCopied, c.to.key.Name+"@"+c.out.Digest, copied{c.from.Path, ref.String(), c.to.tag})
+	return c.put(ctx, m, c.to.tag) // last: the tag must not name what is not complete
+}
+
+// deciding is the context of a change that stands on an answer of the resolver.
+func deciding(ctx context.Context, decision string) context.Context {
+	a := event.ActorFrom(ctx)
+	a.DecisionID = decision
+	return event.WithActor(ctx, a)
 }
 
 // copied is the detail of event.ImageCopied.

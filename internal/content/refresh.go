@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/weir-registry/weir/internal/event"
 	"github.com/weir-registry/weir/internal/oci"
 	"github.com/weir-registry/weir/internal/registry"
 	"github.com/weir-registry/weir/internal/registry/cache"
@@ -43,7 +44,12 @@ func (desk *Desk) refreshImage(ctx context.Context, image string) (api.Refreshed
 	}
 	out := api.Refreshed{Decision: &d}
 	count(&out, image, d)
-	return out, nil
+	return out, desk.refreshed(deciding(ctx, d.ID), t, image)
+}
+
+// refreshed tells who has had the cache ask: what comes of it, the cache does by itself.
+func (desk *Desk) refreshed(ctx context.Context, t namespace.Target, what string) error {
+	return desk.Store.Note(ctx, t.GroupID, event.CacheRefreshed, what, nil)
 }
 
 // count notes a refreshed reference, or one that stays as it was because its upstream did not confirm it.
@@ -64,6 +70,9 @@ func count(out *api.Refreshed, image string, d virtual.Decision) {
 func (desk *Desk) refreshRepository(ctx context.Context, name string) (api.Refreshed, error) {
 	v, t, err := desk.cached(name)
 	if err != nil {
+		return api.Refreshed{}, err
+	}
+	if err := desk.refreshed(ctx, t, name); err != nil {
 		return api.Refreshed{}, err
 	}
 	out := api.Refreshed{}
@@ -110,7 +119,10 @@ func (desk *Desk) refreshUpstream(ctx context.Context, name string) (api.Refresh
 		return api.Refreshed{}, oci.NewError(oci.CodeNameUnknown, "there is no remote upstream "+name+"; say <group>/<upstream>")
 	}
 	err := desk.DB.Write(ctx, func(ctx context.Context, tx *meta.Tx) error {
-		return tx.SetStaleBefore(ctx, c.GroupID, c.UpstreamID, time.Now())
+		if err := tx.SetStaleBefore(ctx, c.GroupID, c.UpstreamID, time.Now()); err != nil {
+			return err
+		}
+		return tx.Event(ctx, meta.Event{GroupID: c.GroupID, Kind: event.CacheRefreshed, Subject: "upstream " + upstream})
 	})
 	if err == nil {
 		desk.Changed(ctx)

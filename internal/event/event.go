@@ -15,6 +15,7 @@ const (
 	RepositoryDeleted = "repository.deleted" // subject: <repository>, after the events of all that it held
 	ImageCopied       = "image.copied"       // subject: <repository>@<digest>; detail says from where
 	CachePurged       = "cache.purged"       // subject: upstream <name>, then the repository and its reference if it was not all of it
+	CacheRefreshed    = "cache.refreshed"    // subject: upstream <name>, or the repository or image as it was asked for
 	JobRun            = "job.run"            // subject: kind of the job that somebody wants run at once; detail has its key
 )
 

@@ -41,7 +41,8 @@ type candidateKey struct {
 func (s *Store) change(ctx context.Context, repository int64, fn func(context.Context, *change) error) error {
 	held := &holds[itemKey]{memory: s.content}
 	defer held.release()
-	return s.db.Write(ctx, func(ctx context.Context, tx *meta.Tx) error { return s.lockAndRun(ctx, tx, repository, held, fn) })
+	err := s.db.Write(ctx, func(ctx context.Context, tx *meta.Tx) error { return s.lockAndRun(ctx, tx, repository, held, fn) })
+	return noteFrom(ctx).committed(err)
 }
 
 // changeNamed is change for a repository that is created if it does not exist.
@@ -69,7 +70,7 @@ func (s *Store) changeNamed(ctx context.Context, key RepositoryKey, fn func(cont
 			}
 		}
 	})
-	if err == nil { // another transaction may have made the repository, and its change be still on its way to those who read
+	if noteFrom(ctx).committed(err) == nil { // another transaction may have made the repository, and its change be still on its way to those who read
 		key.Format = ""
 		forgetAbsent[int64](s.ids, key)
 	}
@@ -93,6 +94,9 @@ func (s *Store) lockAndRun(ctx context.Context, tx *meta.Tx, repository int64, h
 	}
 	if err := fn(ctx, c); err != nil {
 		return err
+	}
+	if err := noteFrom(ctx).write(ctx, c); err != nil {
+		return fmt.Errorf("note what is done: %w", err)
 	}
 	if err := c.writeCachedBytes(ctx); err != nil {
 		return fmt.Errorf("count the cached bytes: %w", err)
