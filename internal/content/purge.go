@@ -38,11 +38,11 @@ func (desk *Desk) DeleteTag(ctx context.Context, at api.Place, tag string, only 
 		return out, f.absent("tag")
 	}
 	ctx = acting(ctx, at.Caller)
-	p := purging{f: f, out: api.Purged{Repositories: 1}}
+	p := purging{f: f, target: api.PurgeTarget{Upstream: at.Upstream, Repository: in.Name, Reference: tag}, out: api.Purged{Repositories: 1}}
 	switch {
 	case in.UpstreamID != 0:
 		var q store.Purged
-		q, err = desk.Store.PurgeTag(ctx, in.Repository, tag, only, false)
+		q, err = desk.Store.PurgeTag(p.noted(ctx), in.Repository, tag, only, false)
 		p.add(q)
 	case only != "":
 		err = desk.Store.DeleteTagOf(ctx, in.Repository, tag, only)
@@ -65,10 +65,10 @@ func (desk *Desk) DeleteManifest(ctx context.Context, at api.Place, digest oci.D
 		return out, f.absent("manifest")
 	}
 	ctx = acting(ctx, at.Caller)
-	p := purging{f: f, out: api.Purged{Repositories: 1}}
+	p := purging{f: f, target: api.PurgeTarget{Upstream: at.Upstream, Repository: in.Name, Reference: string(digest)}, out: api.Purged{Repositories: 1}}
 	if in.UpstreamID != 0 {
 		var q store.Purged
-		q, err = desk.Store.PurgeManifest(ctx, in.Repository, digest, false)
+		q, err = desk.Store.PurgeManifest(p.noted(ctx), in.Repository, digest, false)
 		p.add(q)
 	} else {
 		err = f.group.Hosted.DeleteManifest(ctx, in.Name, oci.ByDigest(digest))
@@ -178,10 +178,10 @@ type purging struct {
 	out      api.Purged
 }
 
-// note writes the event, once for all parts, unless nothing happens.
-func (p *purging) note(ctx context.Context) error {
+// noted is the context of the changes, the first of which has the event, once for all parts.
+func (p *purging) noted(ctx context.Context) context.Context {
 	if p.target.DryRun || p.target.After != "" {
-		return nil
+		return ctx
 	}
 	subject := "upstream " + p.target.Upstream
 	if p.target.Repository != "" {
@@ -190,7 +190,7 @@ func (p *purging) note(ctx context.Context) error {
 	if p.target.Reference != "" {
 		subject += " " + p.target.Reference
 	}
-	return p.f.Store.Note(ctx, p.key.GroupID, event.CachePurged, subject, nil)
+	return store.WithNote(ctx, p.f.group.ID, event.CachePurged, subject, nil)
 }
 
 func (p *purging) add(q store.Purged) {
@@ -209,10 +209,7 @@ func (p *purging) one(ctx context.Context) (api.Purged, error) {
 	if p.target.Reference != "" {
 		return p.reference(ctx, in)
 	}
-	if err := p.note(ctx); err != nil {
-		return p.out, err
-	}
-	done, err := p.repository(ctx, in)
+	done, err := p.repository(p.noted(ctx), in)
 	if !done && err == nil {
 		p.out.Next = cursor(in.Name) // the name does not matter: the repository is looked through anew
 	}
@@ -224,9 +221,7 @@ func (p *purging) reference(ctx context.Context, in store.FoundIn) (api.Purged, 
 	if err != nil {
 		return p.out, api.WrongBody("reference", "want a tag, or a whole digest")
 	}
-	if err := p.note(ctx); err != nil {
-		return p.out, err
-	}
+	ctx = p.noted(ctx)
 	var q store.Purged
 	if ref.IsDigest() {
 		q, err = p.f.Store.PurgeManifest(ctx, in.Repository, ref.Digest, p.target.DryRun)
@@ -254,9 +249,7 @@ func (p *purging) repository(ctx context.Context, in store.FoundIn) (done bool, 
 
 // upstream purges repository after repository, those behind a name.
 func (p *purging) upstream(ctx context.Context, name string) (api.Purged, error) {
-	if err := p.note(ctx); err != nil {
-		return p.out, err
-	}
+	ctx = p.noted(ctx)
 	after := p.key
 	for after.Name = name; ; {
 		page, err := p.f.Store.CachedRepositories(ctx, after, purgePage)
