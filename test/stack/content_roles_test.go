@@ -34,6 +34,8 @@ func TestContentRoles(t *testing.T) {
 	}
 	const mine, app, far = "/repositories/team%2Fapp", "/repositories/app", "/repositories/library%2Fapp"
 	for _, c := range []struct{ method, path, body, want string }{
+		{"GET", "", "", "401 404 200 200 200 200 200 200"},
+		{"GET", "/upstreams", "", "401 404 403 200 200 200 200 200"},
 		{"GET", "/repositories", "", "401 404 200 200 200 200 200 200"},
 		{"GET", mine, "", "401 404 200 200 200 200 200 200"},
 		{"GET", app, "", "401 404 404 200 200 200 200 200"},
@@ -45,8 +47,8 @@ func TestContentRoles(t *testing.T) {
 		{"GET", far + "?upstream=far", "", "401 404 404 200 200 200 200 200"},
 		{"GET", far + "/tags/1?upstream=far", "", "401 404 404 200 200 200 200 200"},
 		{"GET", "/search", "", "401 200 200 200 200 200 200 200"},
-		{"POST", "/registries/hub/evaluate", `{"reference":"library/app:1"}`, "401 404 404 200 200 200 200 200"},
-		{"POST", "/upstreams/far/purge?dry_run=true", `{}`, "401 404 404 403 403 200 200 200"},
+		{"POST", "/registries/hub/evaluate", `{"reference":"library/app:1"}`, "401 404 403 200 200 200 200 200"},
+		{"POST", "/upstreams/far/purge?dry_run=true", `{}`, "401 404 403 403 403 200 200 200"},
 		{"POST", "/copy", `{"source":"a/app:1","target":"a/other:1"}`, "401 404 404 403 200 200 200 200"},
 		{"POST", "/copy", `{"source":"a/team/app:1","target":"a/team/other:1"}`, "401 404 200 403 200 200 200 200"},
 		{"POST", "/copy", `{"source":"a/app:1","target":"a/team/other:1"}`, "401 404 403 403 200 200 200 200"},

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/weir-registry/weir/internal/registry/registrytest"
 	"github.com/weir-registry/weir/test/stack"
 )
 
@@ -66,24 +67,15 @@ func TestTenantsByAPI(t *testing.T) {
 	if err := json.Unmarshal([]byte(text[strings.Index(text, "{"):]), &spy); err != nil || spy.Token == "" {
 		t.Fatal(text, err)
 	}
-	_, text = asked(t, s, admin, "GET", "/openapi.json", "", "")
-	var document struct {
-		Paths map[string]map[string]struct {
-			RequestBody any `json:"requestBody"`
-		}
-	}
-	if err := json.Unmarshal([]byte(text[strings.Index(text, "{"):]), &document); err != nil {
-		t.Fatal(err)
-	}
 	tried := 0
 	for who, token := range map[string]string{"bob": s.NewToken(t, "bob"), "robot": spy.Token} {
-		for path, methods := range document.Paths {
+		for path, methods := range operations(t, s, admin) {
 			if !strings.Contains(path, "{group}") {
 				continue
 			}
-			for method, o := range methods {
+			for method, hasBody := range methods {
 				body := ""
-				if o.RequestBody != nil {
+				if hasBody {
 					body = `{}`
 				}
 				for _, name := range []string{"far", "hub", "own", "bot", "ci", "mine", "ann", "hosted", "secret%2Fapp", "tag-real", string(image.Manifest.Digest)} {
@@ -101,6 +93,84 @@ func TestTenantsByAPI(t *testing.T) {
 	if tried < 1000 {
 		t.Errorf("only %d attempts: the document is not what it was", tried)
 	}
+}
+
+// TestGrantBelowAGroup has somebody with a grant on a path of group a, and nothing in it there, try every operation on what exists in a,
+// and on what does not. He knows that there is an a, and may pull what is at his path; what else a has does not show.
+func TestGrantBelowAGroup(t *testing.T) {
+	s, image, _, _ := tenants(t, stack.Options{})
+	s.Apply(t, `groups: [{name: a, grants: [{user: bob, path: team, role: maintainer}]}]`)
+	mine := registrytest.RandomImage(50, 1, 100)
+	s.As(t, "bob").Push(t, "a/team/app", []string{"1"}, mine)
+	bob, admin := s.NewToken(t, "bob"), s.NewToken(t, "admin")
+	for path, body := range map[string]string{
+		"/groups/a/robots/bot": `{"grants": [{"role": "reader"}]}`, "/groups/a/roles/mine": `{"actions": ["pull"]}`,
+		"/groups/a/trust-rules/ci": `{"issuer": "https://ci.test", "audience": "w", "conditions": [{"claim": "sub", "equals": "x"}]}`,
+	} {
+		if status, text := asked(t, s, admin, "PUT", path, body, ""); status != 201 {
+			t.Fatal(path, status, text)
+		}
+	}
+	shown := map[string]string{
+		"/groups": `"name":"a"`, "/groups/a": `"name":"a"`, "/groups/a/repositories": `"team/app"`, "/groups/a/search": `"a/team/app"`,
+		"/groups/a/search?name=secret": `[]`, "/groups/a/search?digest=" + string(image.Manifest.Digest): `[]`,
+		"/groups/a/repositories/team%2Fapp": `"team/app"`, "/groups/a/repositories?prefix=sec": `[]`,
+	}
+	for path, part := range shown {
+		status, text := asked(t, s, bob, "GET", path, "", "")
+		if status != 200 || !strings.Contains(text, part) || strings.Contains(text, "secret/app") || strings.Contains(text, "library") || strings.Contains(text, `"main"`) {
+			t.Errorf("GET %s: %d %s", path, status, text)
+		}
+	}
+	tried := 0
+	for path, methods := range operations(t, s, admin) {
+		if !strings.Contains(path, "{group}") || strings.Count(path, "{") < 2 {
+			continue
+		}
+		for method, hasBody := range methods {
+			body := ""
+			if hasBody {
+				body = `{}`
+			}
+			for _, name := range []string{"far", "hub", "own", "bot", "ci", "mine", "ann", "hosted", "secret%2Fapp", "tag-real", string(image.Manifest.Digest)} {
+				status, got := asked(t, s, bob, strings.ToUpper(method), fill(path, "a", name), body, "")
+				never := "never"
+				if strings.HasPrefix(name, "sha256:") {
+					never = string(nothing.Manifest.Digest)
+				}
+				imagined, want := asked(t, s, bob, strings.ToUpper(method), fill(path, "a", never), body, "")
+				if status < 400 || status != imagined || got != want && strings.ReplaceAll(got, name, never) != want {
+					t.Errorf("%s %s with %s: %d %s\n%d %s", method, path, name, status, got, imagined, want)
+				}
+				tried++
+			}
+		}
+	}
+	if tried < 500 {
+		t.Errorf("only %d attempts: the document is not what it was", tried)
+	}
+}
+
+// operations are those of the API, by path and method, with whether they take a body.
+func operations(t *testing.T, s *stack.Server, token string) map[string]map[string]bool {
+	t.Helper()
+	_, text := asked(t, s, token, "GET", "/openapi.json", "", "")
+	var document struct {
+		Paths map[string]map[string]struct {
+			RequestBody any `json:"requestBody"`
+		}
+	}
+	if err := json.Unmarshal([]byte(text[strings.Index(text, "{"):]), &document); err != nil {
+		t.Fatal(err)
+	}
+	out := map[string]map[string]bool{}
+	for path, methods := range document.Paths {
+		out[path] = map[string]bool{}
+		for method, o := range methods {
+			out[path][method] = o.RequestBody != nil
+		}
+	}
+	return out
 }
 
 // fill puts a group, and one name for every other part, into the path of an operation.

@@ -109,6 +109,7 @@ func (d *directory) RevokeToken(_ context.Context, _ access.Actor, _, id int64) 
 	return nil
 }
 
+func (d *directory) GrantsOf(context.Context, int64) ([]access.Grant, error)       { return nil, nil }
 func (d *directory) Roles(context.Context, int64) ([]access.RoleSet, error)        { return nil, nil }
 func (d *directory) Robots(context.Context, int64) ([]access.Machine, error)       { return nil, nil }
 func (d *directory) TrustRules(context.Context, int64) ([]access.TrustRule, error) { return nil, nil }

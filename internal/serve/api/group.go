@@ -57,9 +57,9 @@ func (a *API) registerGroups() {
 	}
 	operation(a, huma.Operation{
 		OperationID: "list-groups", Method: http.MethodGet, Path: "/groups", Tags: []string{"groups"},
-		Summary: "List the groups that the caller may see",
+		Summary: "List the groups that the caller may see, or in which he has a grant",
 	}, a.listGroups)
-	operation(a, one("get", http.MethodGet, "Read a group's own settings", ""), a.getGroup)
+	operation(a, one("get", http.MethodGet, "Read a group's own settings", "For who may see the group, or has a grant below it."), a.getGroup)
 	operation(a, changes[GroupSettings](a, one("put", http.MethodPut, "Create a group or replace its own settings", "To create one takes an administrator. What is defined below it stays."), true), a.putGroup)
 	operation(a, patches[GroupSettings](a, one("patch", http.MethodPatch, "Change settings of a group", "A JSON merge patch (RFC 7396).")), a.patchGroup)
 	operation(a, removes(a, one("delete", http.MethodDelete, "Delete a group with everything that is defined below it",
@@ -88,7 +88,7 @@ func (a *API) listGroups(ctx context.Context, in *listGroupsInput) (*page[GroupS
 				break
 			}
 			after = g.Name
-			switch seen := a.see(ctx, g.Name); {
+			switch seen := a.knows(ctx, g.Name); {
 			case seen == nil:
 				items = append(items, describeGroup(plan.State{ID: g.ID, Group: desired.Group{Name: g.Name, Enabled: &g.Enabled}}))
 			case !isNotFound(seen):
@@ -122,10 +122,14 @@ func groupTag(s plan.State) string {
 }
 
 func (a *API) getGroup(ctx context.Context, in *getGroupInput) (*tagged[GroupSettings], error) {
-	s, err := a.state(ctx, in.Group, false)
-	if err != nil {
+	if err := a.knows(ctx, in.Group); err != nil {
 		return nil, err
 	}
+	g, err := a.Definitions.Group(ctx, in.Group)
+	if err != nil {
+		return nil, orNoGroup(err)
+	}
+	s := plan.Read(g)
 	if err := in.read(groupTag(s)); err != nil {
 		return nil, err
 	}

@@ -33,23 +33,65 @@ func (a *API) may(ctx context.Context, action access.Action, path string) error 
 	return d.Err()
 }
 
-// see returns nil if the caller may know what is defined in group, else the problem of a group that does not exist.
+// see returns nil if the caller may know what is defined in group, else the problem of a group that does not exist; who has a grant
+// below it knows that it does, and gets 403 with what it takes.
 func (a *API) see(ctx context.Context, group string) error {
 	caller := callerFrom(ctx)
 	if caller.Local {
 		return nil
 	}
 	d, err := a.Directory.Check(ctx, caller.Principal, access.Request{Action: access.View, Path: group})
+	if err != nil || d.Allowed {
+		return err
+	}
+	below, err := a.grantedBelow(ctx, group)
 	if err != nil {
 		return err
 	}
-	if !d.Allowed {
-		return noGroup()
+	if below {
+		return d.Err()
 	}
-	return nil
+	return noGroup()
 }
 
-// do returns nil if the caller may act at path, which begins with a group: 404 unless the group can be seen, then 403.
+// grantedBelow reports whether the caller has a grant below the group that his token lets him use.
+func (a *API) grantedBelow(ctx context.Context, group string) (bool, error) {
+	caller := callerFrom(ctx)
+	if caller.ID == 0 {
+		return false, nil
+	}
+	grants, err := a.Directory.GrantsOf(ctx, caller.ID)
+	if err != nil {
+		return false, err
+	}
+	for _, g := range grants {
+		if g.Group != group || g.Path == "" {
+			continue
+		}
+		for _, action := range []access.Action{access.View, access.Pull} {
+			d, err := a.Directory.Check(ctx, caller.Principal, access.Request{Action: action, Path: group + "/" + g.Path})
+			if err != nil || d.Allowed {
+				return d.Allowed, err
+			}
+		}
+	}
+	return false, nil
+}
+
+// knows returns nil if the caller may know that there is such a group: he sees it, or has a grant below it.
+func (a *API) knows(ctx context.Context, group string) error {
+	err := a.see(ctx, group)
+	if err == nil || isNotFound(err) {
+		return err
+	}
+	below, failed := a.grantedBelow(ctx, group)
+	if failed != nil || below {
+		return failed
+	}
+	return err
+}
+
+// do returns nil if the caller may act at path, which begins with a group: 404 unless the group is known, then 403.
 func (a *API) do(ctx context.Context, action access.Action, path string) error {
 	group, _, _ := strings.Cut(path, "/")
 	if err := a.see(ctx, group); err != nil {
