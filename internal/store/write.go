@@ -111,6 +111,11 @@ func (rows *manifestContent) refer(kind string, d oci.Descriptor) {
 	}
 }
 
+// refersTo reports whether there are references of one of these kinds.
+func (rows *manifestContent) refersTo(kinds ...string) bool {
+	return slices.ContainsFunc(rows.references, func(r query.InsertReferenceParams) bool { return slices.Contains(kinds, r.Kind) })
+}
+
 // plainText is s as PostgreSQL can keep it: without NUL, which JSON may well contain.
 func plainText(s string) string { return strings.ReplaceAll(s, "\x00", "") }
 
@@ -121,7 +126,7 @@ func (s *Store) putManifest(ctx context.Context, c *change, p PutManifest, rows 
 		return err
 	}
 	if p.Strict {
-		if err := c.checkReferences(ctx, rows.manifest.Digest, p.Sparse); err != nil {
+		if err := c.checkReferences(ctx, rows, p.Sparse); err != nil {
 			return err
 		}
 	}
@@ -198,15 +203,17 @@ func (s *Store) insertManifest(ctx context.Context, c *change, rows manifestCont
 	return true, c.DeleteLinkCandidates(ctx, query.DeleteLinkCandidatesParams{RepositoryID: c.repository.ID, Parent: m.Digest})
 }
 
-func (c *change) checkReferences(ctx context.Context, parent []byte, sparse bool) error {
+func (c *change) checkReferences(ctx context.Context, rows manifestContent, sparse bool) (err error) {
 	var missing MissingError
-	blobs, err := c.ListMissingBlobs(ctx, query.ListMissingBlobsParams{RepositoryID: c.repository.ID, Parent: parent})
-	if err != nil {
-		return fmt.Errorf("check its blobs: %w", err)
+	var blobs, manifests [][]byte
+	if rows.refersTo(refConfig, refLayer) {
+		blobs, err = c.ListMissingBlobs(ctx, query.ListMissingBlobsParams{RepositoryID: c.repository.ID, Parent: rows.manifest.Digest})
+		if err != nil {
+			return fmt.Errorf("check its blobs: %w", err)
+		}
 	}
-	var manifests [][]byte
-	if !sparse {
-		manifests, err = c.ListMissingManifests(ctx, query.ListMissingManifestsParams{RepositoryID: c.repository.ID, Parent: parent})
+	if !sparse && rows.refersTo(refManifest) {
+		manifests, err = c.ListMissingManifests(ctx, query.ListMissingManifestsParams{RepositoryID: c.repository.ID, Parent: rows.manifest.Digest})
 		if err != nil {
 			return fmt.Errorf("check its children: %w", err)
 		}

@@ -10,12 +10,14 @@ import (
 	"sync/atomic"
 	"time"
 
+	"modernc.org/sqlite"
+
 	"github.com/weir-registry/weir/internal/store/meta/query"
 )
 
 // turn is SQLite's one writing connection. Writers take turns on it, and those that queue while another commits share the
-// next transaction: each runs in a savepoint of its own, so that its failure undoes nothing else, and the last of the queue
-// commits for all. One fsync thus acknowledges many writes. Every writer runs its function on its own goroutine.
+// next transaction: each but the first runs in a savepoint of its own, so that its failure undoes nothing else, and the last of the
+// queue commits for all. One fsync thus acknowledges many writes. Every writer runs its function on its own goroutine.
 type turn struct {
 	db *sql.DB // one connection
 
@@ -26,6 +28,7 @@ type turn struct {
 	kept    *statements    // of conn
 	queries *query.Queries // on kept
 	open    *shared        // the transaction that runs, or nil
+	lost    bool           // SQLite has undone it
 	refused error          // why the last one could not begin: another process holds the file's lock …
 	since   time.Time      // … and when that was known
 }
@@ -60,7 +63,7 @@ func (t *turn) write(ctx context.Context, fn func(context.Context, *query.Querie
 	}
 }
 
-// join runs fn in a savepoint of the transaction of the day. The transaction is not committed yet when join returns it.
+// join runs fn in the transaction of the day, which is not committed yet when join returns it.
 func (t *turn) join(ctx context.Context, fn func(context.Context, *query.Queries, query.DBTX) error) (_ *shared, err error) {
 	arrived := time.Now()
 	t.waiting.Add(1)
@@ -83,7 +86,7 @@ func (t *turn) join(ctx context.Context, fn func(context.Context, *query.Queries
 	if err := fn(context.WithoutCancel(ctx), t.queries, turnConn{t.conn, t.kept}); err != nil {
 		return nil, err
 	}
-	if err := t.exec("RELEASE one"); err != nil {
+	if err := t.end(); err != nil {
 		return nil, err
 	}
 	kept = true
@@ -91,7 +94,8 @@ func (t *turn) join(ctx context.Context, fn func(context.Context, *query.Queries
 	return t.open, nil
 }
 
-// begin opens a transaction if none runs, and a savepoint in it.
+// begin opens a transaction if none runs, or else a savepoint in it. The first writer needs none: there is nothing yet that its failure
+// could undo, and of a savepoint SQLite copies each page before it is changed.
 func (t *turn) begin(arrived time.Time) error {
 	if err := t.connect(); err != nil {
 		return err
@@ -102,11 +106,28 @@ func (t *turn) begin(arrived time.Time) error {
 		}
 	}
 	t.open.turns++
+	if t.first() {
+		return nil
+	}
 	if err := t.exec("SAVEPOINT one"); err != nil {
 		t.breakUp()
 		return fmt.Errorf("savepoint: %w", err)
 	}
 	return nil
+}
+
+// first reports whether the present writer has begun the transaction.
+func (t *turn) first() bool { return t.open.turns == 1 }
+
+// end ends the savepoint of a writer that has done what it wanted.
+func (t *turn) end() error {
+	switch {
+	case t.lost: // and the next statement would be a transaction of its own
+		return errBroken
+	case t.first():
+		return nil
+	}
+	return t.exec("RELEASE one")
 }
 
 // beginShared waits for the file's lock, should another process have it. When that takes too long, all who waited meanwhile are
@@ -132,12 +153,21 @@ func (t *turn) beginShared(arrived time.Time) error {
 		t.since = time.Now()
 		return t.refused
 	}
-	t.open = &shared{done: make(chan struct{})}
+	t.open, t.lost = &shared{done: make(chan struct{})}, false
 	return nil
 }
 
 // undo takes back what the present writer did.
 func (t *turn) undo() {
+	if t.first() {
+		if t.lost || t.exec("ROLLBACK") != nil {
+			t.breakUp()
+			return
+		}
+		close(t.open.done) // nobody waits for it
+		t.open = nil
+		return
+	}
 	if t.exec("ROLLBACK TO one") != nil || t.exec("RELEASE one") != nil {
 		t.breakUp()
 	}
@@ -180,7 +210,19 @@ func (t *turn) connect() error {
 	}
 	t.conn, t.kept = c, newStatements(c)
 	t.queries = query.New(t.kept)
-	return nil
+	return t.hook(func() { t.lost = true })
+}
+
+// hook has SQLite tell when it undoes a transaction, whoever wanted that; nil ends it.
+func (t *turn) hook(undone sqlite.RollbackHookFn) error {
+	return t.conn.Raw(func(conn any) error {
+		h, ok := conn.(sqlite.HookRegisterer)
+		if !ok {
+			return errors.New("the driver has no hooks")
+		}
+		h.RegisterRollbackHook(undone)
+		return nil
+	})
 }
 
 // disconnect drops the connection, and with it whatever state its transaction is in.
@@ -188,6 +230,7 @@ func (t *turn) disconnect() {
 	if t.conn == nil {
 		return
 	}
+	_ = t.hook(nil)
 	_ = t.exec("ROLLBACK") // fails when nothing is open
 	_ = t.kept.close()
 	_ = t.conn.Raw(func(any) error { return driver.ErrBadConn }) // ErrBadConn: the pool must not reuse it
@@ -221,7 +264,7 @@ func (t *turn) close() error {
 		return nil
 	}
 	_, err := t.conn.ExecContext(context.Background(), "PRAGMA main.optimize")
-	err = errors.Join(err, t.kept.close(), t.conn.Close())
+	err = errors.Join(err, t.hook(nil), t.kept.close(), t.conn.Close())
 	t.conn, t.kept, t.queries = nil, nil, nil
 	return err
 }

@@ -21,6 +21,9 @@ type Tx struct {
 	conn    query.DBTX
 	changes []Change
 	touched []int64 // groups whose generation this transaction has raised
+
+	found   query.FindAddressParams // what address found last …
+	foundID int64                   // … since an actor's events come from one
 }
 
 // Conn is the connection itself, for the few statements that cannot be generated.
@@ -87,11 +90,21 @@ func (tx *Tx) address(ctx context.Context, by event.Actor, now time.Time) (int64
 		return 0, nil
 	}
 	find := query.FindAddressParams{ActorID: by.ID, Month: Month(now), Address: by.Address}
-	id, err := tx.FindAddress(ctx, find)
-	if !errors.Is(err, sql.ErrNoRows) {
-		return id, err
+	if find == tx.found {
+		return tx.foundID, nil
 	}
-	id = tx.ID()
+	id, err := tx.FindAddress(ctx, find)
+	if errors.Is(err, sql.ErrNoRows) {
+		id, err = tx.makeAddress(ctx, find)
+	}
+	if err == nil {
+		tx.found, tx.foundID = find, id
+	}
+	return id, err
+}
+
+func (tx *Tx) makeAddress(ctx context.Context, find query.FindAddressParams) (int64, error) {
+	id := tx.ID()
 	n, err := tx.InsertAddress(ctx, query.InsertAddressParams{ID: id, ActorID: find.ActorID, Month: find.Month, Address: find.Address})
 	if err == nil && n == 0 { // another transaction was first
 		id, err = tx.FindAddress(ctx, find)

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -138,6 +139,44 @@ func TestWriteBrokenTransaction(t *testing.T) {
 	wantSetting(t, db, "guilty", "")
 	set(t, db, "after", "1")
 	wantSetting(t, db, "after", "1")
+}
+
+// A writer that does not notice that its transaction is gone must not be told that it was committed.
+func TestWriteUnnoticedLoss(t *testing.T) {
+	db := metatest.Open(t, meta.SQLite)
+	err := db.Write(t.Context(), func(ctx context.Context, tx *meta.Tx) error {
+		return errors.Join(tx.SetSetting(ctx, "lost", "1"), tx.Break(ctx))
+	})
+	if err == nil {
+		t.Error("a write that was undone is acknowledged")
+	}
+	wantSetting(t, db, "lost", "")
+	set(t, db, "after", "1")
+	wantSetting(t, db, "after", "1")
+}
+
+// The first writer of a transaction has no savepoint: when it fails, those that queue behind it begin anew.
+func TestWriteFirstFails(t *testing.T) {
+	db := metatest.Open(t, meta.SQLite)
+	var wait sync.WaitGroup
+	queued := make(chan struct{})
+	err := db.Write(t.Context(), func(ctx context.Context, tx *meta.Tx) error {
+		wait.Go(func() {
+			close(queued)
+			set(t, db, "second", "1")
+		})
+		<-queued
+		for db.Writing() < 2 {
+			runtime.Gosched()
+		}
+		return errors.Join(tx.SetSetting(ctx, "first", "1"), errRefused)
+	})
+	if !errors.Is(err, errRefused) {
+		t.Errorf("got %v", err)
+	}
+	wait.Wait()
+	wantSetting(t, db, "first", "")
+	wantSetting(t, db, "second", "1")
 }
 
 // A statement interrupted through a context that a function took from outside breaks the transaction of all.
