@@ -65,7 +65,7 @@ func declarationFlags(cmd *cobra.Command) func(*cobra.Command) (d desired.Docume
 func newExportCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "export", Short: "Print what is defined, as a declaration that apply takes", Args: cobra.NoArgs,
-		Long: "Prints the group of --group or WEIR_GROUP, or all that you may configure, without secrets. To apply it changes nothing.",
+		Long: "Prints the group of --group or WEIR_GROUP, or all that you own, without secrets. To apply it changes nothing.",
 		Example: "  weir export --group acme > acme.yaml\n" +
 			"  weir diff -f acme.yaml",
 	}

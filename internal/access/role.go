@@ -102,6 +102,9 @@ func builtin(r Role) (s set) {
 	return 0
 }
 
+// Actions are those of a built-in role; none of another.
+func (r Role) Actions() []Action { return builtin(r).actions() }
+
 // least is the weakest built-in role that has an action.
 func least(a Action) Role {
 	for _, b := range builtins {

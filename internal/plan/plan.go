@@ -87,7 +87,8 @@ type target struct {
 	now      desired.Group // empty for a new group
 	want     desired.Group
 	declared desired.Group
-	remove   bool // the group itself goes
+	takes    []right // to be told what of it changes
+	remove   bool    // the group itself goes
 }
 
 // Empty reports that nothing is to be done.

@@ -49,6 +49,7 @@ type Planner struct {
 type Options struct {
 	Prune     bool // remove what the declared groups have beyond the declaration
 	DryRun    bool // plan only
+	May       May  // of who makes the change; nil may everything
 	ActorID   int64
 	RequestID string
 }
@@ -56,8 +57,8 @@ type Options struct {
 // errDryRun undoes the transaction of a dry run.
 var errDryRun = errors.New("dry run")
 
-// Apply checks a declaration, plans the change and makes it so, all in one transaction with its events. *InvalidError when
-// the declaration cannot be applied; then, and after a dry run, nothing is changed. A dry run does everything that an apply does,
+// Apply checks a declaration, plans the change and makes it so, all in one transaction with its events. *DeniedError when
+// Options.May does not allow a part of it, *InvalidError when the declaration cannot be applied; then, and after a dry run, nothing is changed. A dry run does everything that an apply does,
 // and takes it back.
 func (p *Planner) Apply(ctx context.Context, d desired.Document, o Options) (*Plan, error) {
 	return p.write(ctx, o, func(ctx context.Context, r *run) (*Plan, error) { return r.plan(ctx, d) })
@@ -157,7 +158,7 @@ func (r *run) plan(ctx context.Context, d desired.Document) (*Plan, error) {
 		declared.Spell()
 		c.declared(declared)
 		now := r.group(declared.Name)
-		t := &target{now: desired.Group{Name: declared.Name}, declared: declared}
+		t := &target{now: desired.Group{Name: declared.Name}, declared: declared, takes: declaredRights(declared, r.options.Prune)}
 		if now.ID != 0 {
 			t.now = Describe(now)
 			r.accounts(now.ID, &t.now)
@@ -181,6 +182,7 @@ func (r *run) checker() *checker {
 // compare makes the plan of groups that are checked but for what only the database can tell.
 func (r *run) compare(ctx context.Context, c *checker, targets []*target) (*Plan, error) {
 	plan := &Plan{targets: targets}
+	var rights []right
 	r.checkHosts(c, targets)
 	for _, t := range targets {
 		changes, err := r.groupChanges(ctx, c, t)
@@ -188,6 +190,10 @@ func (r *run) compare(ctx context.Context, c *checker, targets []*target) (*Plan
 			return nil, err
 		}
 		plan.Changes = append(plan.Changes, changes...)
+		rights = append(rights, r.rights(t, changes)...)
+	}
+	if err := r.options.allow(rights); err != nil { // before the problems, which tell what is there
+		return nil, err
 	}
 	if len(c.problems) > 0 {
 		return nil, &InvalidError{Problems: c.problems}

@@ -218,7 +218,7 @@ const acme = `{"groups": [{"name": "acme", "credentials": [{"name": "hub", "user
 
 func TestApply(t *testing.T) {
 	s := newServer(t)
-	for user, status := range map[string]int{"": 401, "wrong": 401, "bob": 403, "ann": 403, "limited": 403} {
+	for user, status := range map[string]int{"": 401, "wrong": 401, "bob": 404, "ann": 403, "limited": 404} {
 		s.want(t, user, "POST", "/apply", acme+"}", status)
 	}
 	s.want(t, "local", "POST", "/apply", acme+`, "dry_run": true}`, 200, `"applied":false`, `"action":"add"`, "+ registry all")

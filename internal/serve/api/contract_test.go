@@ -38,7 +38,7 @@ var contract = []struct {
 }{
 	{"get-version", "GET /version", "", "401 200 200 200 200 200 200"},
 	{"get-capabilities", "GET /capabilities", "", "401 200 200 200 200 200 200"},
-	{"apply", "POST /apply", `{"groups": [{"name": "acme", "enabled": false}]}`, "401 403 403 403 403 403 200"},
+	{"apply", "POST /apply", `{"groups": [{"name": "acme", "enabled": false}]}`, "401 404 403 403 403 200 200"},
 	{"list-jobs", "GET /jobs", "", "401 403 403 403 403 403 200"},
 	{"run-job", "POST /jobs/toil/run?key=coal", "", "401 403 403 403 403 403 202"},
 	{"run-job", "POST /jobs/toil/run", "", "401 403 403 403 403 403 404"},

@@ -12,6 +12,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/weir-registry/weir/internal/access"
+	"github.com/weir-registry/weir/internal/oci"
 	"github.com/weir-registry/weir/internal/plan"
 	"github.com/weir-registry/weir/internal/plan/desired"
 )
@@ -145,18 +146,23 @@ func (a *API) grantPage(ctx context.Context, group int64, account, sort string, 
 }
 
 // ownPath lets through who owns a path; who cannot even see the group gets that of a group that does not exist.
-func (a *API) ownPath(ctx context.Context, in *GrantInput) (path string, err error) {
+func (a *API) ownPath(ctx context.Context, in *GrantInput) error {
 	if in.Path = strings.Trim(in.Path, "/"); in.Path == wholeGroup {
 		in.Path = ""
 	}
-	path = in.Group
+	if in.Path != "" && !oci.ValidRepository(in.Path) {
+		const what = "is not the beginning of a repository name below the group; - is all of the group"
+		wrong := huma.NewError(http.StatusUnprocessableEntity, what, &huma.ErrorDetail{Location: "path.path", Message: what})
+		return cmp.Or(a.see(ctx, in.Group), error(wrong))
+	}
+	path := in.Group
 	if in.Path != "" {
 		path += "/" + in.Path
 	}
 	if err := a.may(ctx, access.Own, path); err != nil {
-		return "", cmp.Or(a.see(ctx, in.Group), err)
+		return cmp.Or(a.see(ctx, in.Group), err)
 	}
-	return path, nil
+	return nil
 }
 
 // grantsOfItself is the problem of a grant for a robot or trust rule, which have theirs themselves; nil for anybody else.
@@ -188,7 +194,7 @@ func describeGrant(v desired.Grant) AccountGrant {
 }
 
 func (a *API) getGrant(ctx context.Context, in *getGrantInput) (*tagged[AccountGrant], error) {
-	if _, err := a.ownPath(ctx, &in.GrantInput); err != nil {
+	if err := a.ownPath(ctx, &in.GrantInput); err != nil {
 		return nil, err
 	}
 	group, err := a.groupID(ctx, in.Group)
@@ -212,15 +218,11 @@ func (a *API) getGrant(ctx context.Context, in *getGrantInput) (*tagged[AccountG
 }
 
 func (a *API) putGrant(ctx context.Context, in *putGrantInput) (*changed, error) {
-	path, err := a.ownPath(ctx, &in.GrantInput)
-	if err != nil {
+	if err := a.ownPath(ctx, &in.GrantInput); err != nil {
 		return nil, err
 	}
 	group, err := a.groupID(ctx, in.Group)
 	if err != nil {
-		return nil, err
-	}
-	if err := a.mayGive(ctx, group, path, access.Role(in.Body.Role), "role"); err != nil {
 		return nil, err
 	}
 	if err := a.grantsOfItself(ctx, group, in.GrantInput); err != nil {
@@ -253,7 +255,7 @@ func (a *API) putGrant(ctx context.Context, in *putGrantInput) (*changed, error)
 }
 
 func (a *API) deleteGrant(ctx context.Context, in *deleteGrantInput) (*changed, error) {
-	if _, err := a.ownPath(ctx, &in.GrantInput); err != nil {
+	if err := a.ownPath(ctx, &in.GrantInput); err != nil {
 		return nil, err
 	}
 	p, err := a.editGrants(ctx, in.GrantInput, in.Try, func(s *plan.State) error {

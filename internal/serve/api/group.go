@@ -224,8 +224,7 @@ func inTheWay(e *meta.ContentError) string {
 }
 
 func (a *API) editGroup(ctx context.Context, group string, dryRun bool, change func(*plan.State) error) (*changed, error) {
-	caller := callerFrom(ctx)
-	p, err := a.Planner.Edit(ctx, group, change, plan.Options{DryRun: dryRun, ActorID: caller.ID, RequestID: caller.RequestID})
+	p, err := a.Planner.Edit(ctx, group, change, a.options(ctx, dryRun))
 	if err != nil {
 		return nil, located(err, "groups["+group+"]", "body")
 	}

@@ -24,8 +24,6 @@ type kind[T any] struct {
 	named              func(*T, string) (field string)
 	etag               func(plan.State, T) string
 
-	// allowed refuses a change that the caller may not make, although some changes of this kind are allowed; nil allows.
-	allowed func(before, after *desired.Group, key string) error
 	// detach prepares the removal of a definition; nil has nothing to prepare.
 	detach func(g *desired.Group, key string) error
 }
@@ -143,7 +141,6 @@ func available(s plan.State, virtual bool) error {
 
 // edit changes a group that must exist; see plan.Planner.Edit. Problems at the definition at become problems of the body.
 func (a *API) edit(ctx context.Context, group string, virtual, dryRun bool, at, body string, change func(*plan.State) error) (*plan.Plan, error) {
-	caller := callerFrom(ctx)
 	p, err := a.Planner.Edit(ctx, group, func(s *plan.State) error {
 		if s.ID == 0 {
 			return noGroup()
@@ -152,8 +149,17 @@ func (a *API) edit(ctx context.Context, group string, virtual, dryRun bool, at, 
 			return err
 		}
 		return change(s)
-	}, plan.Options{DryRun: dryRun, ActorID: caller.ID, RequestID: caller.RequestID})
+	}, a.options(ctx, dryRun))
 	return p, located(err, at, body)
+}
+
+// options are those of a change that the caller makes: what it takes is decided where it is known what changes.
+func (a *API) options(ctx context.Context, dryRun bool) plan.Options {
+	caller := callerFrom(ctx)
+	return plan.Options{
+		DryRun: dryRun, ActorID: caller.ID, RequestID: caller.RequestID,
+		May: func(action access.Action, path string) error { return a.may(ctx, action, path) },
+	}
 }
 
 // planned is the answer of a dry run.

@@ -5,11 +5,9 @@ import (
 	"errors"
 	"net/http"
 	"reflect"
-	"slices"
 
 	"github.com/danielgtaylor/huma/v2"
 
-	"github.com/weir-registry/weir/internal/access"
 	"github.com/weir-registry/weir/internal/plan"
 	"github.com/weir-registry/weir/internal/plan/desired"
 	"github.com/weir-registry/weir/internal/store/meta"
@@ -121,18 +119,7 @@ func (k *kind[T]) write(ctx context.Context, a *API, in OneInput, try Try, chang
 	if err := a.do(ctx, k.change, in.Group); err != nil {
 		return nil, err
 	}
-	owner := a.may(ctx, access.Own, in.Group) == nil
-	p, err := a.edit(ctx, in.Group, k.virtual, try.DryRun, k.at(in.Group, in.Name), "body", func(s *plan.State) error {
-		before := s.Group
-		before.Credentials, before.Upstreams = slices.Clone(before.Credentials), slices.Clone(before.Upstreams)
-		if err := change(s); err != nil {
-			return err
-		}
-		if k.allowed != nil && !owner {
-			return k.allowed(&before, &s.Group, in.Name)
-		}
-		return nil
-	})
+	p, err := a.edit(ctx, in.Group, k.virtual, try.DryRun, k.at(in.Group, in.Name), "body", change)
 	if err != nil {
 		return nil, err
 	}

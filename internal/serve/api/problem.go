@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -44,11 +45,10 @@ func (a *API) problem(ctx context.Context, err error) huma.StatusError {
 		return e
 	}
 	if e, ok := errors.AsType[*plan.InvalidError](err); ok {
-		details := make([]error, len(e.Problems))
-		for i, p := range e.Problems {
-			details[i] = &huma.ErrorDetail{Location: p.Path, Message: p.Message}
-		}
-		return huma.NewError(http.StatusUnprocessableEntity, "the declaration cannot be applied; nothing was changed", details...)
+		return huma.NewError(http.StatusUnprocessableEntity, "the declaration cannot be applied; nothing was changed", details(e.Problems)...)
+	}
+	if e, ok := errors.AsType[*plan.DeniedError](err); ok {
+		return denied(e.Problems)
 	}
 	if e, ok := errors.AsType[*oci.Error](err); ok {
 		p := huma.NewError(e.Status(), e.Message)
@@ -71,23 +71,46 @@ func (a *API) problem(ctx context.Context, err error) huma.StatusError {
 	return huma.NewError(http.StatusInternalServerError, "internal error; the server's log has it under request id "+id)
 }
 
+func details(problems []plan.Problem) []error {
+	out := make([]error, len(problems))
+	for i, p := range problems {
+		out[i] = &huma.ErrorDetail{Location: p.Path, Message: p.Message}
+	}
+	return out
+}
+
+// denied is the problem of a change of which the caller may not make some parts.
+func denied(problems []plan.Problem) huma.StatusError {
+	what := problems[0].Message
+	if len(problems) > 1 {
+		what = "parts of this take more than you may; nothing was changed"
+	}
+	return huma.NewError(http.StatusForbidden, what, details(problems)...)
+}
+
 // located makes the planner's problems with the definition at those of the part body of the request; others stay where the
 // planner saw them.
 func located(err error, at, body string) error {
+	if e, ok := errors.AsType[*plan.DeniedError](err); ok {
+		return denied(moved(e.Problems, at, body))
+	}
 	e, ok := errors.AsType[*plan.InvalidError](err)
 	if !ok {
 		return err
 	}
-	details := make([]error, len(e.Problems))
-	for i, p := range e.Problems {
+	return huma.NewError(http.StatusUnprocessableEntity, "this cannot be; nothing was changed", details(moved(e.Problems, at, body))...)
+}
+
+func moved(problems []plan.Problem, at, body string) []plan.Problem {
+	out := slices.Clone(problems)
+	for i, p := range out {
 		if rest, below := strings.CutPrefix(p.Path, at); below && (rest == "" || rest[0] == '.' || rest[0] == '[') {
-			if p.Path = body + rest; rest == ".name" || rest == ".host" || rest == ".prefix" { // which the path says
-				p.Path = "path"
+			if out[i].Path = body + rest; rest == ".name" || rest == ".host" || rest == ".prefix" { // which the path says
+				out[i].Path = "path"
 			}
 		}
-		details[i] = &huma.ErrorDetail{Location: p.Path, Message: p.Message}
 	}
-	return huma.NewError(http.StatusUnprocessableEntity, "this cannot be; nothing was changed", details...)
+	return out
 }
 
 // missing is the problem with a field of the body, empty for all of it; what says how to put it right.

@@ -1,12 +1,8 @@
 package api
 
 import (
-	"net/http"
 	"net/url"
 	"slices"
-	"strings"
-
-	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/weir-registry/weir/internal/access"
 	"github.com/weir-registry/weir/internal/plan/desired"
@@ -14,10 +10,9 @@ import (
 
 var upstreams = &kind[desired.Upstream]{
 	one: "upstream", many: "upstreams", segment: "upstreams", section: "upstreams", virtual: true, change: access.Configure,
-	list:    func(g *desired.Group) *[]desired.Upstream { return &g.Upstreams },
-	key:     func(v desired.Upstream) string { return v.Name },
-	named:   func(v *desired.Upstream, name string) string { return fixed(&v.Name, name, "name") },
-	allowed: mayUseCredential,
+	list:  func(g *desired.Group) *[]desired.Upstream { return &g.Upstreams },
+	key:   func(v desired.Upstream) string { return v.Name },
+	named: func(v *desired.Upstream, name string) string { return fixed(&v.Name, name, "name") },
 	detach: func(g *desired.Group, name string) error {
 		closeGaps(g, name)
 		return nil
@@ -53,45 +48,6 @@ func closeGaps(g *desired.Group, upstream string) {
 // without is slices.DeleteFunc that leaves the list it is given alone.
 func without[T any](list []T, del func(T) bool) []T {
 	return slices.DeleteFunc(slices.Clone(list), del)
-}
-
-// mayUseCredential keeps who is no owner from having a secret sent where no owner wants it: a place that an upstream with the
-// credential already is, or a host that owners have listed for it, by TLS with the usual certificates.
-func mayUseCredential(before, after *desired.Group, name string) error {
-	i := slices.IndexFunc(after.Upstreams, func(u desired.Upstream) bool { return u.Name == name })
-	v := after.Upstreams[i]
-	v.URL = strings.TrimRight(v.URL, "/")
-	if v.Credential == "" {
-		return nil
-	}
-	place := func(u desired.Upstream) string {
-		parsed, err := url.Parse(u.URL)
-		if err != nil {
-			return ""
-		}
-		return strings.ToLower(parsed.Scheme + "://" + parsed.Host)
-	}
-	sameTrust := func(u desired.Upstream) bool {
-		return u.Credential == v.Credential && place(u) == place(v) && strings.TrimSpace(string(u.CA)) == strings.TrimSpace(string(v.CA)) &&
-			subset(v.RealmHosts, u.RealmHosts)
-	}
-	if slices.ContainsFunc(before.Upstreams, sameTrust) {
-		return nil
-	}
-	hosts := []string{}
-	if i := credentials.find(before, v.Credential); i >= 0 {
-		hosts = before.Credentials[i].Hosts
-	}
-	host, secure := strings.CutPrefix(place(v), "https://")
-	if secure && v.CA == "" && slices.Contains(hosts, strings.TrimSuffix(host, ":443")) && subset(v.RealmHosts, hosts) {
-		return nil
-	}
-	const what = "the credential is not known to go there: an owner of the group lists the host in the credential's hosts, or makes this change"
-	return huma.NewError(http.StatusForbidden, what, &huma.ErrorDetail{Location: "body.credential", Message: what})
-}
-
-func subset(of, all []string) bool {
-	return !slices.ContainsFunc(of, func(s string) bool { return !slices.Contains(all, strings.ToLower(s)) })
 }
 
 func hostOf(address string) string {
