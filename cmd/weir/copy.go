@@ -19,6 +19,7 @@ func newCopyCommand() *cobra.Command {
 	referrers := cmd.Flags().Bool("referrers", true, "copy what refers to the image, too")
 	platforms := cmd.Flags().StringSlice("platforms", nil, "of an index only these: os/architecture or os/architecture/variant")
 	connect, show := clientFlags(cmd), outputFlag(cmd)
+	cmd.ValidArgsFunction = completeImages(connect, 2)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		c, err := connect()
 		if err != nil {

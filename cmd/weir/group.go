@@ -50,38 +50,34 @@ func givenGroup(cmd *cobra.Command, c *client.Client) string {
 // completionTime bounds how long a completion waits for the server.
 const completionTime = time.Second
 
-// offered are the names in a list of the server that begin with part. Whatever goes wrong, there are none: a completion says nothing.
+// offered are the names in a list of the server that begin with part.
 func offered(cmd *cobra.Command, connect connector, path, key, part string, args ...string) ([]string, cobra.ShellCompDirective) {
-	const only = cobra.ShellCompDirectiveNoFileComp
-	parent := cmd.Context()
-	if parent == nil {
-		parent = context.Background()
-	}
-	ctx, cancel := context.WithTimeout(parent, completionTime)
-	defer cancel()
-	cmd.SetContext(ctx)
-	defer cmd.SetContext(parent)
-	c, err := connect()
-	if err != nil {
-		return nil, only
-	}
-	group := ""
-	if strings.Contains(path, "{group}") {
-		if group, err = groupOf(cmd, c); err != nil {
-			return nil, only
+	names := within(cmd, connect, func(ctx context.Context, c *client.Client) []string {
+		group, query := "", url.Values{}
+		if strings.Contains(path, "{group}") {
+			var err error
+			if group, err = groupOf(cmd, c); err != nil {
+				return nil
+			}
 		}
-	}
-	items, err := c.Items(ctx, fill(path, group, args), nil, nearest)
-	if err != nil {
-		return nil, only
-	}
+		if strings.Contains(path, "/repositories") { // there may be many, and cached ones are an upstream's
+			query.Set("prefix", part)
+			if flag := cmd.Flag("upstream"); flag != nil && flag.Changed && strings.Contains(path, "{repository}") {
+				query.Set("upstream", flag.Value.String())
+			}
+		}
+		if strings.HasSuffix(path, "/manifests") {
+			query.Del("prefix")
+		}
+		return asked(ctx, c, fill(path, group, args), query, key)
+	})
 	var out []string
-	for _, name := range keysOf(items, key) {
+	for _, name := range names {
 		if strings.HasPrefix(name, part) {
 			out = append(out, name)
 		}
 	}
-	return out, only
+	return out, cobra.ShellCompDirectiveNoFileComp
 }
 
 // lists are where the names in paths are found, and the field that holds them.

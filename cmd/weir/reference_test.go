@@ -51,14 +51,14 @@ that ` + "`get`" + ` prints: the change is refused if somebody else came first.
 | exit code | |
 |---|---|
 | 0 | done |
-| 1 | it failed, or the answer is no: ` + "`diff`" + ` found a difference, ` + "`check`" + ` problems, ` + "`evaluate`" + ` nobody who may answer |
+| 1 | it failed, or the answer is no: ` + "`diff`" + ` found a difference, ` + "`check`" + ` problems, ` + "`evaluate`" + ` nobody who may answer, ` + "`explain`" + ` a pull that would fail |
 | 2 | there is no such command, flag or form of an argument; for ` + "`diff`" + ` also: it failed |
-| 3 | what was named does not exist, or you may not see it |
-| 4 | you are not logged in, or may not do it |
+| 3 | what was named does not exist, or you may not see it; for ` + "`explain`" + `: a pull would find nothing |
+| 4 | you are not logged in, or may not do it; for ` + "`explain`" + `: a pull would be denied |
 | 5 | it exists already, is in use, or has changed meanwhile |
 | 6 | no server answers |
 
-` + "`weir completion bash`" + `, ` + "`zsh`" + ` and ` + "`fish`" + ` print completions for your shell, which offer names from the server too; ` + "`weir completion bash --help`" + `
+` + "`weir completion bash`" + `, ` + "`zsh`" + ` and ` + "`fish`" + ` print completions for your shell, which offer names and images from the server too; ` + "`weir completion bash --help`" + `
 says where to put them.
 `
 

@@ -19,6 +19,8 @@ func newRefreshCommand() *cobra.Command {
 	repository := cmd.Flags().String("repository", "", "every cached tag of a repository, GROUP/REGISTRY/NAME")
 	upstream := cmd.Flags().String("upstream", "", "everything cached from an upstream, GROUP/NAME")
 	connect, show := clientFlags(cmd), outputFlag(cmd)
+	cmd.ValidArgsFunction = completeImages(connect, 1)
+	_ = cmd.RegisterFlagCompletionFunc("repository", completeImages(connect, 1)) // the flag exists
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		kind, name, err := refreshTarget(args, *repository, *upstream)
 		if err != nil {

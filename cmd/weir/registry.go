@@ -167,7 +167,7 @@ func evaluateCommand(r *resource, connect connector) *cobra.Command {
 		Example: "  weir registry evaluate hub library/alpine:3.20",
 	}
 	show := outputFlag(cmd)
-	cmd.ValidArgsFunction = completeNames(connect, "registry")
+	cmd.ValidArgsFunction = completeBehind(connect)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		t, err := r.at(cmd, connect, r.path, args[:1], nil)
 		if err != nil {

@@ -52,7 +52,7 @@ func newSetupCommand() *cobra.Command {
 	flags.BoolVar(&f.anonymous, "anonymous", false, "ask without a login")
 	_ = cmd.MarkFlagRequired("registry") // the flag exists
 	_ = cmd.RegisterFlagCompletionFunc("door", cobra.FixedCompletions([]string{setup.Path, setup.Host, setup.Mirror, setup.NS}, cobra.ShellCompDirectiveNoFileComp))
-	clientFlags(cmd)
+	_ = cmd.RegisterFlagCompletionFunc("registry", completeRegistries(clientFlags(cmd))) // the flag exists
 	show := outputFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		f.target.Client = args[0]
