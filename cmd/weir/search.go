@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/url"
@@ -24,7 +25,7 @@ func newSearchCommand() *cobra.Command {
 	}
 	var s client.Search
 	flags := cmd.Flags()
-	flags.StringVar(&s.Name, "name", "", "part of the repository's name")
+	flags.StringVar(&s.Name, "name", "", "part of the repository's name, or how the name that is shown begins: acme/hub/library/")
 	flags.StringVar(&s.Tag, "tag", "", `a tag, or the beginning of one with "*" at its end`)
 	flags.StringVar(&s.Digest, "digest", "", "a digest, or the beginning of one: sha256:4f53cd")
 	flags.StringVar(&s.Platform, "platform", "", "os, os/architecture or os/architecture/variant")
@@ -115,9 +116,20 @@ func foundRows(found []client.Found) [][]string {
 		if m.LastPulled != nil {
 			pulled = m.LastPulled.Local().Format(time.DateTime)
 		}
-		rows = append(rows, []string{m.Repository, tagNames(m), shortDigest(m.Digest), m.Platform, byteSize(m.Size), from, pulled})
+		rows = append(rows, []string{m.Repository, tagNames(m), shortDigest(m.Digest), platforms(m), byteSize(m.Size), from, pulled})
 	}
 	return rows
+}
+
+// platforms are those of the images of an index that fit, if it was found by them.
+func platforms(m client.Found) string {
+	list := []string{}
+	for _, image := range m.Images {
+		if image.Platform != "" {
+			list = append(list, image.Platform)
+		}
+	}
+	return cmp.Or(m.Platform, strings.Join(list, ", "))
 }
 
 func tagNames(m client.Found) string {

@@ -26,6 +26,7 @@ type ManifestSummary struct {
 type Manifest struct {
 	ManifestSummary
 	Upstream        string            `json:"upstream,omitempty"`
+	ManifestBytes   int64             `json:"manifest_bytes"` // of the manifest itself
 	ReferencedBytes int64             `json:"referenced_bytes"`
 	UniqueBytes     int64             `json:"unique_bytes"`
 	AtLeast         bool              `json:"at_least,omitempty"`

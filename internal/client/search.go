@@ -30,7 +30,8 @@ type Found struct {
 	MediaType    string            `json:"media_type"`
 	ArtifactType string            `json:"artifact_type,omitempty"`
 	Platform     string            `json:"platform,omitempty"`
-	Size         int64             `json:"size"` // in bytes
+	Images       []FoundImage      `json:"images,omitempty"` // of an index found by platform or label: those that fit
+	Size         int64             `json:"size"`             // in bytes
 	Created      *time.Time        `json:"created,omitempty"`
 	StoredAt     time.Time         `json:"stored_at"`
 	LastPulled   *time.Time        `json:"last_pulled,omitempty"`
@@ -38,6 +39,13 @@ type Found struct {
 	Labels       map[string]string `json:"labels,omitempty"`
 	Tags         []FoundTag        `json:"tags"`
 	MoreTags     bool              `json:"more_tags,omitempty"`
+}
+
+// FoundImage is an image in an index that was found.
+type FoundImage struct {
+	Digest   string `json:"digest"`
+	Platform string `json:"platform,omitempty"`
+	Here     bool   `json:"here"`
 }
 
 // FoundTag is a tag of a manifest that was found.

@@ -206,7 +206,7 @@ func (c *copying) content(ctx context.Context, m *registry.Manifest, depth int) 
 // wants reports whether a platform was asked for.
 func (c *copying) wants(p *oci.Platform) bool {
 	return len(c.request.Platforms) == 0 || slices.ContainsFunc(c.request.Platforms, func(want string) bool {
-		have := platform(p)
+		have := oci.PlatformText(p)
 		return have == want || strings.HasPrefix(have, want+"/")
 	})
 }

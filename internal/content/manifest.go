@@ -72,7 +72,7 @@ func (desk *Desk) Manifest(ctx context.Context, at api.Place, digest oci.Digest)
 		return api.ManifestDetail{}, f.missing(err, "manifest")
 	}
 	out := api.ManifestDetail{
-		Digest: string(m.Digest), MediaType: m.MediaType, ArtifactType: m.ArtifactType, Platform: m.Platform, Size: int64(len(m.Payload)),
+		Digest: string(m.Digest), MediaType: m.MediaType, ArtifactType: m.ArtifactType, Platform: m.Platform, Size: m.Size, ManifestBytes: int64(len(m.Payload)),
 		ImageCreated: optionalTime(m.ImageCreated), StoredAt: m.CreatedAt,
 	}
 	if u := f.upstreams[in.UpstreamID]; u != nil {
@@ -144,7 +144,7 @@ func (f *finder) parts(in store.FoundIn, m store.ManifestInfo, out *api.Manifest
 			return err
 		}
 		out.Platforms = append(out.Platforms, api.ManifestChild{
-			Digest: string(child.Digest), MediaType: child.MediaType, ArtifactType: child.ArtifactType, Platform: platform(child.Platform),
+			Digest: string(child.Digest), MediaType: child.MediaType, ArtifactType: child.ArtifactType, Platform: oci.PlatformText(child.Platform),
 			Size: child.Size, Here: here, Annotations: child.Annotations,
 		})
 	}
@@ -202,16 +202,4 @@ func present[T any](_ T, err error) (bool, error) {
 		return false, nil
 	}
 	return err == nil, err
-}
-
-// platform is os/architecture[/variant].
-func platform(p *oci.Platform) string {
-	if p == nil || p.OS == "" && p.Architecture == "" {
-		return ""
-	}
-	text := p.OS + "/" + p.Architecture
-	if p.Variant != "" {
-		text += "/" + p.Variant
-	}
-	return text
 }

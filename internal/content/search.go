@@ -3,6 +3,7 @@ package content
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -45,6 +46,10 @@ func (f *finder) question(q api.SearchQuery) (_ store.Search, ok bool) {
 		NotPulledSince: q.NotPulledSince, After: q.After, N: min(q.Limit, store.MaxFound), Visible: f.visible,
 		Passes: func(in store.FoundIn, d oci.Digest) bool { return f.sees(in, oci.ByDigest(d)) },
 	}
+	if strings.HasPrefix(q.Name, f.group.Name+"/") { // as a result shows it
+		out.Name = q.Name[strings.LastIndexByte(q.Name, '/')+1:]
+		out.Visible = func(in store.FoundIn) bool { return f.visible(in) && f.named(in, q.Name) }
+	}
 	for _, label := range q.Label {
 		if out.Labels == nil {
 			out.Labels = map[string]string{}
@@ -70,6 +75,12 @@ func (f *finder) question(q api.SearchQuery) (_ store.Search, ok bool) {
 	return out, true
 }
 
+// named reports whether a repository has a name that holds part, or can be pulled by one that begins with it.
+func (f *finder) named(in store.FoundIn, part string) bool {
+	begins := func(path string) bool { return strings.HasPrefix(path, part) }
+	return strings.Contains(in.Name, part) || begins(f.pathOf(in)) || slices.ContainsFunc(f.paths(in, oci.Reference{}), begins)
+}
+
 // stale reports whether the next pull of a tag asks the upstream.
 func (f *finder) stale(in store.FoundIn, tag store.Tag) bool {
 	u := f.upstreams[in.UpstreamID]
@@ -84,6 +95,9 @@ func (f *finder) manifest(m store.Found) api.FoundManifest {
 	}
 	if u := f.upstreams[m.In.UpstreamID]; u != nil {
 		out.Upstream = u.Name
+	}
+	for _, image := range m.Images {
+		out.Images = append(out.Images, api.FoundImage{Digest: string(image.Digest), Platform: image.Platform, Here: image.Here})
 	}
 	for _, tag := range m.Tags {
 		if m.In.UpstreamID != 0 && !f.sees(m.In, oci.ByTag(tag.Name)) {

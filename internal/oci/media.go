@@ -8,6 +8,18 @@ type Descriptor = v1.Descriptor
 // Platform is the platform an image runs on.
 type Platform = v1.Platform
 
+// PlatformText is os/architecture[/variant]; empty for none.
+func PlatformText(p *Platform) string {
+	if p == nil || p.OS == "" && p.Architecture == "" {
+		return ""
+	}
+	text := p.OS + "/" + p.Architecture
+	if p.Variant != "" {
+		text += "/" + p.Variant
+	}
+	return text
+}
+
 // Media types the protocol treats in a special way. Any other well-formed media type is stored and served as it is.
 const (
 	MediaTypeImageManifest   = v1.MediaTypeImageManifest

@@ -17,6 +17,7 @@ import (
 type ManifestInfo struct {
 	Manifest
 	ArtifactType string
+	Size         int64  // in bytes, as in TagInfo
 	Platform     string // os/architecture[/variant]; empty while its config is not here
 	ImageCreated time.Time
 	Labels       map[string]string
@@ -32,7 +33,11 @@ func (s *Store) ManifestInfo(ctx context.Context, repository int64, digest oci.D
 	if err != nil {
 		return ManifestInfo{}, notFound(fmt.Errorf("read manifest %s: %w", digest, err))
 	}
-	info := ManifestInfo{Manifest: m, ArtifactType: row.ArtifactType, Platform: row.Platform, ImageCreated: fromMicros(row.ImageCreated)}
+	size, err := s.size(ctx, repository, oci.DigestBytes(digest))
+	if err != nil {
+		return ManifestInfo{}, fmt.Errorf("add up manifest %s: %w", digest, err)
+	}
+	info := ManifestInfo{Manifest: m, ArtifactType: row.ArtifactType, Size: size, Platform: row.Platform, ImageCreated: fromMicros(row.ImageCreated)}
 	_ = json.Unmarshal([]byte(row.Labels), &info.Labels) // made by us: no labels is what a broken row shows
 	return info, nil
 }

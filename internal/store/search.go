@@ -34,7 +34,10 @@ const (
 	searchRepositories = 400  // of them, whose manifests are read
 	searchManifests    = 5000
 	searchPage         = 500
-	searchTags         = 10 // of each manifest found
+	searchTags         = 10  // of each manifest found
+	searchImages       = 20  // of each index found, that are told
+	searchIndex        = 10  // what an index costs more than another manifest when its images are looked at …
+	searchPayload      = 512 // … and how many bytes of it cost as much as a manifest
 )
 
 // Search is a question for manifests of one group, hosted and cached alike. Empty fields ask nothing.
@@ -43,9 +46,9 @@ type Search struct {
 	Name     string            // part of the repository's name
 	Tag      string            // or the beginning of one, with "*" at its end
 	Digest   string            // or the beginning of one: sha256:4f53cd
-	Platform string            // os, os/architecture or os/architecture/variant
+	Platform string            // os, os/architecture or os/architecture/variant; an index has those of its images, here or not
 	Type     string            // artifact type or media type
-	Labels   map[string]string // that its config has; an empty value stands for any
+	Labels   map[string]string // that its config has, or that of one image of an index, which is here; an empty value stands for any
 	Upstream *int64            // 0 = hosted
 
 	NotPulledSince time.Time // last pulled, or else stored, before then
@@ -74,8 +77,9 @@ type Found struct {
 	Digest       oci.Digest
 	MediaType    string
 	ArtifactType string
-	Size         int64 // with config and layers, in bytes
+	Size         int64 // in bytes, as in TagInfo
 	Platform     string
+	Images       []FoundImage // of an index: some of those that have the platform and the labels
 	ImageCreated time.Time
 	StoredAt     time.Time
 	LastPulled   time.Time // zero = never
@@ -83,6 +87,13 @@ type Found struct {
 	Labels       map[string]string
 	Tags         []Tag // some of them, by name
 	MoreTags     bool
+}
+
+// FoundImage is an image of an index.
+type FoundImage struct {
+	Digest   oci.Digest
+	Platform string // as the index has it, or else its config
+	Here     bool
 }
 
 // FoundPage is a page in the order of repositories' names, then of digests. It may hold fewer manifests than were asked for,
@@ -178,12 +189,9 @@ func (r *searching) look(ctx context.Context, in FoundIn) (full bool, err error)
 			if r.left--; ok {
 				r.page.Manifests = append(r.page.Manifests, found)
 			}
-			if len(r.page.Manifests) == r.q.N {
+			if len(r.page.Manifests) == r.q.N || r.left <= 0 {
 				return true, nil
 			}
-		}
-		if r.left == 0 {
-			return true, nil
 		}
 		if len(rows) < n {
 			return false, nil
@@ -221,8 +229,8 @@ func (r *searching) match(ctx context.Context, in FoundIn, row query.SearchManif
 		return f, false, nil
 	}
 	_ = json.Unmarshal([]byte(row.Labels), &f.Labels) // made by us: no labels is what a broken row shows
-	if !hasLabels(f.Labels, r.q.Labels) || r.q.Passes != nil && !r.q.Passes(in, f.Digest) {
-		return f, false, nil
+	if ok, err := r.fits(ctx, row.Digest, &f); err != nil || !ok || r.q.Passes != nil && !r.q.Passes(in, f.Digest) {
+		return f, false, err
 	}
 	tags, err := r.s.db.Read().ListSomeTagsOf(ctx, query.ListSomeTagsOfParams{RepositoryID: in.Repository, Digest: row.Digest, N: searchTags + 1})
 	if err != nil {
@@ -238,9 +246,6 @@ func (r *searching) match(ctx context.Context, in FoundIn, row query.SearchManif
 }
 
 func (r *searching) matches(f Found) bool {
-	if p := r.q.Platform; p != "" && f.Platform != p && !strings.HasPrefix(f.Platform, p+"/") {
-		return false
-	}
 	if t := r.q.Type; t != "" && f.ArtifactType != t && f.MediaType != t {
 		return false
 	}
@@ -249,15 +254,6 @@ func (r *searching) matches(f Found) bool {
 		last = f.LastPulled
 	}
 	return r.q.NotPulledSince.IsZero() || last.Before(r.q.NotPulledSince)
-}
-
-func hasLabels(has, want map[string]string) bool {
-	for key, value := range want {
-		if got, ok := has[key]; !ok || value != "" && got != value {
-			return false
-		}
-	}
-	return true
 }
 
 // tagRange is the range of names that a tag, or the beginning of one, stands for.

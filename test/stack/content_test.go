@@ -121,7 +121,7 @@ func contentIsRead(t *testing.T, ann *client.Client, hosted, far client.Place, i
 		layers += b.Size
 	}
 	if len(m.Layers) != 2 || !m.Layers[0].Here || m.Layers[0].SharedBy == nil || *m.Layers[0].SharedBy != 0 || m.Config == nil || m.Config.OS != "linux" ||
-		m.UniqueBytes != layers || m.ReferencedBytes != layers+m.Size || len(m.Referrers) != 1 || m.Referrers[0].ArtifactType != "application/vnd.test.sbom" {
+		m.UniqueBytes != layers || m.ReferencedBytes != layers+m.ManifestBytes || m.Size != m.ReferencedBytes || len(m.Referrers) != 1 || m.Referrers[0].ArtifactType != "application/vnd.test.sbom" {
 		t.Errorf("manifest %+v, config %+v", m, m.Config)
 	}
 	if all := every(t, ann.Manifests(ctx, hosted)); len(all) != 2 {

@@ -49,16 +49,21 @@ func TestSearch(t *testing.T) {
 			ann, bob := s.As(t, "ann"), s.As(t, "bob")
 			for query, want := range map[string][]string{
 				"": {"a/hub/library/app", "a/secret/app"},
-				"name=SECRET&type=application/vnd.test.sbom": {"a/secret/app"},
+				"name=SECRET&type=application/vnd.test.sbom":               {"a/secret/app"},
+				"name=a/hub/library":                                       {"a/hub/library/app"},
+				"name=a/secret/app":                                        {"a/secret/app"},
+				"name=a/hub/secret":                                        nil,
+				"name=a/secret/app1":                                       nil,
+				"platform=linux&tag=tag-real":                              {"a/hub/library/app", "a/secret/app"},
 				"source=hosted":                                            {"a/secret/app"},
 				"source=upstream/far":                                      {"a/hub/library/app"},
 				"source=upstream/none":                                     nil,
 				"digest=" + string(cached.Manifest.Digest)[:20]:            {"a/hub/library/app"},
 				"digest=" + url.QueryEscape(string(image.Manifest.Digest)): {"a/secret/app"},
-				"tag=tag-*":                             {"a/hub/library/app", "a/secret/app"},
-				"stale=true":                            nil,
-				"not_pulled_since=2020-01-01T00:00:00Z": nil,
-				"label=no&label=such=label":             nil,
+				"tag=tag-*":                                                {"a/hub/library/app", "a/secret/app"},
+				"stale=true":                                               nil,
+				"not_pulled_since=2020-01-01T00:00:00Z":                    nil,
+				"label=no&label=such=label":                                nil,
 			} {
 				if got := repositories(search(t, ann, "a", query)); !slices.Equal(got, want) {
 					t.Errorf("%q found %q, want %q", query, got, want)

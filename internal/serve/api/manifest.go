@@ -16,7 +16,7 @@ type ManifestSummary struct {
 	MediaType    string     `json:"media_type"`
 	ArtifactType string     `json:"artifact_type,omitempty"`
 	Platform     string     `json:"platform,omitempty"`
-	Size         int64      `json:"size" doc:"Bytes, with config and layers"`
+	Size         int64      `json:"size" doc:"Bytes, with config and layers, here or not; of an index, with the manifests in it that are here. What two of them share counts for each"`
 	ImageCreated *time.Time `json:"image_created_at,omitempty" doc:"When the image says it was made"`
 	StoredAt     time.Time  `json:"stored_at" doc:"When it was pushed, or fetched"`
 	LastPulledAt *time.Time `json:"last_pulled_at,omitempty" doc:"Missing when it never was"`
@@ -32,7 +32,8 @@ type ManifestDetail struct {
 	ArtifactType    string            `json:"artifact_type,omitempty"`
 	Upstream        string            `json:"upstream,omitempty" doc:"Where cached content is from"`
 	Platform        string            `json:"platform,omitempty"`
-	Size            int64             `json:"size" doc:"Bytes of the manifest itself"`
+	Size            int64             `json:"size" doc:"Bytes, with config and layers, here or not; of an index, with the manifests in it that are here. What two of them share counts for each"`
+	ManifestBytes   int64             `json:"manifest_bytes" doc:"Of the manifest itself"`
 	ReferencedBytes int64             `json:"referenced_bytes" doc:"With everything that it refers to, each counted once, here or not"`
 	UniqueBytes     int64             `json:"unique_bytes" doc:"Of its configs and layers that are here, the bytes that nothing else needs: no other manifest of the repository, and no other repository of the group that the caller may pull from"`
 	AtLeast         bool              `json:"at_least,omitempty" doc:"It refers to more than was counted: both are lower bounds"`
@@ -58,7 +59,7 @@ type ManifestChild struct {
 	MediaType    string            `json:"media_type,omitempty"`
 	ArtifactType string            `json:"artifact_type,omitempty"`
 	Platform     string            `json:"platform,omitempty" doc:"As the index has it"`
-	Size         int64             `json:"size"`
+	Size         int64             `json:"size" doc:"Bytes of the manifest itself"`
 	Here         bool              `json:"here" doc:"False for one of a cached index that nobody has pulled"`
 	Annotations  map[string]string `json:"annotations,omitempty"`
 }
@@ -111,7 +112,7 @@ type Referrer struct {
 	Digest       string            `json:"digest"`
 	MediaType    string            `json:"media_type"`
 	ArtifactType string            `json:"artifact_type,omitempty"`
-	Size         int64             `json:"size"`
+	Size         int64             `json:"size" doc:"Bytes of the manifest itself"`
 	Annotations  map[string]string `json:"annotations,omitempty"`
 }
 

@@ -12,12 +12,12 @@ import (
 // SearchQuery is what GET /groups/{group}/search asks. What is empty asks nothing.
 type SearchQuery struct {
 	Group          string    `path:"group" maxLength:"128" doc:"Name of the group"`
-	Name           string    `query:"name" maxLength:"255" doc:"Part of the repository's name"`
+	Name           string    `query:"name" maxLength:"255" doc:"Part of the repository's name, or the beginning of repository as it is answered: acme/hub/library/"`
 	Tag            string    `query:"tag" maxLength:"129" doc:"A tag, or the beginning of one with * at its end"`
 	Digest         string    `query:"digest" maxLength:"135" doc:"A digest, or the beginning of one: sha256:4f53cd"`
-	Platform       string    `query:"platform" maxLength:"128" doc:"os, os/architecture or os/architecture/variant"`
+	Platform       string    `query:"platform" maxLength:"128" doc:"os, os/architecture or os/architecture/variant; an index has those of its images"`
 	Type           string    `query:"type" maxLength:"255" doc:"Artifact type or media type"`
-	Label          []string  `query:"label,explode" maxItems:"10" doc:"A label of the image's config, as key or key=value; all of them must be there"`
+	Label          []string  `query:"label,explode" maxItems:"10" doc:"A label of the image's config, as key or key=value; all of them must be there. An index has those of each of its images that is here"`
 	Source         string    `query:"source" maxLength:"128" doc:"hosted, or upstream/<name>: where the content is from"`
 	NotPulledSince time.Time `query:"not_pulled_since" doc:"Last pulled before then, or stored before then and never pulled"`
 	Stale          bool      `query:"stale" doc:"Only what has a cached tag that is due for confirmation"`
@@ -40,8 +40,9 @@ type FoundManifest struct {
 	Digest       string            `json:"digest"`
 	MediaType    string            `json:"media_type"`
 	ArtifactType string            `json:"artifact_type,omitempty"`
-	Platform     string            `json:"platform,omitempty"`
-	Size         int64             `json:"size" doc:"Bytes, with config and layers"`
+	Platform     string            `json:"platform,omitempty" doc:"Of an image; of an index see images"`
+	Images       []FoundImage      `json:"images,omitempty" doc:"Of an index that was found by platform or label: the images in it that fit, at most twenty"`
+	Size         int64             `json:"size" doc:"Bytes, with config and layers, here or not; of an index, with the manifests in it that are here. What two of them share counts for each"`
 	Created      *time.Time        `json:"created,omitempty" doc:"When the image says it was made"`
 	StoredAt     time.Time         `json:"stored_at"`
 	LastPulled   *time.Time        `json:"last_pulled,omitempty" doc:"Missing when it never was"`
@@ -49,6 +50,13 @@ type FoundManifest struct {
 	Labels       map[string]string `json:"labels,omitempty"`
 	Tags         []FoundTag        `json:"tags" doc:"At most ten"`
 	MoreTags     bool              `json:"more_tags,omitempty"`
+}
+
+// FoundImage is an image in an index that was found.
+type FoundImage struct {
+	Digest   string `json:"digest"`
+	Platform string `json:"platform,omitempty"`
+	Here     bool   `json:"here" doc:"False for one of a cached index that nobody has pulled"`
 }
 
 // FoundTag is a tag of a manifest that was found.

@@ -453,7 +453,7 @@ type BrowseTagsRow struct {
 	Size         int64
 }
 
-// The size of an index is that of the images in it that are here.
+// Sizes are of a manifest with its config and layers, here or not; of an index, with those of the manifests in it that are here.
 func (q *Queries) BrowseTags(ctx context.Context, arg BrowseTagsParams) ([]BrowseTagsRow, error) {
 	rows, err := q.db.QueryContext(ctx, browseTags,
 		arg.RepositoryID,
@@ -538,6 +538,25 @@ func (q *Queries) DeletePullsOfNoRepository(ctx context.Context) (int64, error) 
 		return 0, err
 	}
 	return result.RowsAffected()
+}
+
+const getSize = `-- name: GetSize :one
+SELECT CAST(m.total_size + COALESCE((SELECT SUM(c.total_size) FROM manifest_references f JOIN manifests c ON c.repository_id = f.repository_id AND c.digest = f.child
+        WHERE f.repository_id = m.repository_id AND f.parent = m.digest AND f.kind = 'manifest'), 0) AS BIGINT) AS size
+FROM manifests m WHERE m.repository_id = $1 AND m.digest = $2
+`
+
+type GetSizeParams struct {
+	RepositoryID int64
+	Digest       []byte
+}
+
+// As in BrowseTags.
+func (q *Queries) GetSize(ctx context.Context, arg GetSizeParams) (int64, error) {
+	row := q.db.QueryRowContext(ctx, getSize, arg.RepositoryID, arg.Digest)
+	var size int64
+	err := row.Scan(&size)
+	return size, err
 }
 
 const listGroupLinks = `-- name: ListGroupLinks :many
@@ -793,23 +812,4 @@ func (q *Queries) ListSizedReferences(ctx context.Context, arg ListSizedReferenc
 		return nil, err
 	}
 	return items, nil
-}
-
-const sumImages = `-- name: SumImages :one
-SELECT CAST(COALESCE(SUM(c.total_size), 0) AS BIGINT) AS size
-FROM manifest_references f JOIN manifests c ON c.repository_id = f.repository_id AND c.digest = f.child
-WHERE f.repository_id = $1 AND f.parent = $2 AND f.kind = 'manifest'
-`
-
-type SumImagesParams struct {
-	RepositoryID int64
-	Parent       []byte
-}
-
-// What an index is larger by than its own bytes: the manifests in it that are here, each with what its total counts.
-func (q *Queries) SumImages(ctx context.Context, arg SumImagesParams) (int64, error) {
-	row := q.db.QueryRowContext(ctx, sumImages, arg.RepositoryID, arg.Parent)
-	var size int64
-	err := row.Scan(&size)
-	return size, err
 }

@@ -52,7 +52,7 @@ SELECT l.digest, b.size, CAST(NOT EXISTS (
 FROM blob_links l JOIN blobs b ON b.digest = l.digest
 WHERE l.repository_id = @repository_id AND l.digest > @after ORDER BY l.digest LIMIT CAST(@n AS INTEGER);
 
--- The size of an index is that of the images in it that are here.
+-- Sizes are of a manifest with its config and layers, here or not; of an index, with those of the manifests in it that are here.
 
 -- name: BrowseTags :many
 SELECT t.name, t.digest, t.checked_at, t.created_at, t.updated_at, m.media_type, m.artifact_type, m.platform, m.image_created,
@@ -81,11 +81,11 @@ ORDER BY t.updated_at DESC, t.name DESC LIMIT CAST(@n AS INTEGER);
 SELECT position, child, kind, size, media_type FROM manifest_references
 WHERE repository_id = @repository_id AND parent = @parent ORDER BY position LIMIT CAST(@n AS INTEGER);
 
--- name: SumImages :one
--- What an index is larger by than its own bytes: the manifests in it that are here, each with what its total counts.
-SELECT CAST(COALESCE(SUM(c.total_size), 0) AS BIGINT) AS size
-FROM manifest_references f JOIN manifests c ON c.repository_id = f.repository_id AND c.digest = f.child
-WHERE f.repository_id = @repository_id AND f.parent = @parent AND f.kind = 'manifest';
+-- name: GetSize :one
+-- As in BrowseTags.
+SELECT CAST(m.total_size + COALESCE((SELECT SUM(c.total_size) FROM manifest_references f JOIN manifests c ON c.repository_id = f.repository_id AND c.digest = f.child
+        WHERE f.repository_id = m.repository_id AND f.parent = m.digest AND f.kind = 'manifest'), 0) AS BIGINT) AS size
+FROM manifests m WHERE m.repository_id = @repository_id AND m.digest = @digest;
 
 -- name: ListImages :many
 -- The manifests in an index that are here.
