@@ -183,7 +183,9 @@ func evaluateCommand(r *resource, connect connector) *cobra.Command {
 			for _, m := range out.Members {
 				rows = append(rows, []string{m.Member, m.Repository, m.Verdict, cmp.Or(m.Why, m.ClaimedBy)})
 			}
-			err = table(cmd.OutOrStdout(), rows)
+			if err = table(cmd.OutOrStdout(), rows); err == nil && out.Why != "" {
+				_, err = fmt.Fprintln(cmd.OutOrStdout(), out.Why)
+			}
 		}
 		if err == nil && !out.Allowed {
 			err = errReported

@@ -240,6 +240,7 @@ func (c *Client) Copy(ctx context.Context, group string, r CopyRequest) (out Cop
 type Evaluation struct {
 	Reference string    `json:"reference"`
 	Allowed   bool      `json:"allowed"`
+	Why       string    `json:"why,omitempty"`
 	Members   []Verdict `json:"members"`
 }
 

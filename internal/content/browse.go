@@ -34,6 +34,9 @@ func (desk *Desk) at(ctx context.Context, p api.Place) (*finder, store.FoundIn, 
 	}
 	in := store.FoundIn{Name: p.Repository}
 	if p.Upstream != "" {
+		if err := f.off(); err != nil {
+			return nil, in, err
+		}
 		u := f.upstream(p.Upstream)
 		if u == nil || u.Local != "" {
 			return nil, in, f.absent("repository")
@@ -68,6 +71,9 @@ func (desk *Desk) Repositories(ctx context.Context, q api.RepositoryQuery) (api.
 	}
 	if f == nil {
 		return api.RepositoryPage{}, api.NoGroup()
+	}
+	if err := f.off(); err != nil && (q.Kind == "cached" || q.Upstream != "" || q.Registry != "") {
+		return api.RepositoryPage{}, err
 	}
 	orders := map[string]store.Order{"last_pulled_at": store.ByColdest, "-last_pulled_at": store.ByHottest}
 	found, err := desk.Store.BrowseRepositories(f.ctx, store.BrowseRepositories{

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/weir-registry/weir/internal/access"
@@ -11,6 +12,7 @@ import (
 	"github.com/weir-registry/weir/internal/registry/namespace"
 	"github.com/weir-registry/weir/internal/registry/virtual"
 	"github.com/weir-registry/weir/internal/serve/api"
+	"github.com/weir-registry/weir/internal/store/meta"
 )
 
 // statusOK is what a pull would be answered with, in the words of its protocol.
@@ -154,6 +156,9 @@ func (desk *Desk) Evaluate(ctx context.Context, q api.EvaluateQuery) (api.Evalua
 	if g == nil {
 		return api.Evaluation{}, api.NoGroup()
 	}
+	if !g.Enabled {
+		return api.Evaluation{}, api.TurnedOff()
+	}
 	v := g.Virtual[q.Registry]
 	if v == nil {
 		return api.Evaluation{}, api.NotThere("registry")
@@ -167,8 +172,12 @@ func (desk *Desk) Evaluate(ctx context.Context, q api.EvaluateQuery) (api.Evalua
 		return api.Evaluation{}, err
 	}
 	out := api.Evaluation{Reference: q.Reference, Members: make([]api.Verdict, len(verdicts))}
+	off := slices.ContainsFunc(g.Registries, func(r meta.Registry) bool { return r.Name == q.Registry && !r.Enabled })
+	if off {
+		out.Why = "the registry is turned off: nothing can be pulled from it, whatever its rules say"
+	}
 	for i, m := range verdicts {
-		out.Allowed = out.Allowed || m.Allowed
+		out.Allowed = out.Allowed || m.Allowed && !off
 		out.Members[i] = api.Verdict{
 			Member: m.Member, Local: m.Local, Repository: m.Repository, Allowed: m.Allowed, Verdict: m.Verdict, Why: m.Why, ClaimedBy: m.Claimed,
 		}

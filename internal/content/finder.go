@@ -160,11 +160,19 @@ func (f *finder) passes(registry, upstream, repository string, ref oci.Reference
 	return ok && err == nil
 }
 
+// off is the answer about what is cached while the group has its virtual registries turned off, for who may know that; else nil.
+func (f *finder) off() error {
+	if f.group.Enabled || !f.views {
+		return nil
+	}
+	return api.TurnedOff()
+}
+
 // sees reports whether the caller may know of a reference of a repository; of the repository itself with the zero reference.
 func (f *finder) sees(in store.FoundIn, ref oci.Reference) bool {
 	if f.all && in.UpstreamID != 0 {
 		u := f.upstreams[in.UpstreamID]
-		return u != nil && u.Epoch == in.Epoch
+		return u != nil && u.Epoch == in.Epoch && f.group.Enabled
 	}
 	return len(f.paths(in, ref)) > 0
 }

@@ -150,6 +150,9 @@ func (desk *Desk) Purge(ctx context.Context, t api.PurgeTarget) (api.Purged, err
 	if f == nil {
 		return api.Purged{}, api.NoGroup()
 	}
+	if err := f.off(); err != nil {
+		return api.Purged{}, err
+	}
 	u := f.upstream(t.Upstream)
 	if u == nil {
 		return api.Purged{}, f.absent("upstream")

@@ -113,6 +113,9 @@ func (desk *Desk) refreshUpstream(ctx context.Context, name string) (api.Refresh
 	group, upstream, _ := strings.Cut(name, "/")
 	var c *cache.Registry
 	if g := desk.Group(group); g != nil {
+		if !g.Enabled {
+			return api.Refreshed{}, api.TurnedOff()
+		}
 		c = g.Caches[upstream]
 	}
 	if c == nil {
@@ -136,9 +139,15 @@ func (desk *Desk) cached(name string) (*virtual.Registry, namespace.Target, erro
 	if err != nil {
 		return nil, t, err
 	}
+	if t.Off {
+		if g := desk.Group(t.Group); g != nil && !g.Enabled {
+			return nil, t, api.TurnedOff()
+		}
+		return nil, t, api.RegistryOff()
+	}
 	v, ok := t.Registry.(*virtual.Registry)
 	if !ok {
-		return nil, t, oci.NewError(oci.CodeNameUnknown, "only images of virtual registries that are turned on are cached; "+name+" is not one")
+		return nil, t, oci.NewError(oci.CodeNameUnknown, "only images of virtual registries are cached; "+name+" is not one")
 	}
 	return v, t, nil
 }

@@ -18,6 +18,9 @@ func (desk *Desk) Search(ctx context.Context, q api.SearchQuery) (api.SearchPage
 	if err != nil || f == nil {
 		return api.SearchPage{Manifests: []api.FoundManifest{}}, err
 	}
+	if err := f.off(); err != nil && strings.HasPrefix(q.Source, "upstream/") {
+		return api.SearchPage{}, err
+	}
 	question, ok := f.question(q)
 	if !ok { // of an upstream that is not there
 		return api.SearchPage{Manifests: []api.FoundManifest{}}, nil

@@ -42,11 +42,32 @@ func TestManagement(t *testing.T) {
 			if a := ann.Do(t, "GET", "/v2/m/hub/app/manifests/v1").Want(t, 403); !bytes.Contains(a.Body, []byte("turned off")) {
 				t.Errorf("a pull does not say why: %s", a.Body)
 			}
-			call(409, "POST", "/upstreams/far/test", "", "turned off")
+			for _, path := range []string{"/upstreams/far/test", "/upstreams/far/purge?dry_run=true", "/upstreams/far/purge"} {
+				call(409, "POST", path, "{}", "turned off")
+			}
+			call(409, "POST", "/registries/hub/evaluate", `{"reference": "app:v1"}`, "turned off")
+			for _, path := range []string{"/upstreams/far/health", "/search?source=upstream/far", "/repositories?kind=cached", "/repositories?registry=hub",
+				"/repositories/app?upstream=far", "/repositories/app/tags/v1?upstream=far", "/repositories/app/manifests?upstream=far"} {
+				call(409, "GET", path, "", "turned off")
+			}
+			call(409, "DELETE", "/repositories/app?upstream=far", "", "turned off")
+			for _, target := range []string{`{"upstream": "m/far"}`, `{"repository": "m/hub/app"}`, `{"image": "m/hub/app:v1"}`} {
+				ann.Do(t, "POST", "/api/v1/refresh", stack.Body("application/json", []byte(target))).Want(t, 409)
+			}
+			call(200, "GET", "/search", "", `[]`) // of what is hosted
+			call(200, "GET", "/repositories", "", `[]`)
+			call(200, "GET", "/events", "", "")
 			call(200, "PATCH", "", `{"enabled": null}`, `"enabled":true`)
 			ann.Pull(t, "m/hub/app", "v1", image)
 
-			call(409, "DELETE", "", "", "hold content")
+			call(200, "PATCH", "/registries/hub", `{"enabled": false}`, `"enabled":false`)
+			call(200, "POST", "/registries/hub/evaluate", `{"reference": "app:v1"}`, `"allowed":false,"why":"the registry is turned off`)
+			ann.Do(t, "POST", "/api/v1/refresh", stack.Body("application/json", []byte(`{"image": "m/hub/app:v1"}`))).Want(t, 409)
+			call(200, "GET", "/repositories/app?upstream=far", "", `"paths":[]`) // the cache is there, and nobody is served from it
+			call(200, "PATCH", "/registries/hub", `{"enabled": null}`, `"enabled":true`)
+			ann.Pull(t, "m/hub/app", "v1", image)
+
+			call(409, "DELETE", "", "", "cached content")
 			call(200, "DELETE", "/upstreams/far?dry_run=true", "", `"applied":false`)
 			ann.Pull(t, "m/hub/app", "v1", image)
 			call(204, "DELETE", "/upstreams/far", "", "")

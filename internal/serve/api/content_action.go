@@ -92,7 +92,8 @@ type EvaluateQuery struct {
 // Evaluation is the answer.
 type Evaluation struct {
 	Reference string    `json:"reference"`
-	Allowed   bool      `json:"allowed" doc:"Some member may answer. Whether one has it, explain tells"`
+	Allowed   bool      `json:"allowed" doc:"The registry is on, and some member may answer. Whether one has it, explain tells"`
+	Why       string    `json:"why,omitempty" doc:"What keeps every member from answering"`
 	Members   []Verdict `json:"members"`
 }
 

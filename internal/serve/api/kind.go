@@ -133,10 +133,20 @@ func (a *API) state(ctx context.Context, group string, virtual bool) (plan.State
 // available refuses what belongs to virtual registries while the group has them turned off.
 func available(s plan.State, virtual bool) error {
 	if virtual && !*s.Group.Enabled {
-		return conflict("the group's virtual registries are turned off, and with them everything about its upstreams and registries; " +
-			`an owner turns them on with PATCH /groups/{group} {"enabled": true}`)
+		return TurnedOff()
 	}
 	return nil
+}
+
+// TurnedOff answers for what belongs to the virtual registries of a group that has them turned off.
+func TurnedOff() error {
+	return conflict("the group's virtual registries are turned off, and with them everything about its upstreams and registries and what is cached from them; " +
+		`an owner turns them on with PATCH /groups/{group} {"enabled": true}`)
+}
+
+// RegistryOff answers for content of one virtual registry that is turned off.
+func RegistryOff() error {
+	return conflict(`the virtual registry is turned off; a maintainer turns it on with PATCH /groups/{group}/registries/{name} {"enabled": true}`)
 }
 
 // edit changes a group that must exist; see plan.Planner.Edit. Problems at the definition at become problems of the body.
