@@ -148,6 +148,7 @@ type Fills struct {
 
 	slots     *slots
 	passes    chan struct{}
+	buffers   sync.Pool    // of *[]byte, for transfers
 	fullUntil atomic.Int64 // Unix nanoseconds
 
 	wrong     *expiring[Identity, string]

@@ -16,8 +16,12 @@ var errShort = errors.New("the upstream's response ended early")
 
 // receive reads the content to its end, taking a broken read up again where it broke.
 func (t *transfer) receive(ctx context.Context) error {
-	t.buffer = make([]byte, 128<<10)
-	defer func() { t.buffer = nil }()
+	buffer := t.engine.buffer()
+	t.buffer = *buffer
+	defer func() {
+		t.buffer = nil
+		t.engine.buffers.Put(buffer)
+	}()
 	idle := 0 // tries in a row that brought nothing
 	for !t.complete() {
 		before := t.spool.size()
@@ -39,6 +43,15 @@ func (t *transfer) receive(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// buffer is one to read with. Small content comes in crowds: a buffer of its own for each would be most of what the server allocates.
+func (f *Fills) buffer() *[]byte {
+	if b, ok := f.buffers.Get().(*[]byte); ok {
+		return b
+	}
+	b := make([]byte, 128<<10)
+	return &b
 }
 
 func (t *transfer) complete() bool {
