@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -41,7 +42,8 @@ type responseWriter struct {
 	progress time.Duration
 	buffers  *bufferPool
 	tls      bool
-	body     *bodyReader // nil when the request has none
+	socket   syscall.RawConn // to cork; nil for none
+	body     *bodyReader     // nil when the request has none
 
 	extended *time.Time // when the write deadline was last moved
 	begun    time.Time  // what extended points to, unless the connection has its own
@@ -75,7 +77,7 @@ func SetHeader(w http.ResponseWriter, name, value string) {
 func (f *Front) response(rw *responseWriter, w http.ResponseWriter, r *http.Request, c *connection, now time.Time) {
 	rw.ResponseWriter, rw.progress, rw.buffers, rw.extended = w, f.progress, &f.buffers, &rw.begun
 	if c != nil && r.ProtoMajor == 1 {
-		rw.extended = &c.extended
+		rw.extended, rw.socket = &c.extended, c.socket
 	}
 	rw.extend(now)
 }
@@ -141,6 +143,10 @@ func (w *responseWriter) sendFile(rf io.ReaderFrom, src *io.LimitedReader) (tota
 	if w.tls {
 		chunk = minProgress // TLS cannot go on after a write that was cut short
 	} else {
+		if w.socket != nil {
+			cork(w.socket, 1)
+			defer cork(w.socket, 0)
+		}
 		_ = w.control().Flush() // or net/http reads the first bytes of the file to put them beside the headers
 	}
 	for src.N > 0 {

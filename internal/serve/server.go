@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/netip"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -93,9 +94,10 @@ func (s *Server) Add(name string, l net.Listener, h http.Handler, certificate *C
 
 // connection is what the requests of one connection share.
 type connection struct {
-	peer     netip.Addr // invalid on a unix socket
-	address  string     // peer as text
-	extended time.Time  // when its write deadline was last moved; of HTTP/1, whose requests come one after the other
+	peer     netip.Addr      // invalid on a unix socket
+	address  string          // peer as text
+	extended time.Time       // when its write deadline was last moved; of HTTP/1, whose requests come one after the other
+	socket   syscall.RawConn // of plain TCP, else nil
 }
 
 type connectionKey struct{}
@@ -105,6 +107,9 @@ func withConnection(ctx context.Context, c net.Conn) context.Context {
 	p, _ := netip.ParseAddrPort(c.RemoteAddr().String())
 	shared := &connection{peer: p.Addr().Unmap()}
 	shared.address = text(shared.peer)
+	if plain, ok := c.(*net.TCPConn); ok {
+		shared.socket, _ = plain.SyscallConn() // fails when it is closed already
+	}
 	return context.WithValue(ctx, connectionKey{}, shared)
 }
 
