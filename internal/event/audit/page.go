@@ -248,35 +248,32 @@ const (
 	base32   = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 )
 
-func (p *page) id(s string) {
-	start := len(p.buf)
-	if len(s) == idLength {
-		p.buf = append(p.buf, 1)
-		rest, bits := uint64(0), 0
-		for i := range idLength {
-			c := s[i]
-			switch {
-			case c >= 'A' && c <= 'Z':
-				rest = rest<<5 | uint64(c-'A')
-			case c >= '2' && c <= '7':
-				rest = rest<<5 | uint64(c-'2'+26)
-			default:
-				p.buf = p.buf[:start]
-				p.plainID(s)
-				return
-			}
-			if bits += 5; bits >= 40 {
-				p.buf = append(p.buf, byte(rest>>32), byte(rest>>24), byte(rest>>16), byte(rest>>8), byte(rest)) //nolint:gosec // byte by byte
-				rest, bits = 0, 0
-			}
-		}
-		p.buf = append(p.buf, byte(rest>>8), byte(rest)) //nolint:gosec // the last two digits
-		return
+// pack is an id in 17 bytes; false when it is no such id. Digits are random, so it must not branch by them.
+func pack(s string) (out [idPacked]byte, ok bool) {
+	if len(s) != idLength {
+		return out, false
 	}
-	p.plainID(s)
+	var wrong byte
+	at, rest := 0, uint64(0)
+	for i := range idLength {
+		c := s[i]
+		v := (c&31 - 1 + 9*(1-c>>6)) & 31 // the letters are 64 and their place from 1, the digits 48 and theirs
+		wrong |= base32[v] ^ c
+		rest = rest<<5 | uint64(v)
+		if i%8 == 7 {
+			out[at], out[at+1], out[at+2], out[at+3], out[at+4] = byte(rest>>32), byte(rest>>24), byte(rest>>16), byte(rest>>8), byte(rest) //nolint:gosec // byte by byte
+			at, rest = at+5, 0
+		}
+	}
+	out[at], out[at+1] = byte(rest>>8), byte(rest) //nolint:gosec // the last two digits
+	return out, wrong == 0
 }
 
-func (p *page) plainID(s string) {
+func (p *page) id(s string) {
+	if b, ok := pack(s); ok {
+		p.buf = append(append(p.buf, 1), b[:]...)
+		return
+	}
 	if s == "" {
 		p.buf = append(p.buf, 0)
 		return

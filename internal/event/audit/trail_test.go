@@ -304,6 +304,25 @@ func FuzzPage(f *testing.F) {
 	})
 }
 
+// The ids that we make take 17 bytes of a record; whatever looks like one and is none stays as it is.
+func TestPackedIDs(t *testing.T) {
+	id := cryptorand.Text()
+	for s, want := range map[string]bool{
+		id: true, strings.Repeat("A", 26): true, strings.Repeat("7", 26): true, strings.ToLower(id): false, id + "A": false, id[:25]: false,
+		id[:25] + "1": false, id[:25] + "8": false, id[:25] + "@": false, id[:25] + "[": false, id[:25] + "\xff": false, "": false,
+	} {
+		if _, ok := pack(s); ok != want {
+			t.Errorf("%q is packed: %v", s, ok)
+		}
+		p := &page{}
+		p.id(s)
+		d := decoder{rest: p.buf}
+		if got := d.id(); got != s || d.bad || len(d.rest) > 0 || want && len(p.buf) != 1+idPacked {
+			t.Errorf("%q comes back as %q", s, got)
+		}
+	}
+}
+
 func FuzzDecode(f *testing.F) {
 	p := &page{}
 	p.add(&record{Request: pull("acme/hub/app", 8)})
