@@ -23,7 +23,7 @@ const (
 // a cursor stands, so what commits late goes late and not never. The mark follows the delivery: what was delivered when the process
 // died is delivered again. The lease of the job keeps replicas from doing it at the same time.
 func (k *Keeper) send(ctx context.Context) error {
-	for {
+	for ctx.Err() == nil {
 		changes, err := k.sendEvents(ctx)
 		if err != nil {
 			return fmt.Errorf("hand on changes: %w", err)
@@ -36,6 +36,7 @@ func (k *Keeper) send(ctx context.Context) error {
 			return nil
 		}
 	}
+	return ctx.Err()
 }
 
 func (k *Keeper) sendEvents(ctx context.Context) (n int, err error) {
@@ -50,6 +51,8 @@ func (k *Keeper) sendEvents(ctx context.Context) (n int, err error) {
 	if err := k.deliver(ctx, entries); err != nil {
 		return 0, err
 	}
+	ctx, cancel := settling(ctx)
+	defer cancel()
 	return len(rows), k.db.Write(ctx, func(ctx context.Context, tx *meta.Tx) error {
 		for i := range rows {
 			if err := tx.SentEvent(ctx, rows[i].ID); err != nil {
@@ -78,7 +81,14 @@ func (k *Keeper) sendBatch(ctx context.Context) (n int, err error) {
 	if err := k.deliver(ctx, entries); err != nil {
 		return 0, err
 	}
+	ctx, cancel := settling(ctx)
+	defer cancel()
 	return 1, k.db.WriteTelemetry(ctx, func(ctx context.Context, q *query.Queries) error { return q.SentPullBatch(ctx, b.ID) })
+}
+
+// settling is a context for the marks of what was delivered: a stop must not come between the two.
+func settling(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), writeLimit)
 }
 
 // place is the id of a pull.

@@ -107,9 +107,8 @@ func TestHandedOnAtLeastOnce(t *testing.T) {
 			t.Error("a sink that is down is no error")
 		}
 		c.down = false
-		ctx, die := context.WithCancel(t.Context())
-		a.o.Sink = dying{c, die}
-		if err := a.send(ctx); err == nil {
+		a.o.Sink = dying{c}
+		if err := a.send(t.Context()); err == nil {
 			t.Error("a process that ends between delivery and mark is no error")
 		}
 		if len(c.ids) != 3 {
@@ -133,16 +132,43 @@ func TestHandedOnAtLeastOnce(t *testing.T) {
 	})
 }
 
-// dying is a sink whose process ends as soon as it has taken something.
-type dying struct {
-	*collector
-	die context.CancelFunc
-}
+// dying is a sink whose answer never arrives, although it has taken everything.
+type dying struct{ *collector }
 
 func (d dying) Write(lines []byte) (int, error) {
-	n, err := d.collector.Write(lines)
-	d.die()
-	return n, err
+	if _, err := d.collector.Write(lines); err != nil {
+		return 0, err
+	}
+	return 0, errors.New("the connection broke")
+}
+
+// stopping is a sink during whose Write the server is asked to stop.
+type stopping struct {
+	*collector
+	stop context.CancelFunc
+}
+
+func (s stopping) Write(lines []byte) (int, error) {
+	s.stop()
+	return s.collector.Write(lines)
+}
+
+// An orderly stop comes after the mark of what was delivered.
+func TestHandedOnOnceWhenStopped(t *testing.T) {
+	handed(t, func(t *testing.T, a *archive, c *collector, _ func() *meta.DB) {
+		a.changes(2)
+		a.pulls(1)
+		ctx, stop := context.WithCancel(t.Context())
+		a.o.Sink = stopping{c, stop}
+		if err := a.send(ctx); err == nil {
+			t.Error("stopped in the middle, and all is done")
+		}
+		a.o.Sink = c
+		a.sendAll()
+		if len(c.text) != 3 {
+			t.Errorf("delivered %v", c.text)
+		}
+	})
 }
 
 // Of two replicas one hands on at a time; a batch that cannot be read is told of and does not stand in the way.

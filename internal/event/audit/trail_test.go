@@ -201,6 +201,56 @@ func (*stopped) WriteTelemetry(context.Context, func(context.Context, *query.Que
 func (s *stopped) ID() int64  { return s.ids.Add(1) }
 func (*stopped) Replica() int { return 1 }
 
+// clocked is a database that notes when it is written to.
+type clocked struct {
+	stopped
+	at chan time.Time
+}
+
+func (c *clocked) WriteTelemetry(context.Context, func(context.Context, *query.Queries) error) error {
+	c.at <- time.Now()
+	return nil
+}
+
+// What is recorded is on its way to the database within a second, a batch of it at once, and at a shutdown all of it.
+func TestFlushed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		db := &clocked{at: make(chan time.Time, 10)}
+		trail := New(Options{DB: db, Group: groups})
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() {
+			trail.Run(ctx)
+			close(done)
+		}()
+		began := time.Now()
+		record := func(n int) {
+			for range n {
+				trail.Record(ctx, pull("acme/app", 1))
+			}
+		}
+		record(1)
+		if took := (<-db.at).Sub(began); took > time.Second {
+			t.Errorf("a request was at risk for %s", took)
+		}
+		began = time.Now()
+		record(batchSize * len(trail.parts)) // one part has a page full by then
+		if took := (<-db.at).Sub(began); took != 0 {
+			t.Errorf("a full batch has waited for %s", took)
+		}
+		synctest.Wait()
+		for len(db.at) > 0 {
+			<-db.at
+		}
+		record(1)
+		stop()
+		<-done
+		if len(db.at) != 1 {
+			t.Errorf("a shutdown has written %d batches", len(db.at))
+		}
+	})
+}
+
 // Without room, a hit goes on at once, a miss when there is room or after the longest wait.
 func TestOnlyMissesWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
