@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+
+	"github.com/weir-registry/weir/internal/event"
 )
 
 // batch is what becomes one row. Its id is made once, so that a row whose commit was in doubt is not written twice.
@@ -68,6 +70,12 @@ func decode(payload []byte) (out []record, err error) {
 	}
 	slices.SortStableFunc(out, func(a, b record) int { return cmp.Compare(a.At, b.At) })
 	return out, nil
+}
+
+// unreadable stands for a batch that cannot be read, so that it does not stand in the way of all others: somebody may have changed it,
+// which its seal shows. events is how many there were, 0 if that is not known.
+func unreadable(first, last, events int64) []record {
+	return []record{{Request: event.Request{At: first, Kind: event.Gap, Actor: event.Actor{Kind: event.Server}}, until: last, count: events}}
 }
 
 // decoder reads numbers and texts. What is bad ends it.

@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"strconv"
 	"time"
 
@@ -36,7 +35,7 @@ func (r *reader) batches(ctx context.Context) (out Page, err error) {
 			if unpacked++; unpacked > scanUnpack {
 				return out.goesOn(at), nil
 			}
-			next, err := r.unpack(ctx, b.id, at.Index, &out)
+			next, err := r.unpack(ctx, b, at.Index, &out)
 			if err != nil {
 				return Page{}, err
 			}
@@ -77,8 +76,8 @@ func (r *reader) spans(ctx context.Context, last int64) (out []span, err error) 
 
 // unpack adds what is asked for of the first before records of a batch, the last of them first, and returns how many are left when the
 // page is full.
-func (r *reader) unpack(ctx context.Context, id, before int64, out *Page) (left int64, err error) {
-	payload, err := r.q.GetPullBatch(ctx, id)
+func (r *reader) unpack(ctx context.Context, b span, before int64, out *Page) (left int64, err error) {
+	payload, err := r.q.GetPullBatch(ctx, b.id)
 	if errors.Is(err, sql.ErrNoRows) { // dropped meanwhile
 		return 0, nil
 	}
@@ -87,14 +86,14 @@ func (r *reader) unpack(ctx context.Context, id, before int64, out *Page) (left 
 	}
 	records, err := decode(payload)
 	if err != nil {
-		return 0, fmt.Errorf("batch %d: %w", id, err)
+		records = unreadable(b.first, b.last, 0)
 	}
 	for i := min(before, int64(len(records))) - 1; i >= 0; i-- {
 		e := &records[i]
 		if r.GroupID != 0 && e.group != r.GroupID || !r.wants(e.Kind, e.Path, outcomeOf(e.Kind), e.Actor.RequestID, e.Actor.ID, e.At) {
 			continue
 		}
-		out.Entries = append(out.Entries, e.entry(place(id, int(i))))
+		out.Entries = append(out.Entries, e.entry(place(b.id, int(i))))
 		if len(out.Entries) == r.Limit {
 			return i, nil
 		}

@@ -61,6 +61,24 @@ func TestPages(t *testing.T) {
 	})
 }
 
+// A batch that cannot be read is a gap, and hides no other.
+func TestUnreadable(t *testing.T) {
+	onEach(t, func(t *testing.T, a *archive) {
+		bad := query.InsertPullBatchParams{ID: a.db.ID(), FirstAt: a.now.UnixMicro(), LastAt: a.now.UnixMicro() + 1, Events: 9, Payload: []byte("?"), Class: Pulls}
+		err := a.db.WriteTelemetry(t.Context(), func(ctx context.Context, q *query.Queries) error {
+			_, err := q.InsertPullBatch(ctx, bad)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := a.all(Query{Stream: Pulls, Limit: 2})
+		if len(got) != 4 || got[0].Kind != event.Gap {
+			t.Errorf("%+v", got)
+		}
+	})
+}
+
 func TestFilters(t *testing.T) {
 	onEach(t, func(t *testing.T, a *archive) {
 		err := a.db.Write(t.Context(), func(ctx context.Context, tx *meta.Tx) error {

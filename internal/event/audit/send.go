@@ -9,7 +9,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/weir-registry/weir/internal/event"
 	"github.com/weir-registry/weir/internal/store/meta"
 	"github.com/weir-registry/weir/internal/store/meta/query"
 )
@@ -70,9 +69,9 @@ func (k *Keeper) sendBatch(ctx context.Context) (n int, err error) {
 	}
 	b := &rows[0]
 	records, err := decode(b.Payload)
-	if err != nil { // it must not stand in the way of all others for ever
+	if err != nil {
 		k.o.Log.ErrorContext(ctx, "hand on a batch of pulls: the sink gets how many there were", "batch", b.ID, "error", err)
-		records = []record{{Request: event.Request{At: b.FirstAt, Kind: event.Gap, Actor: event.Actor{Kind: event.Server}}, until: b.LastAt, count: b.Events}}
+		records = unreadable(b.FirstAt, b.LastAt, b.Events)
 	}
 	entries := make([]Entry, len(records))
 	for i := range records {
