@@ -26,12 +26,13 @@ func newCheckCommand() *cobra.Command {
 		}
 		p := working(cmd, "checking")
 		report := func(f client.Finding) { p.above(func() { tellFinding(cmd, f) }) }
+		far := func(f client.CheckProgress) { p.far("checking", "blobs", f.Blobs, f.TotalBlobs, f.Bytes, f.TotalBytes) }
 		var sum client.CheckSummary
 		var err error
 		if *offline {
-			sum, err = checkOffline(cmd, settings, *deep, *repair, report)
+			sum, err = checkOffline(cmd, settings, *deep, *repair, report, far)
 		} else {
-			sum, err = checkOnline(cmd, connect, *deep, report)
+			sum, err = checkOnline(cmd, connect, *deep, report, far)
 		}
 		p.stop()
 		if err != nil {
@@ -61,19 +62,22 @@ func tellFinding(cmd *cobra.Command, f client.Finding) {
 	}
 }
 
-func checkOnline(cmd *cobra.Command, connect func() (*client.Client, error), deep bool, report func(client.Finding)) (client.CheckSummary, error) {
+func checkOnline(cmd *cobra.Command, connect func() (*client.Client, error), deep bool, report func(client.Finding), far func(client.CheckProgress)) (client.CheckSummary, error) {
 	c, err := connect()
 	if err != nil {
 		return client.CheckSummary{}, err
 	}
-	return c.Check(cmd.Context(), deep, report)
+	return c.Check(cmd.Context(), deep, report, far)
 }
 
-func checkOffline(cmd *cobra.Command, settings func() (config.Config, error), deep, repair bool, report func(client.Finding)) (client.CheckSummary, error) {
+func checkOffline(cmd *cobra.Command, settings func() (config.Config, error), deep, repair bool,
+	report func(client.Finding), far func(client.CheckProgress),
+) (client.CheckSummary, error) {
 	c, err := settings()
 	if err != nil {
 		return client.CheckSummary{}, err
 	}
-	sum, err := app.CheckOffline(cmd.Context(), c, deep, repair, func(f api.Finding) { report(client.Finding(f)) }, cmd.ErrOrStderr())
+	sum, err := app.CheckOffline(cmd.Context(), c, deep, repair,
+		func(f api.Finding) { report(client.Finding(f)) }, func(f api.CheckProgress) { far(client.CheckProgress(f)) }, cmd.ErrOrStderr())
 	return client.CheckSummary{Blobs: sum.Blobs, Bytes: sum.Bytes, Problems: sum.Problems, Warnings: sum.Warnings, Repaired: sum.Repaired}, err
 }

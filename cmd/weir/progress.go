@@ -21,7 +21,8 @@ type progress struct {
 
 	mu    sync.Mutex
 	text  string
-	shown int // letters on the line
+	shown int       // letters on the line
+	said  time.Time // when far last wrote a line, where there is no terminal
 }
 
 // progressEvery is how often the line of a terminal is written anew.
@@ -55,6 +56,41 @@ func (p *progress) stage(text string) {
 	if p.text = text; !p.terminal {
 		fmt.Fprintln(p.w, text)
 	}
+}
+
+// lineEvery is how often far writes a line where there is no terminal: logs are read later.
+const lineEvery = 10 * time.Second
+
+// far tells how much is done of what there is to do; a total of 0 is not known.
+func (p *progress) far(what, things string, done, total, bytes, totalBytes int64) {
+	text := fmt.Sprintf("%s: %s", what, portion(fmt.Sprint(done), fmt.Sprint(total), total)+" "+things)
+	if bytes > 0 || totalBytes > 0 {
+		text += ", " + portion(byteSize(bytes), byteSize(totalBytes), totalBytes)
+	}
+	if whole := max(totalBytes, 0); whole > 0 {
+		text += fmt.Sprintf(" (%d %%)", min(100, bytes*100/whole))
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.text = text
+	if now := time.Now(); !p.terminal && now.Sub(p.said) >= lineEvery {
+		p.said = now
+		fmt.Fprintln(p.w, text)
+	}
+}
+
+// tell is a stage that only a terminal shows.
+func (p *progress) tell(text string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.text = text
+}
+
+func portion(done, total string, known int64) string {
+	if known <= 0 {
+		return done
+	}
+	return done + " of " + total
 }
 
 // above writes something else meanwhile, which may go to the same terminal.

@@ -23,6 +23,32 @@ func TestProgressOnATerminal(t *testing.T) {
 	}
 }
 
+// TestProgressTellsTotals: what is known of the whole is said, on a terminal each time, elsewhere now and then.
+func TestProgressTellsTotals(t *testing.T) {
+	var out bytes.Buffer
+	p := &progress{w: &out, terminal: true, began: time.Unix(0, 0), stopped: make(chan struct{})}
+	for _, c := range []struct {
+		done, total, bytes, totalBytes int64
+		want                           string
+	}{
+		{3, 12, 1 << 20, 4 << 20, "checking: 3 of 12 blobs, 1.0 MiB of 4.0 MiB (25 %)"},
+		{3, 12, 0, 0, "checking: 3 of 12 blobs"},
+		{3, 0, 512, 0, "checking: 3 blobs, 512 B"},
+		{13, 12, 5 << 20, 4 << 20, "checking: 13 of 12 blobs, 5.0 MiB of 4.0 MiB (100 %)"},
+	} {
+		if p.far("checking", "blobs", c.done, c.total, c.bytes, c.totalBytes); p.text != c.want {
+			t.Errorf("%q, want %q", p.text, c.want)
+		}
+	}
+	p.terminal = false
+	for i := range int64(5) {
+		p.far("checking", "blobs", i, 5, 0, 0)
+	}
+	if out.String() != "checking: 0 of 5 blobs\n" {
+		t.Errorf("elsewhere: %q", out.String())
+	}
+}
+
 // TestProgressElsewhere writes a line for each stage.
 func TestProgressElsewhere(t *testing.T) {
 	var out bytes.Buffer

@@ -32,8 +32,8 @@ func newSetupCommand() *cobra.Command {
 		ValidArgs: setup.Clients(),
 		Long: "Prints the files and commands that lead " + strings.Join(setup.Clients(), ", ") + " to a registry, by one of\n" +
 			"its doors: path (the registry in the image's name), host (a host bound to it), mirror (the same, for Docker daemons),\n" +
-			"ns (the client tells whose image it wants). With --check it does what the client would do for a pull, and says what came of\n" +
-			"each step; the exit code is 1 when there is no image at the end.",
+			"ns (the client tells whose image it wants). With --check it does what the client would do for a pull, down to the config and\n" +
+			"the smallest layer of the image, and says what came of each step; the exit code is 1 when there is no image at the end.",
 		Example: "  weir setup containerd --registry acme/hub\n" +
 			"  weir setup docker --registry acme/open --door mirror\n" +
 			"  weir setup podman --registry acme/hub --check --image ghcr.io/org/app:1",
@@ -239,7 +239,10 @@ func (f *setupFlags) tryOut(cmd *cobra.Command, token string) error {
 		}
 	}
 	out := cmd.OutOrStdout()
-	ok, err := setup.Check(cmd.Context(), f.target, probe, func(s setup.Step) { tellStep(cmd, s) })
+	p := working(cmd, "asking for the image")
+	probe.Far = func(bytes, of int64) { p.tell("pulling: " + portion(byteSize(bytes), byteSize(of), of)) }
+	ok, err := setup.Check(cmd.Context(), f.target, probe, func(s setup.Step) { p.above(func() { tellStep(cmd, s) }) })
+	p.stop()
 	switch {
 	case err != nil:
 		return orUsage(err)

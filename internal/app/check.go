@@ -15,8 +15,19 @@ import (
 var _ api.Checker = (*server)(nil)
 
 // Check implements api.Checker.
-func (s *server) Check(ctx context.Context, r api.CheckRequest, report func(api.Finding)) (api.CheckSummary, error) {
-	return s.kept.check(ctx, check.Options{Log: s.log, Deep: r.Deep}, report)
+func (s *server) Check(ctx context.Context, r api.CheckRequest, report func(api.Finding), progress func(api.CheckProgress)) (api.CheckSummary, error) {
+	if !r.Progress {
+		progress = nil
+	}
+	return s.kept.check(ctx, check.Options{Log: s.log, Deep: r.Deep, Progress: toldAs(progress)}, report)
+}
+
+// toldAs tells progress in the words of the API; nil for nobody.
+func toldAs(progress func(api.CheckProgress)) func(check.Progress) {
+	if progress == nil {
+		return nil
+	}
+	return func(p check.Progress) { progress(api.CheckProgress(p)) }
 }
 
 func (k *kept) check(ctx context.Context, o check.Options, report func(api.Finding)) (api.CheckSummary, error) {
@@ -31,7 +42,7 @@ func (k *kept) check(ctx context.Context, o check.Options, report func(api.Findi
 
 // CheckOffline checks a data folder that no server has open: nothing else writes, so even the youngest bytes without a row
 // are orphans. With repair, what cannot lose anything is mended.
-func CheckOffline(ctx context.Context, c config.Config, deep, repair bool, report func(api.Finding), console io.Writer) (sum api.CheckSummary, err error) {
+func CheckOffline(ctx context.Context, c config.Config, deep, repair bool, report func(api.Finding), progress func(api.CheckProgress), console io.Writer) (sum api.CheckSummary, err error) {
 	log, err := telemetry.NewLogger(console, telemetry.LogOptions{Level: "warn", Format: "text"})
 	if err != nil {
 		return sum, err
@@ -44,7 +55,7 @@ func CheckOffline(ctx context.Context, c config.Config, deep, repair bool, repor
 		return sum, err
 	}
 	defer k.close(log)
-	return k.check(ctx, check.Options{Log: log, Grace: -1, Deep: deep, DropOrphans: repair, DropLost: repair}, report)
+	return k.check(ctx, check.Options{Log: log, Grace: -1, Deep: deep, DropOrphans: repair, DropLost: repair, Progress: toldAs(progress)}, report)
 }
 
 // hasData refuses places without data, which opening would create: a typing mistake must not look like a store without problems.

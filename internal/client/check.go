@@ -29,10 +29,18 @@ type CheckSummary struct {
 	Repaired int64 `json:"repaired"`
 }
 
-// Check has the server compare rows with bytes. report is called for each finding as it comes in. There is no deadline but
-// ctx: a deep check of many bytes takes as long as it takes.
-func (c *Client) Check(ctx context.Context, deep bool, report func(Finding)) (sum CheckSummary, err error) {
-	text, err := json.Marshal(map[string]bool{"deep": deep})
+// CheckProgress is how far a check is.
+type CheckProgress struct {
+	Blobs      int64 `json:"blobs"`
+	TotalBlobs int64 `json:"total_blobs"`
+	Bytes      int64 `json:"bytes"`
+	TotalBytes int64 `json:"total_bytes"`
+}
+
+// Check has the server compare rows with bytes. report is called for each finding as it comes in, progress, unless it is nil, about
+// once a second. There is no deadline but ctx: a deep check of many bytes takes as long as it takes.
+func (c *Client) Check(ctx context.Context, deep bool, report func(Finding), progress func(CheckProgress)) (sum CheckSummary, err error) {
+	text, err := json.Marshal(map[string]bool{"deep": deep, "progress": progress != nil})
 	if err != nil {
 		return sum, err
 	}
@@ -45,9 +53,10 @@ func (c *Client) Check(ctx context.Context, deep bool, report func(Finding)) (su
 	defer response.Body.Close()
 	for lines := json.NewDecoder(response.Body); ; {
 		var line struct {
-			Finding *Finding
-			Summary *CheckSummary
-			Error   string
+			Finding  *Finding
+			Progress *CheckProgress
+			Summary  *CheckSummary
+			Error    string
 		}
 		switch err := lines.Decode(&line); {
 		case errors.Is(err, io.EOF):
@@ -56,6 +65,8 @@ func (c *Client) Check(ctx context.Context, deep bool, report func(Finding)) (su
 			return sum, fmt.Errorf("read the answer of %s: %w", c.where, err)
 		case line.Finding != nil:
 			report(*line.Finding)
+		case line.Progress != nil && progress != nil:
+			progress(*line.Progress)
 		case line.Error != "":
 			return *line.Summary, errors.New(line.Error)
 		case line.Summary != nil:

@@ -336,7 +336,7 @@ func (c *clocked) unsigned() {
 func (c *clocked) consistent() {
 	c.t.Helper()
 	c.unsigned()
-	sum, err := c.API.Check(context.Background(), true, func(f client.Finding) { c.t.Logf("%+v", f) })
+	sum, err := c.API.Check(context.Background(), true, func(f client.Finding) { c.t.Logf("%+v", f) }, nil)
 	if err != nil || sum.Problems > 0 {
 		c.t.Errorf("check: %+v, %v", sum, err)
 	}

@@ -102,7 +102,7 @@ func TestDatabaseRestart(t *testing.T) {
 			t.Error("nobody pulled meanwhile")
 		}
 	}
-	sum, err := s.API.Check(t.Context(), true, func(f client.Finding) { t.Logf("%+v", f) })
+	sum, err := s.API.Check(t.Context(), true, func(f client.Finding) { t.Logf("%+v", f) }, nil)
 	if err != nil || sum.Problems > 0 {
 		t.Errorf("check: %+v, %v", sum, err)
 	}

@@ -55,6 +55,7 @@ var rules = []rule{
 	{"serve", []string{"oci", "event", "registry"}, "HTTP in: no kinds, no drivers"},
 	{"plan/desired", nil, "a form that files, the API and the planner share: pure"},
 	{"plan", []string{"oci", "plan/desired", "seal", "access", "store/meta", "store/meta/query"}, "desired state against rows; seals secrets, and tells access of grants it writes"},
+	{"client/setup", []string{"oci"}, "pulls as docker does: knows digests, nothing of the server"},
 	{"client", []string{"plan/desired", "registry/virtual"}, "the API's client: the forms it sends and gets, nothing of the server behind"},
 	{"work", []string{"oci", "event", "store", "store/blob", "store/meta", "store/meta/query", "work"}, "later work reads rows; nobody calls it"},
 	{"content", []string{"oci", "event", "access", "registry/...", "serve/api", "store", "store/meta"}, "content over the API: a question goes the way of a pull, and knows no HTTP"},

@@ -18,9 +18,10 @@ import (
 
 // Probe is how to try a setup.
 type Probe struct {
-	Image          string         // as the client would name it; empty: a small image of Docker Hub
-	User, Password string         // the client's login, a token as the password; empty: nobody
-	Roots          *x509.CertPool // nil: the system's
+	Image          string                // as the client would name it; empty: a small image of Docker Hub
+	User, Password string                // the client's login, a token as the password; empty: nobody
+	Far            func(bytes, of int64) // hears how much of the pull has come; nil: nobody
+	Roots          *x509.CertPool        // nil: the system's
 }
 
 // Step is one thing that a client does for a pull, and what came of it.
@@ -39,8 +40,8 @@ var ErrNoImage = errors.New("name an image that the registry should have")
 
 const maxAnswer = 1 << 20 // bytes
 
-// Check asks for an image as the client of t would: it looks for the server, gets a token and then the manifest. It ends with the
-// first step that goes wrong; report hears of each as it is done. ErrTarget, ErrNoImage.
+// Check asks for an image as the client of t would: it looks for the server, gets a token and then the manifest, and pulls the
+// image's config and its smallest layer. It ends with the first step that goes wrong; report hears of each as it is done. ErrTarget, ErrNoImage.
 func Check(ctx context.Context, t Target, p Probe, report func(Step)) (ok bool, err error) {
 	if err := t.check(); err != nil {
 		return false, err
@@ -57,7 +58,7 @@ func Check(ctx context.Context, t Target, p Probe, report func(Step)) (ok bool, 
 		Transport: transport, Timeout: time.Minute,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }, // with the login in hand
 	}}
-	return c.ping(ctx) && c.token(ctx) && c.manifest(ctx), nil
+	return c.ping(ctx) && c.token(ctx) && c.manifest(ctx) && c.pull(ctx), nil
 }
 
 type checker struct {
@@ -69,6 +70,7 @@ type checker struct {
 
 	realm, service string // of the challenge
 	bearer         string
+	digest         string // of the image's manifest
 }
 
 // said is an answer with as much of its body as says why.
@@ -159,29 +161,31 @@ func (c *checker) token(ctx context.Context) bool {
 // manifest asks for the image.
 func (c *checker) manifest(ctx context.Context) bool {
 	address := c.request.manifest()
-	prepare := func(r *http.Request) {
-		r.Header.Set("Accept", "application/vnd.oci.image.index.v1+json, application/vnd.docker.distribution.manifest.list.v2+json, "+
-			"application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json, */*")
-		if c.bearer != "" {
-			r.Header.Set("Authorization", "Bearer "+c.bearer)
-		}
-	}
 	name := "HEAD " + address
-	a, err := c.get(ctx, http.MethodHead, address, prepare)
+	a, err := c.get(ctx, http.MethodHead, address, c.asPuller)
 	if err != nil {
 		return c.failed(name, reason(err), c.unreachable(err))
 	}
 	if a.StatusCode == http.StatusOK {
-		result := "200, " + a.Header.Get("Docker-Content-Digest")
+		c.digest = a.Header.Get("Docker-Content-Digest")
+		result := "200, " + c.digest
 		if cached := a.Header.Get("Cache-Status"); cached != "" {
 			result += ", " + cached
 		}
 		return c.done(name, result)
 	}
-	if full, err := c.get(ctx, http.MethodGet, address, prepare); err == nil {
+	if full, err := c.get(ctx, http.MethodGet, address, c.asPuller); err == nil {
 		a = full // which has the reason in its body
 	}
 	return c.failed(name, status(a), c.refused(a.StatusCode))
+}
+
+func (c *checker) asPuller(r *http.Request) {
+	r.Header.Set("Accept", "application/vnd.oci.image.index.v1+json, application/vnd.docker.distribution.manifest.list.v2+json, "+
+		"application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json, */*")
+	if c.bearer != "" {
+		r.Header.Set("Authorization", "Bearer "+c.bearer)
+	}
 }
 
 // refused is what to do about a manifest that does not come.

@@ -8,9 +8,12 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/weir-registry/weir/internal/oci"
 )
 
 // fake answers as Weir does: it challenges, gives tokens to ann and to nobody, and has one image for those with a token.
@@ -18,6 +21,35 @@ type fake struct {
 	asked []string
 	image int    // status of the manifest
 	why   string // in its body
+	wrong bool   // blobs are not what they should be
+}
+
+const (
+	layer    = "the bytes of a layer"
+	indexed  = `{"manifests": [{"digest": "sha256:0000", "platform": {"os": "plan9", "architecture": "mips"}}, {"digest": "DIGEST", "platform": {"os": "linux", "architecture": "ARCH"}}]}`
+	manifest = `{"config": {"digest": "DIGEST", "size": 20}, "layers": [{"digest": "sha256:0000", "size": 3000}, {"digest": "DIGEST", "size": 20}]}`
+)
+
+// documents are the index and the manifest of the one image.
+func documents() (index, image string) {
+	image = strings.ReplaceAll(manifest, "DIGEST", string(oci.DigestOf(oci.SHA256, []byte(layer))))
+	index = strings.NewReplacer("DIGEST", string(oci.DigestOf(oci.SHA256, []byte(image))), "ARCH", runtime.GOARCH).Replace(indexed)
+	return index, image
+}
+
+func (f *fake) serve(w http.ResponseWriter, r *http.Request) {
+	index, image := documents()
+	text := index
+	switch {
+	case strings.HasSuffix(r.URL.Path, "/manifests/"+string(oci.DigestOf(oci.SHA256, []byte(image)))):
+		text = image
+	case strings.Contains(r.URL.Path, "/blobs/") && f.wrong:
+		text = "other bytes, as many"
+	case strings.Contains(r.URL.Path, "/blobs/"):
+		text = layer
+	}
+	w.Header().Set("Docker-Content-Digest", string(oci.DigestOf(oci.SHA256, []byte(text))))
+	_, _ = io.WriteString(w, text)
 }
 
 func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -37,7 +69,10 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		_, _ = io.WriteString(w, `{"token": "good"}`)
 	case r.Header.Get("Authorization") == "Bearer good":
-		w.Header().Set("Docker-Content-Digest", "sha256:1234")
+		if f.image == http.StatusOK {
+			f.serve(w, r)
+			return
+		}
 		w.WriteHeader(f.image)
 		_, _ = io.WriteString(w, `{"errors": [{"code": "X", "message": "`+f.why+`"}]}`)
 	}
@@ -59,10 +94,25 @@ func TestCheckAsksAsTheClientDoes(t *testing.T) {
 	f := &fake{image: http.StatusOK}
 	s := httptest.NewServer(f)
 	defer s.Close()
-	ok, steps := try(t, Target{Client: "containerd", Server: s.URL, Registry: "acme/hub"}, Probe{User: "ann", Password: "secret"})
-	want := []string{"GET /v2/", "GET /token?scope=repository%3Aacme%2Fhub%2Flibrary%2Falpine%3Apull&service=here", "HEAD /v2/acme/hub/library/alpine/manifests/latest?ns=docker.io"}
-	if !ok || !slices.Equal(f.asked, want) || len(steps) != 3 || !strings.Contains(steps[2].Result, "sha256:1234") {
+	var come, of int64
+	far := func(bytes, total int64) { come, of = bytes, total }
+	ok, steps := try(t, Target{Client: "containerd", Server: s.URL, Registry: "acme/hub"}, Probe{User: "ann", Password: "secret", Far: far})
+	index, image := documents()
+	digest := func(text string) string { return string(oci.DigestOf(oci.SHA256, []byte(text))) }
+	const at, ns = " /v2/acme/hub/library/alpine/", "?ns=docker.io"
+	want := []string{
+		"GET /v2/", "GET /token?scope=repository%3Aacme%2Fhub%2Flibrary%2Falpine%3Apull&service=here", "HEAD" + at + "manifests/latest" + ns,
+		"GET" + at + "manifests/" + digest(index) + ns, "GET" + at + "manifests/" + digest(image) + ns, "GET" + at + "blobs/" + digest(layer) + ns, "GET" + at + "blobs/" + digest(layer) + ns,
+	}
+	if !ok || !slices.Equal(f.asked, want) || len(steps) != 4 || !strings.Contains(steps[2].Result, digest(index)) || !strings.Contains(steps[3].Result, "40 bytes") {
 		t.Errorf("asked %v: %+v", f.asked, steps)
+	}
+	if come != 40 || of != 40 {
+		t.Errorf("%d of %d bytes", come, of)
+	}
+	f.wrong = true
+	if ok, steps := try(t, Target{Client: "docker", Server: s.URL, Registry: "acme/hub"}, Probe{}); ok || !strings.Contains(steps[3].Result, "other bytes came") {
+		t.Errorf("wrong bytes: %+v", steps)
 	}
 }
 

@@ -14,8 +14,11 @@ type request struct {
 	ns   string // value of ?ns=; empty: it is not sent
 }
 
-func (r request) manifest() string {
-	u := r.base + "/v2/" + r.repo + "/manifests/" + r.ref
+func (r request) manifest() string { return r.at("manifests", r.ref) }
+
+// at is the address of a manifest or blob of the image's repository.
+func (r request) at(kind, reference string) string {
+	u := r.base + "/v2/" + r.repo + "/" + kind + "/" + reference
 	if r.ns != "" {
 		u += "?" + url.Values{"ns": {r.ns}}.Encode()
 	}

@@ -12,14 +12,24 @@ import (
 
 // CheckRequest is the body of POST /check.
 type CheckRequest struct {
-	Deep bool `json:"deep,omitempty" doc:"Read all bytes and compare their digests"`
+	Deep     bool `json:"deep,omitempty" doc:"Read all bytes and compare their digests"`
+	Progress bool `json:"progress,omitempty" doc:"Tell about once a second how far it is, too"`
 }
 
-// CheckLine is one line of the answer: a finding, or at the end the summary or why there is none.
+// CheckLine is one line of the answer: a finding, how far it is, or at the end the summary or why there is none.
 type CheckLine struct {
-	Finding *Finding      `json:"finding,omitempty"`
-	Summary *CheckSummary `json:"summary,omitempty"`
-	Error   string        `json:"error,omitempty"`
+	Finding  *Finding       `json:"finding,omitempty"`
+	Progress *CheckProgress `json:"progress,omitempty"`
+	Summary  *CheckSummary  `json:"summary,omitempty"`
+	Error    string         `json:"error,omitempty"`
+}
+
+// CheckProgress is how far a check is.
+type CheckProgress struct {
+	Blobs      int64 `json:"blobs"`
+	TotalBlobs int64 `json:"total_blobs"`
+	Bytes      int64 `json:"bytes"`
+	TotalBytes int64 `json:"total_bytes"`
 }
 
 // Finding is something that must not be.
@@ -43,16 +53,16 @@ type CheckSummary struct {
 	Repaired int64 `json:"repaired"`
 }
 
-// Checker compares rows with bytes. report is called for each finding as it is made.
+// Checker compares rows with bytes. report is called for each finding as it is made, and progress now and then if the request wants it.
 type Checker interface {
-	Check(ctx context.Context, r CheckRequest, report func(Finding)) (CheckSummary, error)
+	Check(ctx context.Context, r CheckRequest, report func(Finding), progress func(CheckProgress)) (CheckSummary, error)
 }
 
 func (a *API) registerCheck() {
 	operation(a, huma.Operation{
 		OperationID: "check", Method: http.MethodPost, Path: "/check", Tags: []string{"store"},
 		Summary:     "Compare rows with bytes",
-		Description: "Answers JSON lines as findings are made: objects with a finding each, then one with the summary, or with an error.",
+		Description: "Answers JSON lines as findings are made: objects with a finding each, or with how far it is, then one with the summary, or with an error.",
 	}, a.check)
 }
 
@@ -71,7 +81,8 @@ func (a *API) check(ctx context.Context, in *body[CheckRequest]) (*huma.StreamRe
 				flusher.Flush()
 			}
 		}
-		sum, err := a.Checker.Check(h.Context(), in.Body, func(f Finding) { write(CheckLine{Finding: &f}) })
+		sum, err := a.Checker.Check(h.Context(), in.Body, func(f Finding) { write(CheckLine{Finding: &f}) },
+			func(p CheckProgress) { write(CheckLine{Progress: &p}) })
 		if err != nil {
 			write(CheckLine{Summary: &sum, Error: a.problem(h.Context(), err).Error()})
 			return

@@ -57,6 +57,16 @@ type Options struct {
 	// fetch them again and a push sends them again instead of finding them here.
 	DropOrphans bool
 	DropLost    bool
+
+	// Progress is called about once a second while rows and bytes are compared; nil: nobody wants to know, and nothing is counted
+	// beforehand.
+	Progress func(Progress)
+}
+
+// Progress is how far a check is. What is pushed and collected meanwhile changes the totals a little.
+type Progress struct {
+	Blobs, TotalBlobs int64
+	Bytes, TotalBytes int64 // that the rows stand for
 }
 
 // Finding is a problem and what became of it.
@@ -121,6 +131,9 @@ func (c *Checker) Handler(every time.Duration) work.Handler {
 // then tells how far it came.
 func (c *Checker) Run(ctx context.Context, report func(Finding)) (Summary, error) {
 	r := &run{Checker: c, report: report}
+	if err := r.count(ctx); err != nil {
+		return r.sum, fmt.Errorf("count rows: %w", err)
+	}
 	if err := r.compare(ctx); err != nil {
 		return r.sum, fmt.Errorf("compare rows with bytes: %w", err)
 	}
@@ -138,6 +151,38 @@ type run struct {
 	*Checker
 	report func(Finding)
 	sum    Summary
+	of     Progress // with the totals alone
+	told   time.Time
+}
+
+// progressEvery is how often progress is told.
+const progressEvery = time.Second
+
+// count finds out how much there is to do, if somebody wants to know.
+func (r *run) count(ctx context.Context) error {
+	if r.o.Progress == nil {
+		return nil
+	}
+	for b, err := range r.allBlobs(ctx) {
+		if err != nil {
+			return err
+		}
+		r.of.TotalBlobs++
+		r.of.TotalBytes += b.Size
+	}
+	r.tell()
+	return nil
+}
+
+// tell tells how far it is, now and then.
+func (r *run) tell() {
+	if r.o.Progress == nil {
+		return
+	}
+	if now := r.o.Now(); now.Sub(r.told) >= progressEvery {
+		r.told = now
+		r.o.Progress(Progress{r.sum.Blobs, r.of.TotalBlobs, r.sum.Bytes, r.of.TotalBytes})
+	}
 }
 
 func (r *run) found(f Finding) {

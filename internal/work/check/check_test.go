@@ -119,6 +119,30 @@ func TestNothingWrong(t *testing.T) {
 	})
 }
 
+// TestProgress: whoever wants to know how far it is hears the totals first, and then once a second.
+func TestProgress(t *testing.T) {
+	worktest.Run(t, store.Options{}, nil, func(t *testing.T, f *worktest.Fixture) {
+		f.Push(t, worktest.Hosted, worktest.NewImage("one", "two", "three"), "a")
+		var told []check.Progress
+		_, sum := run(t, f, check.Options{Grace: -1, Progress: func(p check.Progress) {
+			told = append(told, p)
+			f.Clock.Pass(time.Second)
+		}})
+		if len(told) != int(sum.Blobs)+1 {
+			t.Fatalf("told %d times of %d blobs: %+v", len(told), sum.Blobs, told)
+		}
+		first, last := told[0], told[len(told)-1]
+		if first != (check.Progress{TotalBlobs: sum.Blobs, TotalBytes: sum.Bytes}) || last != (check.Progress{sum.Blobs, sum.Blobs, sum.Bytes, sum.Bytes}) {
+			t.Errorf("told %+v, then %+v, of %+v", first, last, sum)
+		}
+		told = nil
+		run(t, f, check.Options{Grace: -1, Progress: func(p check.Progress) { told = append(told, p) }})
+		if len(told) != 1 {
+			t.Errorf("told %d times within a second", len(told))
+		}
+	})
+}
+
 func TestLostBytes(t *testing.T) {
 	var liar *lost
 	wrap := func(under blob.Store) blob.Store { liar = lying(under); return liar }

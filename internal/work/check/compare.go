@@ -34,6 +34,7 @@ func (r *run) compare(ctx context.Context) error {
 		if takeRow && err == nil {
 			r.sum.Blobs++
 			r.sum.Bytes += row.Size
+			r.tell()
 			err = rows.advance()
 		}
 		if takeObject && err == nil {
