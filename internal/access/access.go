@@ -17,6 +17,7 @@ var (
 	ErrNotFound    = errors.New("not found")
 	ErrExists      = errors.New("the name is taken")
 	ErrName        = errors.New(`not a user name: want a letter or digit, then up to 127 letters, digits or any of "._@+-"`)
+	ErrTokenName   = errors.New("a token's name has 1 to 128 printable bytes")
 	ErrPassword    = errors.New(`a password has 8 to 1024 bytes and does not start with "weir_", which marks tokens`)
 	ErrRole        = errors.New("not a role: want reader, developer, maintainer or owner, a role that the group or the instance has made, or admin for the whole instance")
 	ErrRoleName    = errors.New("not a name for a role: want lower-case letters, digits and separators, and none of the built-in roles")

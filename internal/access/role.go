@@ -245,7 +245,8 @@ func (e Edit) PutRole(ctx context.Context, r RoleSet, check func(now *RoleSet) e
 	if err == nil {
 		err = groupExists(ctx, e.Tx, r.GroupID)
 	}
-	r = RoleSet{Role: r.Role, GroupID: r.GroupID, Actions: setOf(r.Actions).actions(), CreatedAt: e.Now, UpdatedAt: e.Now}
+	at := fromMicros(e.Now.UnixMicro()) // as it will be read
+	r = RoleSet{Role: r.Role, GroupID: r.GroupID, Actions: setOf(r.Actions).actions(), CreatedAt: at, UpdatedAt: at}
 	if err == nil {
 		err = e.putRole(ctx, &r, now)
 	}

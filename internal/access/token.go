@@ -38,10 +38,10 @@ type Token struct {
 }
 
 // CreateToken makes a token for a user or a robot and returns its text, which nobody can see again. A zero expires is never; the name
-// of a revoked token can be used again. ErrName, ErrExpiry, ErrCeiling, ErrNotFound, ErrExists.
+// of a revoked token can be used again. ErrTokenName, ErrExpiry, ErrCeiling, ErrNotFound, ErrExists.
 func (d *Directory) CreateToken(ctx context.Context, by Actor, accountID int64, name string, expires time.Time, c *Ceiling) (text string, t Token, err error) {
 	if name == "" || len(name) > maxName || strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r == 0x7f }) {
-		return "", Token{}, fmt.Errorf("token name: want 1 to %d printable bytes: %w", maxName, ErrName)
+		return "", Token{}, ErrTokenName
 	}
 	now := d.now()
 	if !expires.IsZero() && !expires.After(now) {

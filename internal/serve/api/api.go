@@ -13,6 +13,7 @@ import (
 	"net/netip"
 	"reflect"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -200,12 +201,36 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		return
 	}
-	if _, pattern := a.mux.Handler(r); pattern == "" {
-		w.Header().Set("Link", "<"+docsPath+`>; rel="service-doc"`)
-		writeProblem(w, http.StatusNotFound, "there is no such operation: "+docsPath+" is the list for people, "+Prefix+"/openapi.json for programs")
+	if !a.has(r, r.Method) {
+		a.noOperation(w, r)
 		return
 	}
 	a.mux.ServeHTTP(w, r)
+}
+
+// has reports whether there is an operation of a method at the path of r.
+func (a *API) has(r *http.Request, method string) bool {
+	with := *r
+	with.Method = method
+	_, pattern := a.mux.Handler(&with)
+	return pattern != "" || r.URL.Path == docsPath && (method == http.MethodGet || method == http.MethodHead)
+}
+
+// noOperation answers a path that leads nowhere, and one that does by other methods.
+func (a *API) noOperation(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Link", "<"+docsPath+`>; rel="service-doc"`)
+	var allowed []string
+	for _, method := range []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete} {
+		if a.has(r, method) {
+			allowed = append(allowed, method)
+		}
+	}
+	if len(allowed) > 0 {
+		w.Header().Set("Allow", strings.Join(allowed, ", "))
+		writeProblem(w, http.StatusMethodNotAllowed, "this path takes "+strings.Join(allowed, ", "))
+		return
+	}
+	writeProblem(w, http.StatusNotFound, "there is no such operation: "+docsPath+" is the list for people, "+Prefix+"/openapi.json for programs")
 }
 
 // OpenAPI is the document that describes the API, as JSON.

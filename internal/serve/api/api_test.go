@@ -320,13 +320,31 @@ func TestTokens(t *testing.T) {
 	s.want(t, "bob", "POST", "/tokens", `{"name": "x", "user": "admin"}`, 403)
 	s.want(t, "bob", "GET", "/tokens?user=admin", "", 403)
 	s.want(t, "bob", "POST", "/tokens", `{"name": "taken"}`, 409)
-	s.want(t, "limited", "POST", "/tokens", `{"name": "unlimited"}`, 403)
+	s.want(t, "limited", "POST", "/tokens", `{"name": "unlimited"}`, 403, "the token in use is limited")
+	s.want(t, "limited", "GET", "/users/admin", "", 403, "the token in use is limited")
 	s.want(t, "local", "POST", "/tokens", `{"name": "x"}`, 201, `"user":"admin"`)
 	s.want(t, "admin", "POST", "/tokens", `{"name": "x", "user": "bob"}`, 201, `"user":"bob"`)
 	s.want(t, "admin", "POST", "/tokens", `{"name": "x", "user": "nobody"}`, 404)
 	s.want(t, "bob", "DELETE", "/tokens/1152921504606846976", "", 204)
 	s.want(t, "bob", "DELETE", "/tokens/7", "", 404)
 	s.want(t, "bob", "DELETE", "/tokens/seven", "", 404)
+}
+
+// A path that leads somewhere by other methods says by which; one that leads nowhere is not found.
+func TestMethods(t *testing.T) {
+	s := newServer(t)
+	for request, allow := range map[string]string{
+		"POST /groups": "GET, HEAD", "DELETE /version": "GET, HEAD", "GET /apply": "POST", "POST /groups/acme": "GET, HEAD, PUT, PATCH, DELETE",
+		"PATCH /tokens": "GET, HEAD, POST", "DELETE /openapi.json": "GET, HEAD", "POST /docs": "GET, HEAD", "OPTIONS /groups": "GET, HEAD", "TRACE /whoami": "GET, HEAD",
+		"GET /nothing": "", "POST /groups/acme/nothing": "", "BREW /nothing": "",
+	} {
+		method, path, _ := strings.Cut(request, " ")
+		status := map[bool]int{true: 404, false: 405}[allow == ""]
+		got, text, h := s.call(t, "admin", method, path, "")
+		if got != status || h.Get("Allow") != allow || h.Get("Content-Type") != "application/problem+json" || h.Get("Link") == "" {
+			t.Errorf("%s: %d %v %s", request, got, h, text)
+		}
+	}
 }
 
 func TestChallenge(t *testing.T) {

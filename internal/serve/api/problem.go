@@ -20,23 +20,26 @@ import (
 
 var errLogin = oci.NewError(oci.CodeUnauthorized, "log in: send a token as \"Authorization: Bearer weir_…\"")
 
-// statuses are those of the errors that other packages return for bad requests. Their texts are for people.
+// statuses are those of the errors that other packages return for bad requests, with the field of the body that they are about. Their
+// texts are for people; what was sent stands before them, if it is in there.
 var statuses = []struct {
 	err    error
 	status int
+	field  string
 }{
-	{meta.ErrNotFound, http.StatusNotFound},
-	{access.ErrNotFound, http.StatusNotFound},
-	{access.ErrExists, http.StatusConflict},
-	{meta.ErrInUse, http.StatusConflict},
-	{access.ErrLastAdmin, http.StatusConflict},
-	{access.ErrRoleInUse, http.StatusConflict},
-	{access.ErrRole, http.StatusUnprocessableEntity},
-	{access.ErrPath, http.StatusUnprocessableEntity},
-	{access.ErrPassword, http.StatusUnprocessableEntity},
-	{access.ErrName, http.StatusUnprocessableEntity},
-	{access.ErrExpiry, http.StatusUnprocessableEntity},
-	{access.ErrCeiling, http.StatusUnprocessableEntity},
+	{meta.ErrNotFound, http.StatusNotFound, ""},
+	{access.ErrNotFound, http.StatusNotFound, ""},
+	{access.ErrExists, http.StatusConflict, ""},
+	{meta.ErrInUse, http.StatusConflict, ""},
+	{access.ErrLastAdmin, http.StatusConflict, ""},
+	{access.ErrRoleInUse, http.StatusConflict, ""},
+	{access.ErrRole, http.StatusUnprocessableEntity, "role"},
+	{access.ErrPath, http.StatusUnprocessableEntity, "path"},
+	{access.ErrPassword, http.StatusUnprocessableEntity, "password"},
+	{access.ErrName, http.StatusUnprocessableEntity, "name"},
+	{access.ErrTokenName, http.StatusUnprocessableEntity, "name"},
+	{access.ErrExpiry, http.StatusUnprocessableEntity, "expires_at"},
+	{access.ErrCeiling, http.StatusUnprocessableEntity, "limit"},
 }
 
 // problem turns any error into what the client sees. What is nobody's business but the operator's goes to the log.
@@ -59,9 +62,15 @@ func (a *API) problem(ctx context.Context, err error) huma.StatusError {
 		return p
 	}
 	for _, s := range statuses {
-		if errors.Is(err, s.err) {
-			return huma.NewError(s.status, err.Error())
+		if !errors.Is(err, s.err) {
+			continue
 		}
+		what := err.Error()
+		if s.field == "" {
+			return huma.NewError(s.status, what)
+		}
+		what = what[max(0, strings.Index(what, s.err.Error())):]
+		return huma.NewError(s.status, what, &huma.ErrorDetail{Location: "body." + s.field, Message: what})
 	}
 	id := callerFrom(ctx).RequestID
 	a.Log.ErrorContext(ctx, "api", "error", err, "request_id", id)

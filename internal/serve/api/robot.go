@@ -9,6 +9,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/weir-registry/weir/internal/access"
+	"github.com/weir-registry/weir/internal/oci"
 	"github.com/weir-registry/weir/internal/plan"
 )
 
@@ -58,6 +59,9 @@ func (a *API) mayGiveAll(ctx context.Context, group string, grants []Given) erro
 		return err
 	}
 	for i, g := range grants {
+		if g.Path != "" && !oci.ValidRepository(g.Path) {
+			return missing(fmt.Sprintf("grants[%d].path", i), access.ErrPath.Error())
+		}
 		path := group
 		if g.Path != "" {
 			path += "/" + g.Path

@@ -116,6 +116,11 @@ type putInstanceRoleInput struct {
 	Body Role
 }
 
+type patchInstanceRoleInput struct {
+	InstanceRoleInput
+	RawBody []byte `contentType:"application/merge-patch+json"`
+}
+
 type deleteInstanceRoleInput struct {
 	Name string `path:"name" maxLength:"128"`
 	Conditions
@@ -154,6 +159,15 @@ func (a *API) registerRoles() {
 			return nil, err
 		}
 		return k.replace(ctx, a, "", 0, in.Name, in.Conditions, in.Body)
+	})
+	operation(a, patches[Role](a, huma.Operation{
+		OperationID: "patch-instance-role", Method: http.MethodPatch, Path: "/roles/{name}", Tags: tags, Summary: "Change fields of a role of the instance",
+		Description: "A JSON merge patch (RFC 7396).",
+	}), func(ctx context.Context, in *patchInstanceRoleInput) (*changed, error) {
+		if err := a.may(ctx, access.Administer, ""); err != nil {
+			return nil, err
+		}
+		return k.patch(ctx, a, 0, &patchOwnedInput{OneInput: OneInput{Name: in.Name}, Conditions: in.Conditions, RawBody: in.RawBody})
 	})
 	operation(a, removes(a, huma.Operation{
 		OperationID: "delete-instance-role", Method: http.MethodDelete, Path: "/roles/{name}", Tags: tags, Summary: "Delete a role of the instance",

@@ -10,6 +10,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/weir-registry/weir/internal/access"
+	"github.com/weir-registry/weir/internal/oci"
 )
 
 // adminUser is whose tokens the unix socket makes unless it is told.
@@ -79,10 +80,8 @@ func (a *API) owner(ctx context.Context, name string) (access.Account, error) {
 		name = adminUser
 	}
 	own := name == "" || name == caller.Name && caller.ID != 0
-	if !own || caller.Ceiling != nil {
-		if err := a.may(ctx, access.Administer, ""); err != nil {
-			return access.Account{}, err
-		}
+	if err := a.mayAbout(ctx, own); err != nil {
+		return access.Account{}, err
 	}
 	if own {
 		if caller.Kind != access.User { // robots' tokens are their group's business, and workloads have none
@@ -91,6 +90,18 @@ func (a *API) owner(ctx context.Context, name string) (access.Account, error) {
 		return access.Account{ID: caller.ID, Name: caller.Name}, nil
 	}
 	return a.Directory.Account(ctx, name)
+}
+
+// mayAbout lets everybody see to the own account, with a login that is not limited; otherwise it takes an administrator.
+func (a *API) mayAbout(ctx context.Context, own bool) error {
+	if own && callerFrom(ctx).Ceiling == nil {
+		return nil
+	}
+	err := a.may(ctx, access.Administer, "")
+	if own && oci.ErrorCode(err) == oci.CodeDenied {
+		return huma.NewError(http.StatusForbidden, "the token in use is limited, and this is not: it takes the password, or a token without a limit")
+	}
+	return err
 }
 
 func (a *API) actor(ctx context.Context) access.Actor {

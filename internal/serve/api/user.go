@@ -116,10 +116,8 @@ func (a *API) listUsers(ctx context.Context, in *listUsersInput) (*page[User], e
 // named finds a user for an administrator, or for the user itself; others do not learn whether it exists.
 func (a *API) named(ctx context.Context, name string) (access.Account, error) {
 	caller := callerFrom(ctx)
-	if caller.Kind != access.User || caller.Name != name || caller.Ceiling != nil {
-		if err := a.may(ctx, access.Administer, ""); err != nil {
-			return access.Account{}, err
-		}
+	if err := a.mayAbout(ctx, caller.Kind == access.User && caller.Name == name); err != nil {
+		return access.Account{}, err
 	}
 	return a.Directory.Account(ctx, name)
 }
@@ -185,10 +183,9 @@ func (a *API) createUser(ctx context.Context, in *body[NewUser]) (*body[User], e
 // open session, must not turn it into the account.
 func (a *API) setPassword(ctx context.Context, in *passwordInput) (*struct{}, error) {
 	caller := callerFrom(ctx)
-	own := caller.ID != 0 && in.Name == caller.Name && caller.Ceiling == nil
-	if refused := a.may(ctx, access.Administer, ""); refused != nil {
-		if !own {
-			return nil, refused
+	if a.may(ctx, access.Administer, "") != nil {
+		if err := a.mayAbout(ctx, caller.ID != 0 && in.Name == caller.Name); err != nil {
+			return nil, err
 		}
 		err := a.Directory.CheckPassword(ctx, caller.ID, in.Body.Old, caller.Address)
 		if oci.ErrorCode(err) == oci.CodeUnauthorized {

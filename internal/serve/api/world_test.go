@@ -17,6 +17,7 @@ import (
 	"github.com/weir-registry/weir/internal/plan/desired"
 	"github.com/weir-registry/weir/internal/seal"
 	"github.com/weir-registry/weir/internal/serve/api"
+	"github.com/weir-registry/weir/internal/serve/session"
 	"github.com/weir-registry/weir/internal/store/meta"
 	"github.com/weir-registry/weir/internal/work"
 )
@@ -29,11 +30,6 @@ type world struct {
 	dir     *access.Directory
 	planner *plan.Planner
 }
-
-// sameOrigin are sessions of which there are none; every request is of this site.
-type sameOrigin struct{ api.Sessions }
-
-func (sameOrigin) SameOrigin(*http.Request) error { return nil }
 
 // roles are the accounts of a world, by growing rights: nobody is not logged in, stranger has no grant, those in between have
 // their grants in group acme, admin has the instance.
@@ -76,8 +72,12 @@ func newWorld(t testing.TB, db *meta.DB) *world {
 			t.Fatal(err)
 		}
 	}
+	sessions, err := session.New(session.Options{DB: db, Directory: w.dir})
+	if err != nil {
+		t.Fatal(err)
+	}
 	w.api = api.New(api.Options{
-		Authorize: w.authorize, Directory: w.dir, Definitions: db, Planner: w.planner, Upstreams: connections{}, Version: "1.2.3", SignIn: []string{"corp", "github"}, Sessions: sameOrigin{}, Trail: audit.NewKeeper(db, audit.KeeperOptions{Sealer: sealer}), Jobs: &work.Desk{DB: db, Now: time.Now},
+		Authorize: w.authorize, Directory: w.dir, Definitions: db, Planner: w.planner, Upstreams: connections{}, Version: "1.2.3", SignIn: []string{"corp", "github"}, Sessions: sessions, Trail: audit.NewKeeper(db, audit.KeeperOptions{Sealer: sealer}), Jobs: &work.Desk{DB: db, Now: time.Now},
 		Capabilities: api.Capabilities{
 			Formats: []string{"container"}, CredentialKinds: []string{"static"}, Features: map[string]bool{"private_upstreams": false},
 		},
