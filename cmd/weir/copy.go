@@ -18,6 +18,7 @@ func newCopyCommand() *cobra.Command {
 	}
 	referrers := cmd.Flags().Bool("referrers", true, "copy what refers to the image, too")
 	platforms := cmd.Flags().StringSlice("platforms", nil, "of an index only these: os/architecture or os/architecture/variant")
+	dryRun := cmd.Flags().Bool("dry-run", false, "only tell what would be copied")
 	connect, show := clientFlags(cmd), outputFlag(cmd)
 	cmd.ValidArgsFunction = completeImages(connect, 2)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -26,12 +27,18 @@ func newCopyCommand() *cobra.Command {
 			return err
 		}
 		p := working(cmd, "copying "+args[0])
-		out, err := c.Copy(cmd.Context(), groupIn(args[1]), client.CopyRequest{Source: args[0], Target: args[1], Referrers: referrers, Platforms: *platforms})
+		out, err := c.Copy(cmd.Context(), groupIn(args[1]), client.CopyRequest{
+			Source: args[0], Target: args[1], Referrers: referrers, Platforms: *platforms, DryRun: *dryRun,
+		})
 		p.stop()
 		if err != nil {
 			return err
 		}
 		if done, err := show(cmd.OutOrStdout(), out, out.Target); done || err != nil {
+			return err
+		}
+		if *dryRun {
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "would copy %s: %d manifests, %d blobs\n", out.Digest, out.Manifests, out.Blobs)
 			return err
 		}
 		_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s is %s: %d manifests, %d blobs, %d of them fetched\n", out.Target, out.Digest, out.Manifests, out.Blobs, out.Fetched)

@@ -217,10 +217,12 @@ type CopyRequest struct {
 	Target    string   `json:"target"`
 	Referrers *bool    `json:"referrers,omitempty"` // nil: copy them
 	Platforms []string `json:"platforms,omitempty"` // of an index; none: all
+	DryRun    bool     `json:"-"`                   // only check, and tell what would be copied
 }
 
-// Copied is what a copy did.
+// Copied is what a copy did, or would do.
 type Copied struct {
+	DryRun    bool     `json:"dry_run,omitempty"`
 	Source    string   `json:"source"`
 	Target    string   `json:"target"`
 	Digest    string   `json:"digest"`
@@ -232,7 +234,11 @@ type Copied struct {
 
 // Copy copies an image into a hosted repository of the group without moving bytes between repositories.
 func (c *Client) Copy(ctx context.Context, group string, r CopyRequest) (out Copied, err error) {
-	err = c.Call(ctx, http.MethodPost, groupPath(group)+"/copy", r, &out)
+	path := groupPath(group) + "/copy"
+	if r.DryRun {
+		path += "?dry_run=true"
+	}
+	err = c.Call(ctx, http.MethodPost, path, r, &out)
 	return out, err
 }
 

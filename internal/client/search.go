@@ -2,9 +2,10 @@ package client
 
 import (
 	"context"
-	"net/http"
+	"fmt"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -62,28 +63,26 @@ const searchPage = 100
 // Search finds what the caller may pull, page by page: most manifests at most, 0 = all. more says that there may be others.
 func (c *Client) Search(ctx context.Context, s Search, most int) (found []Found, more bool, err error) {
 	found = []Found{}
-	for after := ""; ; {
-		q := s.query()
-		if after != "" {
-			q.Set("after", after)
-		}
+	path := "/groups/" + url.PathEscape(s.Group) + "/search"
+	for q := s.query(); ; {
 		n := searchPage
 		if most > 0 {
 			n = min(n, most-len(found))
 		}
 		q.Set("limit", strconv.Itoa(n))
-		var page struct {
-			Manifests []Found
-			Next      string
-		}
-		if err := c.Call(ctx, http.MethodGet, "/groups/"+url.PathEscape(s.Group)+"/search?"+q.Encode(), nil, &page); err != nil {
+		var page struct{ Items []Found }
+		next, err := c.list(ctx, path+"?"+q.Encode(), &page)
+		if err != nil {
 			return found, false, err
 		}
-		found = append(found, page.Manifests...)
-		if page.Next == "" || most > 0 && len(found) >= most {
-			return found, page.Next != "", nil
+		found = append(found, page.Items...)
+		if next == "" || most > 0 && len(found) >= most {
+			return found, next != "", nil
 		}
-		after = page.Next
+		_, query, _ := strings.Cut(next, "?")
+		if q, err = url.ParseQuery(query); err != nil {
+			return found, false, fmt.Errorf("the next page as %s names it: %w", c.where, err)
+		}
 	}
 }
 

@@ -49,7 +49,7 @@ func (desk *Desk) Copy(ctx context.Context, r api.CopyRequest) (api.Copied, erro
 	}
 	c := copying{
 		Desk: desk, from: from, to: to, request: r, seen: map[oci.Digest]bool{}, linked: map[oci.Digest]bool{},
-		out: api.Copied{Source: r.Source, Target: r.Target},
+		out: api.Copied{Source: r.Source, Target: r.Target, DryRun: r.DryRun},
 	}
 	if err := c.run(ctx, ref); err != nil {
 		return api.Copied{}, err
@@ -132,6 +132,9 @@ func (c *copying) run(ctx context.Context, ref oci.Reference) error {
 	}
 	c.out.Digest = string(m.Digest)
 	c.seen[m.Digest] = true
+	if err := c.complete(ctx, m); err != nil {
+		return err
+	}
 	parsed, err := c.content(ctx, m, 0)
 	if err != nil {
 		return err
@@ -176,7 +179,7 @@ func (c *copying) withReferrers() bool { return c.request.Referrers == nil || *c
 // content copies what a manifest refers to.
 func (c *copying) content(ctx context.Context, m *registry.Manifest, depth int) (*oci.Manifest, error) {
 	if len(c.seen) > copiedManifests || depth > copiedDepth {
-		return nil, api.WrongBody("source", fmt.Sprintf("the image has more than %d manifests, or indexes in %d indexes: copy its parts", copiedManifests, copiedDepth))
+		return nil, errTooMany
 	}
 	parsed, err := oci.ParseManifest(m.MediaType, m.Payload)
 	if err != nil {
@@ -232,6 +235,10 @@ func (c *copying) manifest(ctx context.Context, ref oci.Reference, tag string, d
 }
 
 func (c *copying) put(ctx context.Context, m *registry.Manifest, tag string) error {
+	if c.request.DryRun {
+		c.out.Manifests++
+		return nil
+	}
 	put := registry.PutManifest{MediaType: m.MediaType, Payload: m.Payload}
 	if tag != "" {
 		put.Tags = []string{tag}
@@ -284,6 +291,9 @@ func (c *copying) signatureTags(ctx context.Context, digest oci.Digest) error {
 
 // blob links one blob in the target.
 func (c *copying) blob(ctx context.Context, digest oci.Digest) error {
+	if c.request.DryRun {
+		return nil
+	}
 	for attempt := range 3 {
 		trace := &registry.Trace{}
 		if _, err := c.from.Registry.StatBlob(registry.WithTrace(ctx, trace), c.from.Local, digest); err != nil {

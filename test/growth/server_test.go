@@ -116,6 +116,11 @@ func (s *server) stop() {
 
 // do asks the server and returns the body. The token is sent along unless the path begins with "/v2/" and the method reads.
 func (s *server) do(method, path string, body []byte, want ...int) []byte {
+	text, _ := s.exchange(method, path, body, want...)
+	return text
+}
+
+func (s *server) exchange(method, path string, body []byte, want ...int) ([]byte, http.Header) {
 	req, err := http.NewRequestWithContext(s.t.Context(), method, s.url+path, bytes.NewReader(body))
 	if err != nil {
 		s.t.Fatal(err)
@@ -132,14 +137,14 @@ func (s *server) do(method, path string, body []byte, want ...int) []byte {
 	resp, err := s.client.Do(req)
 	if err != nil {
 		s.t.Error(err)
-		return nil
+		return nil, nil
 	}
 	defer func() { _ = resp.Body.Close() }()
 	text, err := io.ReadAll(resp.Body)
 	if err != nil || !slices.Contains(want, resp.StatusCode) {
 		s.t.Errorf("%s %s: %d %.300s %v", method, path, resp.StatusCode, text, err)
 	}
-	return text
+	return text, resp.Header
 }
 
 // cost is what a number of like requests took.
@@ -202,13 +207,10 @@ func (s *server) memory(name string) float64 {
 }
 
 func (s *server) search(query string) (found int, next string) {
-	var page struct {
-		Manifests []json.RawMessage
-		Next      string
-	}
-	text := s.do("GET", "/api/v1/groups/"+group+"/search?"+query, nil, 200)
+	var page struct{ Items []json.RawMessage }
+	text, header := s.exchange("GET", "/api/v1/groups/"+group+"/search?"+query, nil, 200)
 	if err := json.Unmarshal(text, &page); err != nil {
 		s.t.Errorf("search %s: %v", query, err)
 	}
-	return len(page.Manifests), page.Next
+	return len(page.Items), header.Get("Link")
 }

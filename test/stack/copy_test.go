@@ -3,6 +3,7 @@ package stack_test
 import (
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -41,9 +42,14 @@ func TestCopy(t *testing.T) {
 			}
 			u.Put("library/base", []string{legacyTag(index.Manifest.Digest)}, legacy)
 
+			dry := must(ann.Copy(t.Context(), "a", client.CopyRequest{Source: "a/secret/app:tag-real", Target: "a/prod/app:stable", DryRun: true}))(t)
+			remote.Do(t, "GET", "a/prod/app/tags/list").Want(t, 404)
 			first := must(ann.Copy(t.Context(), "a", client.CopyRequest{Source: "a/secret/app:tag-real", Target: "a/prod/app:stable"}))(t)
 			if first.Digest != string(image.Manifest.Digest) || first.Fetched != 0 || first.Manifests != 2 || len(first.Referrers) != 1 || first.Blobs != 5 {
 				t.Errorf("from hosted: %+v", first)
+			}
+			if dry.DryRun = false; !reflect.DeepEqual(dry, first) {
+				t.Errorf("a dry run told %+v, and this happened: %+v", dry, first)
 			}
 			cold := must(ann.Copy(t.Context(), "a", client.CopyRequest{Source: "a/hub/library/base:1.0", Target: "a/prod/base"}))(t)
 			if cold.Digest != string(index.Manifest.Digest) || cold.Fetched == 0 || len(cold.Referrers) != 3 || cold.Manifests != 7 {
@@ -151,7 +157,18 @@ func TestCopyRights(t *testing.T) {
 		refused(t, copyTo(c.who, c.source, c.target), c.status)
 	}
 	// A part of an index needs a target that takes one.
-	refused(t, copyTo(bob, "b/hub/library/base:1.0", "b/x", "linux/arm64"), 404)
+	err := copyTo(bob, "b/hub/library/base:1.0", "b/x", "linux/arm64")
+	if refused(t, err, 422); err == nil || !strings.Contains(err.Error(), string(index.Children[0].Manifest.Digest)) || strings.Contains(err.Error(), string(index.Children[1].Manifest.Digest)) {
+		t.Errorf("what is missing: %v", err)
+	}
+	s.As(t, "bob").Do(t, "GET", "b/x/manifests/"+string(index.Children[1].Manifest.Digest)).Want(t, 404) // it left nothing
+	s.As(t, "bob").Do(t, "GET", "b/x/tags/list").Want(t, 404)
+	// Nor is an index copied of which the source lacks a part.
+	lacking := registrytest.RandomIndex(42, 1, 100)
+	u.Put("library/lacking", []string{"1.0"}, lacking)
+	u.Remove("library/lacking", lacking.Children[0].Manifest.Digest)
+	refused(t, copyTo(bob, "b/hub/library/lacking:1.0", "b/x"), 422)
+	s.As(t, "bob").Do(t, "GET", "b/x/tags/list").Want(t, 404)
 	if err := copyTo(bob, "b/hub/library/base:1.0", "b/sparse/x", "linux/arm64"); err != nil {
 		t.Error(err)
 	}

@@ -13,28 +13,35 @@ import (
 
 // foundPage is what a search answers, as far as the tests look at it.
 type foundPage struct {
-	Manifests []struct {
+	Items []struct {
 		Repository, Upstream, Digest, Platform string
 		Tags                                   []struct {
 			Name  string
 			Stale bool
 		}
 	}
-	Next string
+	Next string `json:"-"` // after of the Link
 }
 
 func search(t *testing.T, r stack.Remote, group, query string) foundPage {
 	t.Helper()
 	var page foundPage
-	body := r.Do(t, "GET", "/api/v1/groups/"+group+"/search?"+query).Want(t, 200).Body
-	if err := json.Unmarshal(body, &page); err != nil {
-		t.Fatalf("%v\n%s", err, body)
+	a := r.Do(t, "GET", "/api/v1/groups/"+group+"/search?"+query).Want(t, 200)
+	if err := json.Unmarshal(a.Body, &page); err != nil {
+		t.Fatalf("%v\n%s", err, a.Body)
+	}
+	if link, _, ok := strings.Cut(strings.TrimPrefix(a.Header.Get("Link"), "<"), ">"); ok {
+		next, err := url.Parse(link)
+		if err != nil {
+			t.Fatal(err)
+		}
+		page.Next = next.Query().Get("after")
 	}
 	return page
 }
 
 func repositories(page foundPage) (list []string) {
-	for _, m := range page.Manifests {
+	for _, m := range page.Items {
 		list = append(list, m.Repository)
 	}
 	return slices.Compact(list)
@@ -70,12 +77,12 @@ func TestSearch(t *testing.T) {
 				}
 			}
 			far := search(t, ann, "a", "source=upstream/far")
-			if m := far.Manifests[0]; m.Upstream != "far" || m.Digest != string(cached.Manifest.Digest) || len(m.Tags) != 1 || m.Tags[0].Name != "tag-real" || m.Tags[0].Stale {
+			if m := far.Items[0]; m.Upstream != "far" || m.Digest != string(cached.Manifest.Digest) || len(m.Tags) != 1 || m.Tags[0].Name != "tag-real" || m.Tags[0].Stale {
 				t.Errorf("found %+v", m)
 			}
 			first := search(t, ann, "a", "limit=1")
 			second := search(t, ann, "a", "limit=1&after="+first.Next)
-			if len(first.Manifests) != 1 || len(second.Manifests) != 1 || first.Manifests[0].Digest == second.Manifests[0].Digest {
+			if len(first.Items) != 1 || len(second.Items) != 1 || first.Items[0].Digest == second.Items[0].Digest {
 				t.Errorf("pages %+v and %+v", first, second)
 			}
 			if strings.Contains(string(bob.Do(t, "GET", "/api/v1/groups/a/search").Want(t, 200).Body), "app") {

@@ -113,7 +113,7 @@ func TestGrantBelowAGroup(t *testing.T) {
 	}
 	shown := map[string]string{
 		"/groups": `"name":"a"`, "/groups/a": `"name":"a"`, "/groups/a/repositories": `"team/app"`, "/groups/a/search": `"a/team/app"`,
-		"/groups/a/search?name=secret": `[]`, "/groups/a/search?digest=" + string(image.Manifest.Digest): `[]`,
+		"/groups/a/search?name=secret": `"items":[]`, "/groups/a/search?digest=" + string(image.Manifest.Digest): `[]`,
 		"/groups/a/repositories/team%2Fapp": `"team/app"`, "/groups/a/repositories?prefix=sec": `[]`,
 	}
 	for path, part := range shown {

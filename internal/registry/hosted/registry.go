@@ -39,6 +39,9 @@ func New(s *store.Store, group int64, sparse func(repository string) bool) *Regi
 	return &Registry{store: s, group: group, sparse: sparse}
 }
 
+// TakesSparse reports whether an index may be pushed to a repository of which some manifests are missing there.
+func (r *Registry) TakesSparse(repository string) bool { return r.sparse(repository) }
+
 func (r *Registry) key(repository string) store.RepositoryKey {
 	return store.RepositoryKey{GroupID: r.group, Name: repository}
 }

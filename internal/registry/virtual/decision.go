@@ -40,7 +40,7 @@ type Considered struct {
 	Claimed    string               `json:"claimed,omitempty"` // verdict claimed: the owner
 	Held       string               `json:"held,omitempty"`    // what its store holds: nothing, fresh, stale, fresh_absent, referenced; hidden from the caller
 	HeldAge    float64              `json:"held_age_seconds,omitempty"`
-	FreshFor   float64              `json:"fresh_for_seconds,omitempty"` // negative = for ever
+	FreshFor   float64              `json:"fresh_for_seconds,omitempty"` // -1 = for ever
 	Digest     oci.Digest           `json:"digest,omitempty"`            // of what it holds
 	Would      string               `json:"would,omitempty"`             // plan: serve, revalidate, ask
 	Order      int                  `json:"order,omitempty"`             // asked as the nth, or would be
@@ -92,7 +92,7 @@ func (w *walk) considered(i int) Considered {
 		c.Claimed = w.r.members[s.owner].Name
 	}
 	if s.peeked {
-		c.Held, c.Digest, c.HeldAge, c.FreshFor = s.peek.State.String(), s.peek.Digest, seconds(s.peek.Age), seconds(s.peek.FreshFor)
+		c.Held, c.Digest, c.HeldAge, c.FreshFor = s.peek.State.String(), s.peek.Digest, seconds(s.peek.Age), freshSeconds(s.peek.FreshFor)
 		if s.peek.Answer == registry.Forbidden {
 			c.Held = "hidden"
 		}
@@ -147,6 +147,14 @@ func (w *walk) decisionID() string {
 		w.id = w.r.opt.NewID()
 	}
 	return w.id
+}
+
+// freshSeconds has one number for ever.
+func freshSeconds(d time.Duration) float64 {
+	if d < 0 {
+		return -1
+	}
+	return seconds(d)
 }
 
 func seconds(d time.Duration) float64 { return d.Seconds() }

@@ -64,14 +64,16 @@ type CopyRequest struct {
 	Source    string   `json:"source" maxLength:"512" doc:"Image to copy, hosted or of a virtual registry: acme/hub/library/alpine:3.20" example:"acme/hub/library/alpine:3.20"`
 	Target    string   `json:"target" maxLength:"512" doc:"Where to: a hosted repository of the group and a tag. Without a tag, that of the source; with none there either, the copy has no tag" example:"acme/base/alpine:3.20"`
 	Referrers *bool    `json:"referrers,omitempty" default:"true" doc:"Copy signatures, attestations and what else refers to it, too"`
-	Platforms []string `json:"platforms,omitempty" maxItems:"50" doc:"Of an index, only these manifests: os/architecture or os/architecture/variant. The index stays as it is, so the target must allow sparse indexes"`
+	Platforms []string `json:"platforms,omitempty" maxItems:"50" doc:"Of an index, only these manifests: os/architecture or os/architecture/variant. The index stays as it is, so the target must allow sparse indexes, or have the others"`
 
 	Group  string `json:"-"` // filled in by the API
+	DryRun bool   `json:"-"`
 	Caller Caller `json:"-"`
 }
 
-// Copied is what a copy did.
+// Copied is what a copy did, or would do.
 type Copied struct {
+	DryRun    bool     `json:"dry_run,omitempty" doc:"Nothing was copied: manifests, blobs and referrers are what would be; what would have to be fetched for that is not known"`
 	Source    string   `json:"source"`
 	Target    string   `json:"target"`
 	Digest    string   `json:"digest" doc:"Of the image, the same at both ends"`
@@ -151,11 +153,12 @@ func (a *API) purge(ctx context.Context, in *struct {
 }
 
 func (a *API) copy(ctx context.Context, in *struct {
-	Group string `path:"group" maxLength:"128" doc:"Name of the group of the target"`
-	Body  CopyRequest
+	Group  string `path:"group" maxLength:"128" doc:"Name of the group of the target"`
+	DryRun bool   `query:"dry_run" doc:"Only check, and tell what would be copied. Manifests of a cached image are fetched for that"`
+	Body   CopyRequest
 }) (*body[Copied], error) {
 	r := in.Body
-	r.Group, r.Caller = in.Group, callerFrom(ctx)
+	r.Group, r.DryRun, r.Caller = in.Group, in.DryRun, callerFrom(ctx)
 	out, err := a.Content.Copy(ctx, r)
 	if err != nil {
 		return nil, err

@@ -64,15 +64,20 @@ func newPage[T any](ctx context.Context, items []T, more bool, order string, key
 	return out
 }
 
-// nextLink is the request's own address with another cursor.
+// nextLink leads to the page behind a position.
 func nextLink(ctx context.Context, p position) string {
 	text, _ := json.Marshal(p) // of strings: cannot fail
+	return linkTo(ctx, base64.RawURLEncoding.EncodeToString(text))
+}
+
+// linkTo is the request's own address with another cursor.
+func linkTo(ctx context.Context, after string) string {
 	here, _ := ctx.Value(urlKey{}).(*url.URL)
 	if here == nil {
 		here = &url.URL{}
 	}
 	query := here.Query()
-	query.Set("after", base64.RawURLEncoding.EncodeToString(text))
+	query.Set("after", after)
 	return "<" + here.EscapedPath() + "?" + query.Encode() + `>; rel="next"`
 }
 

@@ -22,15 +22,16 @@ type SearchQuery struct {
 	NotPulledSince time.Time `query:"not_pulled_since" doc:"Last pulled before then, or stored before then and never pulled"`
 	Stale          bool      `query:"stale" doc:"Only what has a cached tag that is due for confirmation"`
 	Limit          int       `query:"limit" minimum:"1" maximum:"100" default:"50" doc:"Manifests on a page"`
-	After          string    `query:"after" maxLength:"512" doc:"next of the page before"`
+	After          string    `query:"after" maxLength:"512" doc:"Where the page begins: taken from the Link header of the page before"`
 
 	Caller Caller `json:"-"` // filled in by the API
 }
 
-// SearchPage is a page of what was found, ordered by repository and digest.
+// SearchPage is a page of what was found, ordered by repository and digest. It may hold fewer than asked for, even none, although there
+// are more: a page reads a bounded number of rows.
 type SearchPage struct {
-	Manifests []FoundManifest `json:"manifests" doc:"May be fewer than asked for, even none, although there are more: a page reads a bounded number of rows"`
-	Next      string          `json:"next,omitempty" doc:"Ask for the next page with this as after; missing on the last one"`
+	Manifests []FoundManifest
+	Next      string // where the next page begins; empty after the last one
 }
 
 // FoundManifest is a manifest that the caller may pull.
@@ -75,11 +76,12 @@ type Searcher interface {
 func (a *API) registerSearch() {
 	operation(a, huma.Operation{
 		OperationID: "search", Method: http.MethodGet, Path: "/groups/{group}/search", Tags: []string{"content"},
-		Summary: "Search hosted and cached content of a group", Description: "Finds what the caller may pull, and nothing of what may not be. A group that does not exist has nothing.",
+		Summary: "Search hosted and cached content of a group", Description: "Finds what the caller may pull, and nothing of what may not be. A group that does not exist has nothing. " +
+			"A page may hold fewer than asked for, even none, although a Link says that there are more: it reads a bounded number of rows.",
 	}, a.search)
 }
 
-func (a *API) search(ctx context.Context, in *SearchQuery) (*body[SearchPage], error) {
+func (a *API) search(ctx context.Context, in *SearchQuery) (*page[FoundManifest], error) {
 	for _, label := range in.Label {
 		if strings.HasPrefix(label, "=") || label == "" {
 			return nil, WrongQuery("label", "name the label as key or key=value")
@@ -89,11 +91,15 @@ func (a *API) search(ctx context.Context, in *SearchQuery) (*body[SearchPage], e
 		return nil, WrongQuery("source", "want hosted or upstream/<name>")
 	}
 	in.Caller = callerFrom(ctx)
-	page, err := a.Searcher.Search(ctx, *in)
+	found, err := a.Searcher.Search(ctx, *in)
 	if err != nil {
 		return nil, err
 	}
-	return &body[SearchPage]{page}, nil
+	out := newPage(ctx, found.Manifests, false, "")
+	if found.Next != "" {
+		out.Link = linkTo(ctx, found.Next)
+	}
+	return out, nil
 }
 
 // WrongQuery is the error of a query parameter that is not what it should be; what is for people.
