@@ -36,7 +36,7 @@ func (s *statements) prepare(ctx context.Context, text string) (*sql.Stmt, error
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if first, ok := s.prepared[text]; ok { // another goroutine's
-		return first, stmt.Close()
+		return first, stmt.Close() //nolint:sqlclosecheck // at once
 	}
 	s.prepared[text] = stmt
 	return stmt, nil
