@@ -72,7 +72,11 @@ func explain(w io.Writer, e client.Explanation) error {
 	}
 	switch {
 	case e.Status != 0:
-		rows = append(rows, []string{"answer", strconv.Itoa(e.Status) + " " + e.Message})
+		text := e.Message
+		if text == "" || text == e.Access { // which says it already
+			text = http.StatusText(e.Status)
+		}
+		rows = append(rows, []string{"answer", strconv.Itoa(e.Status) + " " + text})
 	case e.Allowed:
 		rows = append(rows, []string{"answer", "depends on the upstreams that would be asked; --probe asks them"})
 	}
