@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -36,7 +37,7 @@ func publicRegistries() []desired.Upstream {
 }
 
 // firstGroupOnce makes a new instance usable: a registry in front of the public ones. Its anonymous pull is on only while the
-// server is private to its machine.
+// server is private to its machine. It has as many members as a registry may have; the rest are upstreams for registries to come.
 func firstGroupOnce(ctx context.Context, db *meta.DB, planner *plan.Planner) error {
 	done, err := db.Setting(ctx, firstSetting)
 	if done != "" || err != nil && !isNotFound(err) {
@@ -47,7 +48,8 @@ func firstGroupOnce(ctx context.Context, db *meta.DB, planner *plan.Planner) err
 		Name: firstGroup, Upstreams: publicRegistries(),
 		Registries: []desired.Registry{{Name: firstRegistry, AnonymousPullOnLoopback: &yes}},
 	}
-	for _, u := range group.Upstreams {
+	most := cmp.Or(planner.MaxMembers, plan.DefaultMaxMembers)
+	for _, u := range group.Upstreams[:min(len(group.Upstreams), most)] {
 		group.Registries[0].Members = append(group.Registries[0].Members, desired.Member{Upstream: u.Name})
 	}
 	if _, err := planner.Apply(ctx, desired.Document{Groups: []desired.Group{group}}, plan.Options{}); err != nil {

@@ -6,7 +6,26 @@ import (
 
 	"github.com/weir-registry/weir/internal/access"
 	"github.com/weir-registry/weir/internal/config"
+	"github.com/weir-registry/weir/internal/plan"
+	"github.com/weir-registry/weir/internal/store/meta"
+	"github.com/weir-registry/weir/internal/store/meta/metatest"
 )
+
+// TestFirstGroupWithinLimits: a limit below the number of public registries is no reason not to start.
+func TestFirstGroupWithinLimits(t *testing.T) {
+	for most, want := range map[int]int{1: 1, 3: 3, 0: len(publicRegistries()), 20: len(publicRegistries())} {
+		db := metatest.Open(t, meta.SQLite)
+		for range 2 {
+			if err := firstGroupOnce(t.Context(), db, &plan.Planner{DB: db, MaxMembers: most}); err != nil {
+				t.Fatalf("at most %d members: %v", most, err)
+			}
+		}
+		g, err := db.Group(t.Context(), firstGroup)
+		if err != nil || len(g.Upstreams) != len(publicRegistries()) || len(g.Registries[0].Members) != want {
+			t.Errorf("at most %d members: %d upstreams, members %v, %v", most, len(g.Upstreams), g.Registries, err)
+		}
+	}
+}
 
 func TestBanner(t *testing.T) {
 	const off = "anonymous pulls of main/all are off"

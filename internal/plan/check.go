@@ -131,7 +131,7 @@ func (c *checker) credential(path string, g desired.Group, v desired.Credential)
 		return
 	}
 	for _, u := range g.Upstreams {
-		if parsed, err := url.Parse(u.URL); err == nil && u.Credential == v.Name && parsed.Host != "" && !slices.Contains(v.Hosts, parsed.Host) {
+		if parsed, err := url.Parse(u.URL); err == nil && u.Credential == v.Name && parsed.Host != "" && !hasHost(v.Hosts, parsed.Host) {
 			c.add(path+".hosts", "does not hold %s, the host of upstream %s, which uses it: add the host, or leave hosts out", parsed.Host, u.Name)
 		}
 	}
@@ -222,7 +222,7 @@ func (c *checker) samePlaces(path string, g desired.Group) {
 	type place struct{ url, local, credential string }
 	first := map[place]string{}
 	for _, u := range g.Upstreams {
-		k := place{u.URL, u.Local, u.Credential}
+		k := place{placeOf(u.URL), u.Local, u.Credential}
 		if k.url+k.local == "" {
 			continue
 		}
@@ -232,6 +232,20 @@ func (c *checker) samePlaces(path string, g desired.Group) {
 		}
 		first[k] = u.Name
 	}
+}
+
+func hasHost(hosts []string, host string) bool {
+	return slices.ContainsFunc(hosts, func(h string) bool { return oci.CanonicalHost(h) == oci.CanonicalHost(host) })
+}
+
+// placeOf is a URL with its host in the form in which hosts are compared.
+func placeOf(text string) string {
+	u, err := url.Parse(text)
+	if err != nil {
+		return text
+	}
+	u.Host = oci.CanonicalHost(u.Host)
+	return u.String()
 }
 
 func (c *checker) registry(path string, g desired.Group, v desired.Registry) {

@@ -47,6 +47,9 @@ func TestProblems(t *testing.T) {
 		{"local: acme/team", "local: acme/all/x", []string{"upstreams[own].local: lies below registry"}},
 		{"local: acme/team", "local: acme/team, credential: hub", []string{"upstreams[own].credential: a local upstream needs none"}},
 		{"{name: own, local: acme/team}", "{name: own, url: https://registry.example.com/team, credential: hub}", []string{"upstreams[own]: is the same place with the same credential as upstream hub"}},
+		{"{name: own, local: acme/team}", "{name: own, url: https://docker.io}\n      - {name: a, url: https://registry-1.docker.io}\n      - {name: b, url: https://index.docker.io}", []string{
+			"upstreams[a]: is the same place with the same credential as upstream own", "upstreams[b]: is the same place with the same credential as upstream own",
+		}},
 		{"digest_first: allow", "format: maven", []string{"registries[all].format"}},
 		{"digest_first: allow", "digest_first: perhaps", []string{"registries[all].digest_first"}},
 		{"digest_first: allow", "anonymous_pull_on_loopback: true", []string{"not both"}},

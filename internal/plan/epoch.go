@@ -3,6 +3,7 @@ package plan
 import (
 	"net/url"
 
+	"github.com/weir-registry/weir/internal/oci"
 	"github.com/weir-registry/weir/internal/plan/desired"
 )
 
@@ -19,7 +20,7 @@ type identityKey struct{ host, path, local, kind, username string }
 func identity(g desired.Group, u desired.Upstream) identityKey {
 	k := identityKey{local: u.Local}
 	if parsed, err := url.Parse(u.URL); err == nil {
-		k.host, k.path = parsed.Host, parsed.Path
+		k.host, k.path = oci.CanonicalHost(parsed.Host), parsed.Path
 	}
 	if c, ok := find(g.Credentials, credentialName, u.Credential); ok {
 		k.kind, k.username = c.Kind, c.Username

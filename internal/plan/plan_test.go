@@ -243,15 +243,17 @@ func TestOmittedStays(t *testing.T) {
 func TestEpoch(t *testing.T) {
 	db := metatest.Open(t, meta.SQLite)
 	p, _ := newPlanner(t, db)
-	epoch := func(text string) int64 {
+	epochIn := func(group, text string) int64 {
+		t.Helper()
 		apply(t, p, parse(t, text), plan.Options{})
-		g, err := db.Group(t.Context(), "acme")
+		g, err := db.Group(t.Context(), group)
 		if err != nil {
 			t.Fatal(err)
 		}
 		i := slices.IndexFunc(g.Upstreams, func(u meta.Upstream) bool { return u.Name == "hub" })
 		return g.Upstreams[i].Epoch
 	}
+	epoch := func(text string) int64 { return epochIn("acme", text) }
 	first := epoch(everything)
 	if epoch(strings.Replace(everything, "password: x", "password: y", 1)) != first {
 		t.Error("a new secret started a new epoch")
@@ -263,6 +265,12 @@ func TestEpoch(t *testing.T) {
 	}
 	if epoch(strings.Replace(robot, "/team/\n", "/other\n", 1)) == second {
 		t.Error("another path did not start a new epoch")
+	}
+	hub := func(host string) int64 {
+		return epochIn("hubs", "groups: [{name: hubs, upstreams: [{name: hub, url: \"https://" + host + "\"}]}]")
+	}
+	if third := hub("docker.io"); hub("registry-1.docker.io") != third || hub("quay.io") == third {
+		t.Error("another name of Docker Hub is no other place, and another host is one")
 	}
 }
 

@@ -127,7 +127,7 @@ func hostOf(text string) string {
 // isHub reports whether host is a name of Docker Hub. An upstream that answers for it, the Hub itself or a mirror of it, has the
 // names that the Hub has: "library/alpine", not "alpine".
 func isHub(host string) bool {
-	return virtual.CanonicalHost(host) == virtual.CanonicalHost("docker.io")
+	return oci.CanonicalHost(host) == oci.HubHost
 }
 
 // localPrefix is the part of "<group>/<prefix>" below the group.

@@ -165,11 +165,10 @@ const (
 	hubRealm = "auth.docker.io"
 )
 
-// CanonicalHost returns host in lower case, without the https port, and with Docker Hub's aliases as registry-1.docker.io.
+// CanonicalHost is oci.CanonicalHost with the host that Docker Hub answers at.
 func CanonicalHost(host string) string {
-	host = strings.TrimSuffix(strings.ToLower(host), ":443")
-	switch host {
-	case "docker.io", "index.docker.io", "registry.hub.docker.com":
+	host = oci.CanonicalHost(host)
+	if host == oci.HubHost {
 		return hubHost
 	}
 	return host

@@ -3,6 +3,8 @@ package virtual
 import (
 	"context"
 	"strings"
+
+	"github.com/weir-registry/weir/internal/oci"
 )
 
 type nsKey struct{}
@@ -22,20 +24,6 @@ func NSFrom(ctx context.Context) string {
 	return host
 }
 
-const hubHost = "docker.io"
-
-// CanonicalHost is the form in which hosts are compared: lower case, without the port of HTTPS, and with the three names of
-// Docker Hub as one.
-func CanonicalHost(host string) string {
-	host = strings.TrimSuffix(strings.ToLower(host), ":443")
-	host = strings.TrimSuffix(host, ".")
-	switch host {
-	case "index.docker.io", "registry-1.docker.io":
-		return hubHost
-	}
-	return host
-}
-
 // splitHost cuts a leading segment that looks like a host off a repository name. A valid name cannot hold ":", so hosts
 // with a port are reachable by "?ns=" only; the check for ":" keeps the rule the one every client uses.
 func splitHost(repository string) (host, rest string, ok bool) {
@@ -43,14 +31,14 @@ func splitHost(repository string) (host, rest string, ok bool) {
 	if !ok || rest == "" || (host != "localhost" && !strings.ContainsAny(host, ".:")) {
 		return "", repository, false
 	}
-	return CanonicalHost(host), rest, true
+	return oci.CanonicalHost(host), rest, true
 }
 
 // publicRegistry reports whether host is a well-known public registry. A name that starts with one says where the image
 // is; if no member serves it, asking others for "ghcr.io/org/img" would make no sense and tell them what is being looked for.
 func publicRegistry(host string) bool {
 	switch host {
-	case hubHost, "ghcr.io", "quay.io", "gcr.io", "registry.k8s.io", "k8s.gcr.io", "mcr.microsoft.com", "public.ecr.aws",
+	case oci.HubHost, "ghcr.io", "quay.io", "gcr.io", "registry.k8s.io", "k8s.gcr.io", "mcr.microsoft.com", "public.ecr.aws",
 		"registry.gitlab.com", "nvcr.io", "registry.access.redhat.com", "registry.redhat.io", "docker.elastic.co", "cgr.dev",
 		"icr.io", "lscr.io", "registry.fedoraproject.org", "container-registry.oracle.com", "xpkg.upbound.io":
 		return true

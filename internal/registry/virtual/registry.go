@@ -71,10 +71,10 @@ func New(opt Options) *Registry {
 		m.rules[0] = newLevel("upstream "+c.Name, c.UpstreamRules...)
 		m.rules[1] = newLevel("registry "+r.path(), append(append([]Rule(nil), opt.Rules...), c.Rules...)...)
 		for _, h := range c.Hosts {
-			m.hosts[CanonicalHost(h)] = true
+			m.hosts[oci.CanonicalHost(h)] = true
 		}
 		if c.Hub {
-			m.hosts[hubHost] = true
+			m.hosts[oci.HubHost] = true
 		}
 		r.tagged = r.tagged || anyTagged(c.UpstreamRules) || anyTagged(c.Rules)
 		r.members = append(r.members, m)

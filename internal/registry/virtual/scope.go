@@ -3,6 +3,7 @@ package virtual
 import (
 	"context"
 
+	"github.com/weir-registry/weir/internal/oci"
 	"github.com/weir-registry/weir/internal/registry"
 )
 
@@ -25,7 +26,7 @@ func (r *Registry) begin(ctx context.Context, q Query) *walk {
 // a name for local members only.
 func (w *walk) narrow(ns string) {
 	if ns != "" {
-		w.narrowed = CanonicalHost(ns)
+		w.narrowed = oci.CanonicalHost(ns)
 		w.keepHost(w.narrowed)
 	}
 	host, rest, ok := splitHost(w.q.Repository)

@@ -14,10 +14,11 @@ import (
 
 var credentials = &kind[desired.Credential]{
 	one: "credential", many: "credentials", segment: "credentials", section: "credentials", change: access.Own,
-	list:  func(g *desired.Group) *[]desired.Credential { return &g.Credentials },
-	key:   func(v desired.Credential) string { return v.Name },
-	named: func(v *desired.Credential, name string) string { return fixed(&v.Name, name, "name") },
-	etag:  func(s plan.State, v desired.Credential) string { return etag(v, s.Secrets[v.Name]) },
+	list:   func(g *desired.Group) *[]desired.Credential { return &g.Credentials },
+	key:    func(v desired.Credential) string { return v.Name },
+	secret: "password",
+	named:  func(v *desired.Credential, name string) string { return fixed(&v.Name, name, "name") },
+	etag:   func(s plan.State, v desired.Credential) string { return etag(v, s.Secrets[v.Name]) },
 	detach: func(g *desired.Group, name string) error {
 		if used := using(g, name); len(used) > 0 {
 			return conflict("upstreams use the credential: give them another, or none, first: " + strings.Join(names(used), ", "))

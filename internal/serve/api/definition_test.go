@@ -112,7 +112,12 @@ func TestMembers(t *testing.T) {
 		order("three own one two")
 		w.want(t, "PATCH", members+"/three", `{"position": 3}`, 200, `"position":3`)
 		order("own one three two")
-		w.want(t, "PATCH", members+"/own", `{"position": 99, "enabled": false}`, 200, `"position":4`, `"claims":["acme/*"]`)
+		w.want(t, "PATCH", members+"/own", `{"position": 5}`, 422, `"location":"body.position"`, "1 to 4")
+		w.want(t, "PUT", members+"/none", `{}`, 422, `"location":"path.upstream"`)
+		w.want(t, "PATCH", members+"/two", `{"claims": ["acme/*"]}`, 422, `"location":"body.claims[0]"`)
+		w.want(t, "PUT", "/groups/acme/upstreams/five", `{"url": "https://five.test"}`, 201)
+		w.want(t, "PUT", members+"/five", `{}`, 422, `"location":"path.upstream"`, "the limit is 4")
+		w.want(t, "PATCH", members+"/own", `{"position": 4, "enabled": false}`, 200, `"position":4`, `"claims":["acme/*"]`)
 		before := order("one three two own")
 		// A new order as a whole; claims and being off survive it.
 		w.want(t, "PUT", members, `{"items": [{"upstream": "own"}, {"upstream": "two"}, {"upstream": "one"}]}`, 200, `{"upstream":"own","enabled":false,"claims":["acme/*"]}`)
@@ -186,6 +191,7 @@ func TestCredentials(t *testing.T) {
 	if r := w.want(t, "GET", path, "", 200); r.header.Get("ETag") == first.header.Get("ETag") || r.body != first.body {
 		t.Errorf("a new secret shows in the ETag alone: %s, was %s", r.body, first.body)
 	}
+	w.want(t, "PATCH", path, `{"password": null}`, 422, `"location":"body.password"`)
 	w.wantAs(t, "maintainer", "PATCH", path, `{"hosts": ["evil.test"]}`, 403, "owner")
 	w.want(t, "GET", path+"/usage", "", 200, `{"name":"one","url":"https://one.test","registries":["all"]}`, `"hosts":["one.test","two.test"]`)
 

@@ -16,6 +16,7 @@ import (
 type kind[T any] struct {
 	one, many, segment string // "host binding", "host bindings", "host-bindings"
 	section            string // name of the list in declarations, "host_bindings"
+	secret             string // the field that is written and never read; it cannot be removed
 	virtual            bool   // part of the virtual registries, which can be turned off
 	change             access.Action
 	list               func(*desired.Group) *[]T

@@ -2,8 +2,11 @@ package api
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -13,7 +16,7 @@ import (
 
 // PlacedMember is an upstream at its position in a registry.
 type PlacedMember struct {
-	Position int `json:"position,omitempty" minimum:"1" doc:"1 is asked first. Left out, a new member comes last and another stays where it is; beyond the end is the end"`
+	Position int `json:"position,omitempty" minimum:"1" doc:"1 is asked first. Left out, a new member comes last and another stays where it is"`
 	desired.Member
 }
 
@@ -88,7 +91,7 @@ func member(r desired.Registry, upstream string) (PlacedMember, bool) {
 }
 
 // place puts a member where it says.
-func place(r *desired.Registry, m PlacedMember) {
+func place(r *desired.Registry, m PlacedMember) error {
 	now, exists := member(*r, m.Upstream)
 	r.Members = without(r.Members, func(o desired.Member) bool { return o.Upstream == m.Upstream })
 	switch {
@@ -97,7 +100,11 @@ func place(r *desired.Registry, m PlacedMember) {
 	case m.Position == 0:
 		m.Position = len(r.Members) + 1
 	}
-	r.Members = slices.Insert(r.Members, min(m.Position-1, len(r.Members)), m.Member)
+	if last := len(r.Members) + 1; m.Position > last {
+		return missing("position", fmt.Sprintf("is behind the end: want 1 to %d", last))
+	}
+	r.Members = slices.Insert(r.Members, m.Position-1, m.Member)
+	return nil
 }
 
 func (a *API) getMember(ctx context.Context, in *MemberInput) (*tagged[PlacedMember], error) {
@@ -132,8 +139,8 @@ func (a *API) editMember(ctx context.Context, in *MemberInput, try Try, change f
 	if err := a.do(ctx, registries.change, in.Group); err != nil {
 		return nil, err
 	}
-	created := false
-	p, err := a.edit(ctx, in.Group, true, try.DryRun, registries.at(in.Group, in.Name), "registry", func(s *plan.State) error {
+	created, at := false, -1
+	p, err := a.edit(ctx, in.Group, true, try.DryRun, registries.at(in.Group, in.Name), registryOfMember, func(s *plan.State) error {
 		i := registries.find(&s.Group, in.Name)
 		if i < 0 {
 			return notThere(registries.one)
@@ -147,11 +154,14 @@ func (a *API) editMember(ctx context.Context, in *MemberInput, try Try, change f
 		if err := in.update(current); err != nil {
 			return err
 		}
-		return change(&s.Group.Registries[i], now, exists)
+		r := &s.Group.Registries[i]
+		err := change(r, now, exists)
+		at = slices.IndexFunc(r.Members, func(m desired.Member) bool { return m.Upstream == in.Upstream })
+		return err
 	})
 	switch {
 	case err != nil:
-		return nil, err
+		return nil, ofMember(err, in, at)
 	case try.DryRun:
 		return planned(p), nil
 	}
@@ -166,14 +176,38 @@ func (a *API) editMember(ctx context.Context, in *MemberInput, try Try, change f
 	return out, nil
 }
 
+// registryOfMember stands for the registry where the planner sees problems with it, until ofMember has said what they are about.
+const registryOfMember = "registry"
+
+// ofMember makes problems with a registry, whose member at is the one of the request, those of the request; others are elsewhere in
+// the registry.
+func ofMember(err error, in *MemberInput, at int) error {
+	problem, ok := errors.AsType[*huma.ErrorModel](err)
+	if !ok {
+		return err
+	}
+	member := fmt.Sprintf("%s.members[%d]", registryOfMember, at)
+	for _, detail := range problem.Errors {
+		rest, ours := strings.CutPrefix(detail.Location, member)
+		switch {
+		case detail.Location == registryOfMember+".members", ours && rest == ".upstream":
+			detail.Location = "path.upstream"
+		case ours:
+			detail.Location = "body" + rest
+		case strings.HasPrefix(detail.Location, registryOfMember):
+			detail.Location = registries.at(in.Group, in.Name) + detail.Location[len(registryOfMember):]
+		}
+	}
+	return err
+}
+
 func (a *API) putMember(ctx context.Context, in *putMemberInput) (*changed, error) {
 	return a.editMember(ctx, &in.MemberInput, in.Try, func(r *desired.Registry, _ PlacedMember, _ bool) error {
 		m := in.Body
 		if field := fixed(&m.Upstream, in.Upstream, "upstream"); field != "" {
 			return missing(field, "is not the upstream in the path: leave it out")
 		}
-		place(r, m)
-		return nil
+		return place(r, m)
 	})
 }
 
@@ -189,8 +223,7 @@ func (a *API) patchMember(ctx context.Context, in *patchMemberInput) (*changed, 
 		if field := fixed(&m.Upstream, in.Upstream, "upstream"); field != "" {
 			return missing(field, "a member cannot become another upstream: attach that one")
 		}
-		place(r, m)
-		return nil
+		return place(r, m)
 	})
 }
 

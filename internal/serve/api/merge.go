@@ -16,6 +16,9 @@ func merged[T any](a *API, v T, patch []byte) (T, error) {
 	if err := json.Unmarshal(patch, &change); err != nil {
 		return out, huma.NewError(http.StatusBadRequest, "the body is not JSON")
 	}
+	if err := unrepeated(patch); err != nil {
+		return out, huma.NewError(http.StatusBadRequest, err.Error())
+	}
 	if _, ok := change.(map[string]any); !ok {
 		return out, missing("", "want a JSON object with the fields to change")
 	}
@@ -39,6 +42,14 @@ func merged[T any](a *API, v T, patch []byte) (T, error) {
 		return out, missing("", "a field has a value of the wrong kind")
 	}
 	return out, nil
+}
+
+// nulls reports whether a merge patch takes a field away.
+func nulls(patch []byte, field string) bool {
+	var fields map[string]any
+	_ = json.Unmarshal(patch, &fields) // merged has said what is wrong with it
+	value, given := fields[field]
+	return given && value == nil
 }
 
 // mergePatch is MergePatch of RFC 7396, section 2.

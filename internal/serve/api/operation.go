@@ -106,6 +106,9 @@ func (k *kind[T]) patch(ctx context.Context, a *API, in *patchInput) (*changed, 
 		if err != nil {
 			return err
 		}
+		if k.secret != "" && nulls(in.RawBody, k.secret) {
+			return missing(k.secret, "a secret cannot be taken away: give another, or leave the field out to keep it")
+		}
 		if field := k.named(&v, in.Name); field != "" {
 			return missing(field, "the name cannot be changed: leave it out")
 		}
