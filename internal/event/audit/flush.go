@@ -25,32 +25,47 @@ func (t *Trail) Run(ctx context.Context) {
 			return
 		case <-tick.C:
 		case <-t.wake:
+			if !t.isFull() {
+				continue // the last flush has taken that page
+			}
 		}
 		t.flush(ctx)
 	}
 }
 
-// flush writes everything gathered so far. What cannot be written stays for the next flush, and no more is taken before it went.
-func (t *Trail) flush(ctx context.Context) {
-	for {
-		if len(t.pending) == 0 {
-			t.collect()
+// isFull reports whether a part has a full page.
+func (t *Trail) isFull() (full bool) {
+	for i := range t.parts {
+		p := &t.parts[i]
+		p.mu.Lock()
+		for _, pages := range p.full {
+			full = full || len(pages) > 0
 		}
-		if len(t.pending) == 0 {
-			return
-		}
-		for len(t.pending) > 0 {
-			if err := t.write(ctx, &t.pending[0]); err != nil {
-				t.o.Log.Warn("write the audit trail of pulls", "error", err, "requests", t.pending[0].len())
-				return
-			}
-			t.reuse(t.pending[0].pages)
-			t.pending = t.pending[1:]
-		}
-		if ctx.Err() != nil {
-			return
-		}
+		p.mu.Unlock()
 	}
+	return full
+}
+
+// flush writes everything gathered so far. What cannot be written stays for the next flush, and no more is taken before it went. What
+// comes meanwhile waits for the next one, too: under load there would be no end of small batches.
+func (t *Trail) flush(ctx context.Context) {
+	if t.drain(ctx) {
+		t.collect()
+		t.drain(ctx)
+	}
+}
+
+// drain writes what is taken; false when it has to be tried again.
+func (t *Trail) drain(ctx context.Context) bool {
+	for ; len(t.pending) > 0; t.pending = t.pending[1:] {
+		b := &t.pending[0]
+		if err := t.write(ctx, b); err != nil {
+			t.o.Log.Warn("write the audit trail of pulls", "error", err, "requests", b.len())
+			return false
+		}
+		t.reuse(b.pages)
+	}
+	return true
 }
 
 // collect empties all parts into batches, and lets those go on who wait for room.
@@ -79,13 +94,13 @@ func (t *Trail) collect() {
 	}
 }
 
-// gather makes batches of pages.
+// gather makes batches of pages. What has come since a batch was full, before the flusher got to it, is part of it.
 func (t *Trail) gather(class int, pages []*page) {
 	b := batch{class: classes[class]}
 	size, n := 0, 0
 	for i, p := range pages {
 		b.pages, size, n = append(b.pages, p), size+len(p.buf), n+p.n
-		if last := i == len(pages)-1; last || n+pages[i+1].n > batchSize || size >= batchBytes {
+		if last := i == len(pages)-1; last || n+pages[i+1].n > 2*batchSize || size >= batchBytes {
 			b.id = t.o.DB.ID()
 			t.pending, b, size, n = append(t.pending, b), batch{class: classes[class]}, 0, 0
 		}
