@@ -27,7 +27,22 @@ func TestRotated(t *testing.T) {
 		}
 	}
 	rejected(login("new"), true)
-	rejected(login("old"), false)
+	login("old")
+	now = now.Add(20 * time.Second)
+	rejected(login("old"), true) // the provider has the new one at last
+	login("new")
+	now = now.Add(10 * time.Second)
+	login("new")
+	now = now.Add(time.Hour / 2)
+	rejected(login("new"), true)
+	rejected(login("old"), false) // both at once
+	login("new")
+	now = now.Add(time.Minute)
+	rejected(login("new"), true)
+	now = now.Add(20 * time.Second)
+	rejected(login("old"), true)
+	rejected(login("new"), false) // both at once, and the old one had been good
+	login("old")
 	now = now.Add(time.Minute)
 	fresh := login("new")
 	rejected(fresh, true)

@@ -26,11 +26,15 @@ type previous struct {
 	now   func() time.Time
 
 	mu      sync.Mutex
+	inUse   bool
 	refused time.Time // the present secret, last
+	over    time.Time // the previous one was refused, last
 }
 
-// retry is how often a present secret that was refused is tried again.
-const retry = time.Minute
+const (
+	retry  = time.Minute     // after that, the present secret is tried again
+	recent = 5 * time.Second // a refusal that needs no repetition although the other secret is refused now
+)
 
 var _ credential.Source = (*Source)(nil)
 
@@ -68,22 +72,31 @@ func (s *Source) Login(context.Context, credential.Target) (credential.Login, er
 	return s.login, nil
 }
 
-// Rejected implements credential.Source: the previous secret may do where the present one does not.
+// Rejected implements credential.Source: the previous secret may do where the present one does not, and the present one as soon as
+// the provider has it and refuses the previous one.
 func (s *Source) Rejected(_ context.Context, _ credential.Target, refused credential.Login) bool {
-	if !s.overlaps() || refused != s.login {
+	if !s.overlaps() {
 		return false
 	}
 	s.previous.mu.Lock()
 	defer s.previous.mu.Unlock()
-	s.previous.refused = s.previous.now()
-	return true
+	now := s.previous.now()
+	switch refused { // where both are, the next request begins with the one that this one began with
+	case s.login:
+		s.previous.refused, s.previous.inUse = now, true
+		return now.Sub(s.previous.over) >= recent
+	case s.previous.login:
+		s.previous.over, s.previous.inUse = now, false
+		return now.Sub(s.previous.refused) >= recent
+	}
+	return false
 }
 
 // TryPresent has the present secret tried next, although it was refused a moment ago.
 func (s *Source) TryPresent() {
 	s.previous.mu.Lock()
 	defer s.previous.mu.Unlock()
-	s.previous.refused = time.Time{}
+	s.previous.inUse = false
 }
 
 // UsesPrevious reports whether the present secret was refused and the one before it is used.
@@ -93,7 +106,7 @@ func (s *Source) UsesPrevious() bool {
 	}
 	s.previous.mu.Lock()
 	defer s.previous.mu.Unlock()
-	return !s.previous.refused.IsZero() && s.previous.now().Sub(s.previous.refused) < retry
+	return s.previous.inUse && s.previous.now().Sub(s.previous.refused) < retry
 }
 
 func (s *Source) overlaps() bool {

@@ -108,6 +108,9 @@ func (l *login) prepare(ctx context.Context, repository string) (proof, error) {
 func (l *login) challenged(ctx context.Context, repository string, resp *http.Response, p proof) (next proof, ok bool, err error) {
 	want, scope, reason, found := pickDemand(parseChallenges(resp.Header))
 	if p.scheme == schemeBasic && (want.scheme != schemeBearer || p.login.Basic) {
+		if c, rotates := l.o.Credential.(rotated); rotates && c.UsesPrevious() && resp.StatusCode == http.StatusForbidden {
+			return proof{}, false, nil // a repository that is closed to us: the secret is good
+		}
 		target := credential.Target{Host: l.base.Host, Repository: repository}
 		if !l.o.Credential.Rejected(ctx, target, p.login) {
 			return proof{}, false, nil

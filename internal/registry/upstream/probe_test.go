@@ -7,6 +7,7 @@ import (
 
 	"github.com/weir-registry/weir/internal/credential"
 	"github.com/weir-registry/weir/internal/credential/static"
+	"github.com/weir-registry/weir/internal/registry"
 	"github.com/weir-registry/weir/internal/registry/registrytest"
 	"github.com/weir-registry/weir/internal/registry/upstream"
 )
@@ -123,6 +124,29 @@ func TestOverlap(t *testing.T) {
 			t.Errorf("%v: %v", auth, err)
 		}
 		if h := r.Health(); !h.PreviousSecret || h.LoginRefused {
+			t.Errorf("%v: %+v", auth, h)
+		}
+	}
+}
+
+// As soon as the provider has the new secret, and so refuses the one before it, the new one is used.
+func TestOverlapEnds(t *testing.T) {
+	for _, auth := range []registrytest.Auth{registrytest.AuthBearer, registrytest.AuthBasic} {
+		clock := newClock()
+		u, _ := fake(t, func(b *registrytest.Behavior) { b.Auth, b.Username, b.Password = auth, "ci", "s3cret-old" })
+		source := static.Rotated("ci", credential.NewSecret("s3cret-new"), credential.NewSecret("s3cret-old"), clock.now().Add(time.Hour), clock.now)
+		r := connect(t, u, func(o *upstream.Options) { o.Credential, o.Now = source, clock.now })
+		if _, err := r.StatManifest(t.Context(), app, v1()); err != nil || !r.Health().PreviousSecret {
+			t.Errorf("%v: %v, %+v", auth, err, r.Health())
+		}
+		u.Set(func(b *registrytest.Behavior) { b.Password = "s3cret-new" })
+		clock.advance(15 * time.Second)
+		for range 2 {
+			if _, err := r.StatManifest(t.Context(), "team/"+app, v1()); registry.AsOutcome(err) != nil && registry.AsOutcome(err).Outcome != registry.Absent {
+				t.Errorf("%v, with the new secret: %v", auth, err)
+			}
+		}
+		if h := r.Health(); h.PreviousSecret || h.LoginRefused {
 			t.Errorf("%v: %+v", auth, h)
 		}
 	}
