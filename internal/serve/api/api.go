@@ -148,6 +148,7 @@ func New(o Options) *API {
 	config := huma.DefaultConfig("Weir", "v1")
 	config.Info.Description = "Weir's API. Ids are strings; times are RFC 3339; errors are problems (RFC 9457)."
 	config.Components.Schemas = huma.NewMapRegistry("#/components/schemas/", schemaName)
+	config.Formats = map[string]huma.Format{"application/json": jsonFormat(), "json": jsonFormat()}
 	config.DocsPath, config.SchemasPath, config.CreateHooks = "", "", nil
 	config.RejectUnknownQueryParameters = true
 	config.Transformers = append(config.Transformers, withoutValues)
