@@ -1,7 +1,9 @@
 package stack_test
 
 import (
+	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -9,7 +11,7 @@ import (
 	"github.com/weir-registry/weir/test/stack"
 )
 
-// TestContentRoles asks for every operation on content as everybody: nobody is not logged in, stranger has no grant, path has one on
+// TestContentRoles asks for every operation that needs the whole server as everybody: nobody is not logged in, stranger has no grant, path has one on
 // "team" alone, the others have theirs on the group.
 func TestContentRoles(t *testing.T) {
 	roles := []string{"", "stranger", "path", "reader", "developer", "maintainer", "owner", "admin"}
@@ -32,47 +34,98 @@ func TestContentRoles(t *testing.T) {
 	for i, role := range roles {
 		remotes[i] = s.As(t, role)
 	}
-	const mine, app, far = "/repositories/team%2Fapp", "/repositories/app", "/repositories/library%2Fapp"
-	for _, c := range []struct{ method, path, body, want string }{
-		{"GET", "", "", "401 404 200 200 200 200 200 200"},
-		{"GET", "/upstreams", "", "401 404 403 200 200 200 200 200"},
-		{"GET", "/repositories", "", "401 404 200 200 200 200 200 200"},
-		{"GET", mine, "", "401 404 200 200 200 200 200 200"},
-		{"GET", app, "", "401 404 404 200 200 200 200 200"},
-		{"GET", app + "/tags", "", "401 404 404 200 200 200 200 200"},
-		{"GET", app + "/tags/1", "", "401 404 404 200 200 200 200 200"},
-		{"GET", app + "/tags/1/history", "", "401 404 404 200 200 200 200 200"},
-		{"GET", app + "/manifests", "", "401 404 404 200 200 200 200 200"},
-		{"GET", app + "/manifests/" + digest, "", "401 404 404 200 200 200 200 200"},
-		{"GET", far + "?upstream=far", "", "401 404 404 200 200 200 200 200"},
-		{"GET", far + "/tags/1?upstream=far", "", "401 404 404 200 200 200 200 200"},
-		{"GET", "/search", "", "401 200 200 200 200 200 200 200"},
-		{"POST", "/registries/hub/evaluate", `{"reference":"library/app:1"}`, "401 404 403 200 200 200 200 200"},
-		{"POST", "/upstreams/far/purge?dry_run=true", `{}`, "401 404 403 403 403 200 200 200"},
-		{"POST", "/copy", `{"source":"a/app:1","target":"a/other:1"}`, "401 404 404 403 200 200 200 200"},
-		{"POST", "/copy", `{"source":"a/team/app:1","target":"a/team/other:1"}`, "401 404 200 403 200 200 200 200"},
-		{"POST", "/copy", `{"source":"a/app:1","target":"a/team/other:1"}`, "401 404 403 403 200 200 200 200"},
-		{"DELETE", app + "/tags/none", "", "401 404 404 403 403 404 404 404"},
-		{"DELETE", mine + "/tags/none", "", "401 404 404 403 403 404 404 404"},
-		{"DELETE", app + "/manifests/sha256:" + strings.Repeat("0", 64), "", "401 404 404 403 403 404 404 404"},
-		{"DELETE", far + "/tags/none?upstream=far", "", "401 404 404 403 403 404 404 404"},
-		{"DELETE", mine + "?dry_run=true", "", "401 404 200 403 403 200 200 200"},
-		{"DELETE", app + "?dry_run=true", "", "401 404 404 403 403 200 200 200"},
-		{"DELETE", far + "?upstream=far&dry_run=true", "", "401 404 404 403 403 200 200 200"},
-		{"DELETE", "/repositories/none", "", "401 404 404 404 404 404 404 404"},
-	} {
+	const group = "/groups/a"
+	const mine, app, far = group + "/repositories/team%2Fapp", group + "/repositories/app", group + "/repositories/library%2Fapp"
+	rows := []struct{ operation, method, path, body, want string }{
+		{"get-group", "GET", group, "", "401 404 200 200 200 200 200 200"},
+		{"list-upstreams", "GET", group + "/upstreams", "", "401 404 403 200 200 200 200 200"},
+		{"list-repositories", "GET", group + "/repositories", "", "401 404 200 200 200 200 200 200"},
+		{"get-repository", "GET", mine, "", "401 404 200 200 200 200 200 200"},
+		{"get-repository", "GET", app, "", "401 404 404 200 200 200 200 200"},
+		{"list-tags", "GET", app + "/tags", "", "401 404 404 200 200 200 200 200"},
+		{"get-tag", "GET", app + "/tags/1", "", "401 404 404 200 200 200 200 200"},
+		{"list-tag-history", "GET", app + "/tags/1/history", "", "401 404 404 200 200 200 200 200"},
+		{"list-manifests", "GET", app + "/manifests", "", "401 404 404 200 200 200 200 200"},
+		{"get-manifest", "GET", app + "/manifests/" + digest, "", "401 404 404 200 200 200 200 200"},
+		{"get-repository", "GET", far + "?upstream=far", "", "401 404 404 200 200 200 200 200"},
+		{"get-tag", "GET", far + "/tags/1?upstream=far", "", "401 404 404 200 200 200 200 200"},
+		{"search", "GET", group + "/search", "", "401 200 200 200 200 200 200 200"},
+		{"evaluate", "POST", group + "/registries/hub/evaluate", `{"reference":"library/app:1"}`, "401 404 403 200 200 200 200 200"},
+		{"purge", "POST", group + "/upstreams/far/purge?dry_run=true", `{}`, "401 404 403 403 403 200 200 200"},
+		{"copy", "POST", group + "/copy", `{"source":"a/app:1","target":"a/other:1"}`, "401 404 404 403 200 200 200 200"},
+		{"copy", "POST", group + "/copy", `{"source":"a/team/app:1","target":"a/team/other:1"}`, "401 404 200 403 200 200 200 200"},
+		{"copy", "POST", group + "/copy", `{"source":"a/app:1","target":"a/team/other:1"}`, "401 404 403 403 200 200 200 200"},
+		{"delete-tag", "DELETE", app + "/tags/none", "", "401 404 404 403 403 404 404 404"},
+		{"delete-tag", "DELETE", mine + "/tags/none", "", "401 404 404 403 403 404 404 404"},
+		{"delete-manifest", "DELETE", app + "/manifests/sha256:" + strings.Repeat("0", 64), "", "401 404 404 403 403 404 404 404"},
+		{"delete-tag", "DELETE", far + "/tags/none?upstream=far", "", "401 404 404 403 403 404 404 404"},
+		{"delete-repository", "DELETE", mine + "?dry_run=true", "", "401 404 200 403 403 200 200 200"},
+		{"delete-repository", "DELETE", app + "?dry_run=true", "", "401 404 404 403 403 200 200 200"},
+		{"delete-repository", "DELETE", far + "?upstream=far&dry_run=true", "", "401 404 404 403 403 200 200 200"},
+		{"delete-repository", "DELETE", group + "/repositories/none", "", "401 404 404 404 404 404 404 404"},
+		{"explain", "POST", "/explain", `{"image":"a/hub/library/app:1"}`, "401 200 200 200 200 200 200 200"}, // about a pull of one's own
+		{"explain", "POST", "/explain", `{"image":"a/hub/library/app:1","as":"owner"}`, "401 403 403 403 403 200 200 200"},
+		{"refresh", "POST", "/refresh", `{"upstream":"a/far"}`, "401 403 403 403 403 200 200 200"},
+		{"check", "POST", "/check", `{}`, "401 403 403 403 403 403 403 200"},
+		{"exchange-token", "POST", "/token/exchange", "grant_type=x", "400 400 400 400 400 400 400 400"}, // whoever asks, the token in it counts
+	}
+	for _, c := range rows {
 		var got []string
 		for _, r := range remotes {
 			var changes []stack.Change
 			if c.body != "" {
-				changes = append(changes, stack.Body("application/json", []byte(c.body)))
+				media := "application/json"
+				if c.operation == "exchange-token" {
+					media = "application/x-www-form-urlencoded"
+				}
+				changes = append(changes, stack.Body(media, []byte(c.body)))
 			}
-			a := r.Do(t, c.method, "/api/v1/groups/a"+c.path, changes...)
+			a := r.Do(t, c.method, "/api/v1"+c.path, changes...)
 			got = append(got, fmt.Sprint(a.Status))
 		}
 		if text := strings.Join(got, " "); text != c.want {
 			t.Errorf("%s %s %s\nas   %q\ngot  %s\nwant %s", c.method, c.path, c.body, roles, text, c.want)
 		}
+	}
+	covered := map[string]bool{}
+	for _, c := range rows {
+		covered[c.operation] = true
+	}
+	wantWhole(t, admin, covered)
+}
+
+// elsewhere are the tags of the operations that the contract of package api covers, which needs no more than a database: its
+// TestContractIsWhole sees that it covers them all. A tag that is not here is covered here.
+var elsewhere = []string{
+	"server", "jobs", "groups", "upstreams", "registries", "credentials", "hosted", "host-bindings",
+	"users", "tokens", "robots", "roles", "trust-rules", "grants", "events", "sessions",
+}
+
+// wantWhole wants every operation of the document to be covered but for those that are elsewhere. The exchange of tokens is no operation of
+// package api, whatever its tag.
+func wantWhole(t *testing.T, r stack.Remote, covered map[string]bool) {
+	t.Helper()
+	var d struct {
+		Paths map[string]map[string]struct {
+			OperationID string
+			Tags        []string
+		}
+	}
+	if err := json.Unmarshal(r.Do(t, "GET", "/api/v1/openapi.json").Want(t, 200).Body, &d); err != nil {
+		t.Fatal(err)
+	}
+	seen := 0
+	for path, methods := range d.Paths {
+		for method, o := range methods {
+			seen++
+			if !covered[o.OperationID] && (!slices.Contains(elsewhere, o.Tags[0]) || o.OperationID == "exchange-token") {
+				t.Errorf("operation %s (%s %s) has no row that says what roles get", o.OperationID, method, path)
+			}
+			delete(covered, o.OperationID)
+		}
+	}
+	if seen < 100 || len(covered) > 0 {
+		t.Errorf("%d operations; no operations: %v", seen, covered)
 	}
 }
 

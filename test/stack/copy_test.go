@@ -116,7 +116,7 @@ func checked(t *testing.T, s *stack.Server) {
 		if !f.Warning {
 			t.Errorf("%s %s: %s", f.Kind, f.Subject, f.Detail)
 		}
-	})
+	}, nil)
 	if err != nil || sum.Problems != 0 {
 		t.Errorf("check: %+v, %v", sum, err)
 	}

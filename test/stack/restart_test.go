@@ -46,7 +46,7 @@ func TestKilledPush(t *testing.T) {
 	restart()
 	p.Do(t, "GET", "acme/app/blobs/"+string(b.Digest)).Want(t, 200).WantBody(t, b.Bytes())
 
-	sum, err := p.API.Check(context.Background(), true, func(f client.Finding) { t.Logf("%+v", f) })
+	sum, err := p.API.Check(context.Background(), true, func(f client.Finding) { t.Logf("%+v", f) }, nil)
 	if err != nil || sum.Problems > 0 || sum.Blobs == 0 {
 		t.Errorf("check: %+v, %v", sum, err)
 	}
