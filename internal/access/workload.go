@@ -27,13 +27,20 @@ const WorkloadUser = "oidc"
 // Issuers verifies tokens of other issuers. Package access/oidc has the implementation.
 type Issuers interface {
 	// Verify checks the signature of a token with keys (a JWKS), or with the issuer's own if that is empty, its iss claim, and
-	// its times. It may ask the issuer, and nobody else. ErrUnreachable when the issuer does not answer; any other error is the
-	// token's fault, and its text holds nothing of the token.
+	// its times. It may ask the issuer, and nobody else. ErrUnreachable when the issuer does not answer, *UnknownKeyError when
+	// that is not known yet; any other error is the token's fault, and its text holds nothing of the token.
 	Verify(ctx context.Context, issuer, keys, token string) (claims map[string]any, err error)
 }
 
 // ErrUnreachable is returned while an issuer does not answer.
 var ErrUnreachable = errors.New("the issuer does not answer")
+
+// UnknownKeyError is returned for a token by a key that the issuer did not have when it was asked a moment ago: it may have a new one.
+type UnknownKeyError struct {
+	Again time.Duration // until it is asked again
+}
+
+func (e *UnknownKeyError) Error() string { return "the issuer's key is not known yet" }
 
 // signatures are the algorithms that tokens of other issuers may have: never a symmetric one, never none.
 var signatures = []jose.SignatureAlgorithm{
@@ -167,6 +174,10 @@ func (a *attempt) decide(ctx context.Context) (*user, error) {
 			if errors.Is(err, ErrUnreachable) {
 				return nil, oci.NewError(oci.CodeUnavailable, "the issuer of the token cannot be asked for its keys right now; try again soon").
 					WithRetryAfter(5 * time.Second).WithCause(err)
+			}
+			if unknown, ok := errors.AsType[*UnknownKeyError](err); ok {
+				return nil, oci.NewError(oci.CodeUnavailable, "the token is by a key that its issuer did not have a moment ago; try again when it has been asked again").
+					WithRetryAfter(unknown.Again).WithCause(err)
 			}
 			if err != nil {
 				why = err.Error()

@@ -2,6 +2,7 @@ package oidc
 
 import (
 	"encoding/json"
+	"errors"
 	"testing"
 
 	"github.com/weir-registry/weir/internal/access"
@@ -25,6 +26,10 @@ func TestKeysRotate(t *testing.T) {
 		t.Errorf("%d questions for three tokens", n)
 	}
 	w.issuer.rotate("k2")
+	w.clock.forward(askEvery / 3)
+	if e, ok := errors.AsType[*oci.Error](try()); !ok || e.Code != oci.CodeUnavailable || e.RetryAfter != askEvery-askEvery/3 {
+		t.Errorf("a new key, a moment after the last question: %v", e)
+	}
 	w.clock.forward(askEvery)
 	if err := try(); err != nil || w.issuer.questions() != 2 {
 		t.Errorf("a new key: %v, %d questions", err, w.issuer.questions())

@@ -82,6 +82,9 @@ func (v *Verifier) Verify(ctx context.Context, name, keys, token string) (map[st
 	case errors.Is(told.err, access.ErrUnreachable):
 		return nil, fmt.Errorf("%s: %w", name, access.ErrUnreachable)
 	case told.err != nil:
+		if unknown, ok := errors.AsType[*access.UnknownKeyError](told.err); ok {
+			return nil, unknown
+		}
 		return nil, errSignature
 	case err != nil:
 		return nil, errForm
@@ -142,10 +145,21 @@ func (i *issuer) VerifySignature(ctx context.Context, token string) ([]byte, err
 	if err == nil || fresh || !errors.Is(err, errUnknownKey) {
 		return payload, err
 	}
-	if keys, _, err = i.current(ctx, true); err != nil {
+	if keys, fresh, err = i.current(ctx, true); err != nil {
 		return nil, err
 	}
-	return keys.VerifySignature(ctx, token)
+	payload, err = keys.VerifySignature(ctx, token)
+	if errors.Is(err, errUnknownKey) && !fresh { // the issuer was asked a moment ago, and may have a new key since
+		return nil, &access.UnknownKeyError{Again: i.askAgain()}
+	}
+	return payload, err
+}
+
+// askAgain is how long the issuer is not asked.
+func (i *issuer) askAgain() time.Duration {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return max(time.Second, askEvery-i.now().Sub(i.asked))
 }
 
 // current returns the keys, asked for if they are old, or if again and the last question was a while ago. Old keys do as long as the

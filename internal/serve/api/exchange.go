@@ -36,7 +36,7 @@ func (a *API) registerExchange() {
 		RequestBody: &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{"application/x-www-form-urlencoded": {Schema: form}}},
 		Responses: map[string]*huma.Response{
 			"200": answer("A token", out), "400": answer("Refused", refusal), "429": answer("Too many attempts; see Retry-After", refusal),
-			"503": answer("The issuer does not answer; see Retry-After", refusal),
+			"503": answer("The issuer does not answer, or the key of the token is not known yet; see Retry-After", refusal),
 		},
 	})
 }
