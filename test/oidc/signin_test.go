@@ -84,17 +84,19 @@ type world struct {
 	*httptest.Server
 	t      *testing.T
 	dir    *access.Directory
-	issuer string
+	issuer string // of corp
+	others map[string]string
 }
 
-func newWorld(t *testing.T, groups map[string][]string, change func(*oidc.ProviderOptions)) *world {
+// newWorld has the provider corp, and others, who know nobody's groups.
+func newWorld(t *testing.T, groups map[string][]string, change func(*oidc.ProviderOptions), others ...string) *world {
 	t.Helper()
 	db := metatest.Open(t, meta.SQLite)
 	sealer, _, err := seal.OpenFile(filepath.Join(t.TempDir(), "keyset.json"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{t: t}
+	w := &world{t: t, others: map[string]string{}}
 	if w.dir, err = access.Open(t.Context(), access.Options{DB: db, Sealer: sealer, Hashing: access.Hashing{MemoryKiB: 64, Passes: 1}}); err != nil {
 		t.Fatal(err)
 	}
@@ -124,9 +126,16 @@ func newWorld(t *testing.T, groups map[string][]string, change func(*oidc.Provid
 	if err != nil {
 		t.Fatal(err)
 	}
+	providers := []signin.Provider{oidc.NewProvider(o)}
+	for _, name := range others {
+		other := o
+		w.others[name] = startProvider(t, w.URL+"/auth/"+name+"/callback", w.URL+"/", nil)
+		other.Name, other.Issuer = name, w.others[name]
+		providers = append(providers, oidc.NewProvider(other))
+	}
 	front := serve.NewFront(serve.Options{})
 	door := signin.New(signin.Options{
-		Providers: []signin.Provider{oidc.NewProvider(o)}, Directory: w.dir, Sessions: sessions, Sealer: sealer, ExternalURLs: []string{w.URL},
+		Providers: providers, Directory: w.dir, Sessions: sessions, Sealer: sealer, ExternalURLs: []string{w.URL},
 	})
 	mux.Handle(signin.Prefix, front.Handle("signin", door.Serve))
 	mux.Handle(api.Prefix+"/", front.Wrap("api", api.New(api.Options{Directory: w.dir, Sessions: sessions, Definitions: db, Authorize: func(r *http.Request) (api.Caller, error) {
@@ -260,6 +269,54 @@ func TestSignIn(t *testing.T) {
 	resp, page := ann.visit(http.MethodGet, w.URL+"/auth/corp/logout", nil)
 	if !strings.HasPrefix(resp.Request.URL.String(), w.issuer) || !strings.Contains(page, "logout") || strings.Contains(w.whoami(ann), `"name"`) {
 		t.Error("logged out here, or there, but not both: ", resp.Request.URL, w.whoami(ann))
+	}
+}
+
+// Several providers stand side by side: who one calls by a name is not who another calls so, what one maps is not the other's to take
+// away, and an answer of one is none of the other's.
+func TestSeveralProviders(t *testing.T) {
+	w := newWorld(t, map[string][]string{"id-ann": {"platform-eu"}}, nil, "lab")
+	corp, lab := w.browser(), w.browser()
+	corp.signIn(w.URL+"/auth/corp/login", "id-ann")
+	lab.signIn(w.URL+"/auth/lab/login", "id-ann")
+	if !strings.Contains(w.whoami(corp), `"name":"ann"`) || !strings.Contains(w.whoami(lab), `"name":"ann-2"`) {
+		t.Fatalf("the same subject of two issuers: %s %s", w.whoami(corp), w.whoami(lab))
+	}
+	if !w.may("ann", access.Own, "acme/app") || w.may("ann-2", access.Pull, "acme/app") {
+		t.Error("what one provider says of groups counts for the other's people, or not for its own")
+	}
+	for b, method := range map[*browser]string{corp: "corp", lab: "lab"} {
+		if _, list := b.visit(http.MethodGet, w.URL+"/api/v1/sessions", nil); !strings.Contains(list, `"method":"`+method+`"`) {
+			t.Errorf("%s: %s", method, list)
+		}
+	}
+	again := w.browser()
+	again.signIn(w.URL+"/auth/lab/login", "id-ann")
+	if !strings.Contains(w.whoami(again), `"name":"ann-2"`) || !w.may("ann", access.Own, "acme/app") {
+		t.Error("a second sign-in by the other provider: ", w.whoami(again))
+	}
+
+	mixed := w.browser()
+	mixed.CheckRedirect = func(r *http.Request, _ []*http.Request) error {
+		if strings.HasSuffix(r.URL.Path, "/callback") {
+			return http.ErrUseLastResponse
+		}
+		return nil
+	}
+	resp, _ := mixed.signIn(w.URL+"/auth/lab/login", "id-ann")
+	answer := resp.Header.Get("Location")
+	if !strings.Contains(answer, "/auth/lab/callback?") {
+		t.Fatal("no answer to mix up: ", resp.Request.URL, resp.StatusCode)
+	}
+	if resp, _ := mixed.visit(http.MethodGet, strings.Replace(answer, "/auth/lab/", "/auth/corp/", 1), nil); resp.StatusCode != 403 || strings.Contains(w.whoami(mixed), `"name"`) {
+		t.Error("one provider's answer at the other's door: ", resp.StatusCode, w.whoami(mixed))
+	}
+
+	if resp, _ := lab.visit(http.MethodGet, w.URL+"/auth/lab/logout", nil); !strings.HasPrefix(resp.Request.URL.String(), w.others["lab"]) {
+		t.Error("logged out elsewhere: ", resp.Request.URL)
+	}
+	if strings.Contains(w.whoami(lab), `"name"`) || !strings.Contains(w.whoami(corp), `"name":"ann"`) {
+		t.Error("logged out by one, and: ", w.whoami(lab), w.whoami(corp))
 	}
 }
 
