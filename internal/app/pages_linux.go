@@ -11,8 +11,8 @@ import (
 
 // releaseProgram has the kernel take the pages of the program's own file out of this process's memory. Initialisation, migrations, the
 // description of the API and rare requests touch nearly all of them; those that are needed again come back from the page cache, sixteen at a
-// time, for a microsecond or two. It is the kernel's cache that held them, and still does while it has room: what this spares is being
-// counted, and killed, for pages that nobody uses.
+// time, for a microsecond or two. It is the kernel's cache that held them, and still does while it has room: this changes what is
+// counted as this process's, not what the machine has left.
 func releaseProgram() {
 	maps, err := os.Open("/proc/self/smaps")
 	if err != nil {
