@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"errors"
@@ -64,13 +65,13 @@ func newSetupCommand() *cobra.Command {
 			return err
 		}
 		if f.check {
-			return f.tryOut(cmd, login)
+			return f.tryOut(cmd, login, show)
 		}
 		s, err := setup.For(f.target)
 		if err != nil {
 			return orUsage(err)
 		}
-		if done, err := show(cmd.OutOrStdout(), s); done || err != nil {
+		if done, err := show(cmd.OutOrStdout(), s, paths(s.Files)...); done || err != nil {
 			return err
 		}
 		_, err = fmt.Fprint(cmd.OutOrStdout(), s.Text())
@@ -220,8 +221,23 @@ func imageHosts(ctx context.Context, c *client.Client, path, registry string) ([
 	return slices.Compact(out), nil
 }
 
+func paths(files []setup.File) (out []string) {
+	for _, f := range files {
+		out = append(out, f.Path)
+	}
+	return out
+}
+
+// trial is what a check came to, for programs.
+type trial struct {
+	Client string       `json:"client"`
+	Door   string       `json:"door"`
+	OK     bool         `json:"ok"` // the client gets the image
+	Steps  []setup.Step `json:"steps"`
+}
+
 // tryOut does what the client would do for a pull.
-func (f *setupFlags) tryOut(cmd *cobra.Command, token string) error {
+func (f *setupFlags) tryOut(cmd *cobra.Command, token string, show printer) error {
 	probe := setup.Probe{Image: f.image}
 	if !f.anonymous && token != "" {
 		probe.User, probe.Password = f.user, token
@@ -241,12 +257,24 @@ func (f *setupFlags) tryOut(cmd *cobra.Command, token string) error {
 	out := cmd.OutOrStdout()
 	p := working(cmd, "asking for the image")
 	probe.Far = func(bytes, of int64) { p.tell("pulling: " + portion(byteSize(bytes), byteSize(of), of)) }
-	ok, err := setup.Check(cmd.Context(), f.target, probe, func(s setup.Step) { p.above(func() { tellStep(cmd, s) }) })
+	t := trial{Client: f.target.Client, Door: cmp.Or(f.target.Door, setup.DoorsOf(f.target.Client)[0]), Steps: []setup.Step{}}
+	ok, err := setup.Check(cmd.Context(), f.target, probe, func(s setup.Step) {
+		if t.Steps = append(t.Steps, s); cmd.Flag("output").Value.String() == "table" {
+			p.above(func() { tellStep(cmd, s) })
+		}
+	})
 	p.stop()
-	switch {
-	case err != nil:
+	if err != nil {
 		return orUsage(err)
-	case !ok:
+	}
+	var got []string
+	if t.OK = ok; ok {
+		got = append(got, t.Client)
+	}
+	if done, err := show(out, t, got...); err != nil || done && ok {
+		return err
+	}
+	if !ok {
 		return errReported
 	}
 	_, err = fmt.Fprintf(out, "%s gets it\n", f.target.Client)
