@@ -47,6 +47,8 @@ func (o open) Authenticate(r *http.Request) (context.Context, registry.Caller, e
 
 func (o open) Authorize(context.Context, distribution.Action, distribution.Target) error { return nil }
 
+func (o open) ForPush(context.Context, distribution.Target) bool { return false }
+
 func (o open) Challenge(*http.Request, string, error) string { return "" }
 
 func newHosted(t *testing.T, engine string) open {
