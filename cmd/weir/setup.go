@@ -176,7 +176,7 @@ func (f *setupFlags) learn(ctx context.Context, from client.Options) error {
 		return usage("there is no registry " + f.target.Registry + ", or you may not see it")
 	}
 	if len(f.target.Images) == 0 {
-		f.target.Images = images
+		f.target.Images, f.target.Nameless = images, err == nil && len(images) == 0
 	}
 	if f.target.Bound == "" {
 		bindings, err := client.All[desired.HostBinding](ctx, c, path+"/host-bindings")

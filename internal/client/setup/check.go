@@ -47,7 +47,7 @@ func Check(ctx context.Context, t Target, p Probe, report func(Step)) (ok bool, 
 		return false, err
 	}
 	if p.Image == "" {
-		if !isHub(t.Images[0]) {
+		if len(t.Images) == 0 || !isHub(t.Images[0]) {
 			return false, ErrNoImage
 		}
 		p.Image = smallImage

@@ -58,6 +58,7 @@ type Target struct {
 	Registry string   // <group>/<registry>
 	Bound    string   // host name that leads to the registry, for doors host and mirror
 	Images   []string // hosts whose images come through the registry: docker.io, ghcr.io
+	Nameless bool     // no member serves images of a host that an image's name can hold; Images may then be empty
 	CA       string   // file of a private certificate authority as the client is to find it; empty: the system's are enough
 	Only     bool     // nobody else is to be asked for what Weir lacks or denies
 }
@@ -109,6 +110,13 @@ func (t *Target) check() error {
 	if t.Only && (t.Door == Mirror || t.Client == "buildkit" && t.Door != Path) {
 		return fmt.Errorf("%w: %s always asks the image's own host for what its mirror lacks or denies; --only takes door path", ErrTarget, t.Client)
 	}
+	if len(t.Images) == 0 && t.Nameless {
+		if t.Door == NS || t.Door == Mirror || c.pins || t.Door == Host && c.tellNS {
+			return fmt.Errorf("%w: no member of %s serves images of a host that a name can hold, so there is nothing that Weir could be asked for instead: "+
+				"images are pulled as %s/%s/NAME; --for names hosts nevertheless", ErrTarget, t.Registry, u.Host, t.Registry)
+		}
+		return nil
+	}
 	if len(t.Images) == 0 {
 		t.Images = []string{"docker.io"}
 	}
@@ -122,12 +130,15 @@ type view struct {
 	URL   string // of the door: the server or the bound host
 	Entry string // host of the door
 	Plain bool   // no TLS
-	First string // an image's host, for examples
+	First string // an image's host, for examples; empty: there is none
 }
 
 func (t Target) view() view {
 	scheme, addr, _ := strings.Cut(t.Server, "://")
-	v := view{Target: t, Addr: addr, URL: t.Server, Entry: addr, Plain: scheme == "http", First: t.Images[0]}
+	v := view{Target: t, Addr: addr, URL: t.Server, Entry: addr, Plain: scheme == "http"}
+	if len(t.Images) > 0 {
+		v.First = t.Images[0]
+	}
 	if t.Door == Host || t.Door == Mirror {
 		v.Entry, v.URL = t.Bound, scheme+"://"+t.Bound
 	}

@@ -179,3 +179,21 @@ func TestAsk(t *testing.T) {
 		}
 	}
 }
+
+// A registry whose members have no host that a name can hold is pulled from by its own name, and stands in for nobody.
+func TestNameless(t *testing.T) {
+	for _, client := range Clients() {
+		for _, door := range DoorsOf(client) {
+			target := acme(client, door)
+			target.Nameless = true
+			s, err := For(target)
+			own := door == Path && client != "crio" && client != "podman" && client != "kaniko" || door == Host && (client == "docker" || client == "helm")
+			switch {
+			case !own && (!errors.Is(err, ErrTarget) || !strings.Contains(err.Error(), "weir.acme.test/acme/hub/NAME")):
+				t.Errorf("%s by %s: %v", client, door, err)
+			case own && (err != nil || strings.Contains(s.Text(), "docker.io") || strings.Contains(s.Text(), "//NAME") || strings.Contains(s.Text(), "alpine")):
+				t.Errorf("%s by %s: %v\n%s", client, door, err, s.Text())
+			}
+		}
+	}
+}
