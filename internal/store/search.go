@@ -38,6 +38,7 @@ const (
 	searchImages       = 20  // of each index found, that are told
 	searchIndex        = 10  // what an index costs more than another manifest when its images are looked at …
 	searchPayload      = 512 // … and how many bytes of it cost as much as a manifest
+	searchStale        = 10  // what a manifest costs more when its tags are read to know whether it is one of those sought
 )
 
 // Search is a question for manifests of one group, hosted and cached alike. Empty fields ask nothing.
@@ -114,6 +115,10 @@ func (s *Store) Search(ctx context.Context, q Search) (FoundPage, error) {
 		return FoundPage{}, err
 	}
 	r.tagLow, r.tagHigh = tagRange(q.Tag)
+	for key := range q.Labels {
+		text, _ := json.Marshal(key) // a string always has a form
+		r.labels = append(r.labels, string(text)+":")
+	}
 	if err := r.run(ctx); err != nil {
 		return FoundPage{}, fmt.Errorf("search: %w", err)
 	}
@@ -126,6 +131,7 @@ type searching struct {
 	q               Search
 	low, high       []byte
 	tagLow, tagHigh string
+	labels          []string // keys as rows spell them
 
 	at     place // the next to look at
 	left   int   // manifests that may still be read
@@ -166,6 +172,9 @@ func (r *searching) run(ctx context.Context) error {
 var likeEscape = strings.NewReplacer("!", "!!", "%", "!%", "_", "!_")
 
 func (r *searching) wanted(in FoundIn) bool {
+	if r.q.Stale != nil && in.UpstreamID == 0 {
+		return false // nothing confirms what is hosted
+	}
 	return (r.q.Upstream == nil || *r.q.Upstream == in.UpstreamID) && r.q.Visible(in)
 }
 
@@ -225,12 +234,15 @@ func (r *searching) match(ctx context.Context, in FoundIn, row query.SearchManif
 	if last := r.s.deferred.lastPulled(pullKey{in.Repository, f.Digest}); last.After(f.LastPulled) {
 		f.LastPulled = last
 	}
-	if !r.matches(f) {
+	if !r.matches(f) || !oci.IsIndex(f.MediaType) && !(r.hasPlatform(f.Platform) && r.mayHaveLabels(row.Labels)) {
 		return f, false, nil
 	}
 	_ = json.Unmarshal([]byte(row.Labels), &f.Labels) // made by us: no labels is what a broken row shows
 	if ok, err := r.fits(ctx, row.Digest, &f); err != nil || !ok || r.q.Passes != nil && !r.q.Passes(in, f.Digest) {
 		return f, false, err
+	}
+	if r.q.Stale != nil {
+		r.left -= searchStale
 	}
 	tags, err := r.s.db.Read().ListSomeTagsOf(ctx, query.ListSomeTagsOfParams{RepositoryID: in.Repository, Digest: row.Digest, N: searchTags + 1})
 	if err != nil {

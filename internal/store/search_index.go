@@ -40,6 +40,16 @@ func (r *searching) hasPlatform(platform string) bool {
 	return r.q.Platform == "" || platform == r.q.Platform || strings.HasPrefix(platform, r.q.Platform+"/")
 }
 
+// mayHaveLabels reports whether labels, as rows have them, may be those that are asked for: most are not, and need not be parsed.
+func (r *searching) mayHaveLabels(labels string) bool {
+	for _, key := range r.labels {
+		if !strings.Contains(labels, key) {
+			return false
+		}
+	}
+	return true
+}
+
 func hasLabels(has, want map[string]string) bool {
 	for key, value := range want {
 		if got, ok := has[key]; !ok || value != "" && got != value {
@@ -61,9 +71,12 @@ func (r *searching) images(ctx context.Context, repository int64, index []byte) 
 	for _, row := range rows {
 		digest := oci.Digest(digestText(row.Digest))
 		here[digest] = true
+		if !r.hasPlatform(row.Platform) || !r.mayHaveLabels(row.Labels) {
+			continue
+		}
 		labels := map[string]string{}
 		_ = json.Unmarshal([]byte(row.Labels), &labels) // as in match
-		if r.hasPlatform(row.Platform) && hasLabels(labels, r.q.Labels) && len(fit) < searchImages {
+		if hasLabels(labels, r.q.Labels) && len(fit) < searchImages {
 			fit = append(fit, FoundImage{digest, row.Platform, true})
 		}
 	}

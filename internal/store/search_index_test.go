@@ -89,7 +89,7 @@ func TestSizeIsOne(t *testing.T) {
 	})
 }
 
-// TestSearchOfIndexesIsBounded: looking at the images of indexes counts, and nothing is lost where a page ends.
+// TestSearchOfIndexesIsBounded: looking at the images of indexes counts, and so does looking at tags, and nothing is lost where a page ends.
 func TestSearchOfIndexesIsBounded(t *testing.T) {
 	run(t, Options{}, func(t *testing.T, s *Store) {
 		const n = searchManifests/searchIndex + 20
@@ -97,10 +97,13 @@ func TestSearchOfIndexesIsBounded(t *testing.T) {
 			_, err := s.PutManifest(t.Context(), sparseIndex(map[string]image{"arm64": newImage(fmt.Sprint(i))}).put(cached, fmt.Sprint(i)))
 			ok(t, err)
 		}
-		page, err := s.Search(t.Context(), Search{GroupID: 1, N: 10, Platform: "plan9", Visible: func(FoundIn) bool { return true }})
-		ok(t, err)
-		if len(page.Manifests) != 0 || page.Next == "" {
-			t.Errorf("%d found, next %q", len(page.Manifests), page.Next)
+		for _, q := range []Search{{Platform: "plan9"}, {Stale: func(FoundIn, Tag) bool { return false }}} {
+			q.GroupID, q.N, q.Visible = 1, 10, func(FoundIn) bool { return true }
+			page, err := s.Search(t.Context(), q)
+			ok(t, err)
+			if len(page.Manifests) != 0 || page.Next == "" {
+				t.Errorf("%d found, next %q", len(page.Manifests), page.Next)
+			}
 		}
 		if found := searchAll(t, s, Search{Platform: "linux/arm64"}, 100); len(found) != n {
 			t.Errorf("%d found of %d", len(found), n)

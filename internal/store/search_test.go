@@ -82,7 +82,7 @@ func TestSearch(t *testing.T) {
 			"upstream":           {Search{Upstream: &hub}, []string{"library/alpine:1.0"}},
 			"no such upstream":   {Search{Upstream: &nobody}, nil},
 			"not pulled":         {Search{NotPulledSince: now.Add(-time.Minute), Tag: "1.0"}, []string{"team/app:1.0,latest"}},
-			"stale":              {Search{Stale: func(_ FoundIn, tag Tag) bool { return tag.Name == "latest" }}, []string{"team/app:1.0,latest"}},
+			"stale":              {Search{Stale: func(_ FoundIn, tag Tag) bool { return tag.Name == "1.0" }}, []string{"library/alpine:1.0"}},
 			"visible":            {Search{Visible: func(in FoundIn) bool { return in.UpstreamID != 0 }}, []string{"library/alpine:1.0"}},
 		} {
 			for _, n := range []int{1, 3, MaxFound} {

@@ -68,9 +68,10 @@ type manifest struct {
 }
 
 type descriptor struct {
-	MediaType string     `json:"mediaType"`
-	Digest    oci.Digest `json:"digest"`
-	Size      int64      `json:"size"`
+	MediaType string        `json:"mediaType"`
+	Digest    oci.Digest    `json:"digest"`
+	Size      int64         `json:"size"`
+	Platform  *oci.Platform `json:"platform,omitempty"`
 }
 
 // document is a manifest's payload.
@@ -101,11 +102,12 @@ func (b *builder) manifest(at int64, m manifest) oci.Digest {
 	for range m.own {
 		doc.Layers = append(doc.Layers, b.blob(at, layerType, fmt.Sprint("own ", b.blobs), 2_000_000))
 	}
-	for _, child := range m.children {
-		doc.Manifests = append(doc.Manifests, descriptor{oci.MediaTypeImageManifest, child, 1})
+	for i, child := range m.children {
+		platform := &oci.Platform{OS: "linux", Architecture: []string{"amd64", "arm64"}[i]}
+		doc.Manifests = append(doc.Manifests, descriptor{oci.MediaTypeImageManifest, child, 1, platform})
 	}
 	if m.subject != "" {
-		doc.Subject = &descriptor{oci.MediaTypeImageManifest, m.subject, 1}
+		doc.Subject = &descriptor{MediaType: oci.MediaTypeImageManifest, Digest: m.subject, Size: 1}
 	}
 	payload, err := json.Marshal(doc)
 	if err != nil {
@@ -180,5 +182,5 @@ func (b *builder) blob(at int64, mediaType, name string, size int64) descriptor 
 	}
 	b.rows.blobs = append(b.rows.blobs, []any{oci.DigestBytes(digest), size, key, at})
 	b.rows.links = append(b.rows.links, []any{b.repository.ID, oci.DigestBytes(digest), at, cachedIn})
-	return descriptor{mediaType, digest, size}
+	return descriptor{MediaType: mediaType, Digest: digest, Size: size}
 }

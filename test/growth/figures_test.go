@@ -125,7 +125,16 @@ func lookAtSearches(f *figures, s *server, p *prepared) {
 		{"beginning of a tag", "limit=100&tag=v1.1.*"},
 		{"tag that nothing has", "limit=100&tag=none"},
 		{"digest", "limit=100&digest=" + string(last.Digest[0])[:30]},
+		{"label", "limit=100&label=team"},
 		{"label that nothing has", "limit=100&label=none=such"},
+		{"platform", "limit=100&platform=linux/arm64"},
+		{"platform of a tag", "limit=100&platform=linux/arm64&tag=" + last.Tags[0]},
+		{"platform that nothing has", "limit=100&platform=plan9"},
+		{"type", "limit=100&type=application/vnd.cncf.helm.config.v1%2Bjson"},
+		{"type that nothing has", "limit=100&type=none/such"},
+		{"upstream", "limit=100&source=upstream/hub"},
+		{"hosted", "limit=100&source=hosted"},
+		{"stale, where nothing is", "limit=100&stale=true"},
 		{"not pulled, cached", "limit=100&source=upstream/hub&not_pulled_since=2020-01-01T00:00:00Z"},
 	} {
 		found, next := s.search(q[1])

@@ -81,7 +81,7 @@ func TestQueryPlansWithRows(t *testing.T) {
 		"ListMissingBlobs", "ListMissingManifests", "ListChildren", "ConfigIsNamed", "ListAwaitingTags", "StatManifest", "GetUpload",
 		"UpsertTag", "ConfirmTag", "LinkBlob", "InsertManifest", "SetImageInfo", "DeleteLinkCandidates", "PutCandidate", "ListDueCandidates",
 		"BrowseTags", "BrowseNewTags", "BrowseLinks", "BrowseRepository", "ListGroupLinks", "ListParents", "ListSizedReferences", "ListRepositoriesOf",
-		"ListTagHistory", "GetPulls", "ListSomeTagsOf", "ListImages", "GetSize", "ListPulledSince",
+		"ListTagHistory", "GetPulls", "ListSomeTagsOf", "ListImages", "GetSize",
 	}
 	for _, engine := range []string{meta.SQLite, meta.PostgreSQL} {
 		t.Run(engine, func(t *testing.T) {
