@@ -234,7 +234,7 @@ func (r *searching) match(ctx context.Context, in FoundIn, row query.SearchManif
 	if last := r.s.deferred.lastPulled(pullKey{in.Repository, f.Digest}); last.After(f.LastPulled) {
 		f.LastPulled = last
 	}
-	if !r.matches(f) || !oci.IsIndex(f.MediaType) && !(r.hasPlatform(f.Platform) && r.mayHaveLabels(row.Labels)) {
+	if !r.matches(f) || !oci.IsIndex(f.MediaType) && (!r.hasPlatform(f.Platform) || !r.mayHaveLabels(row.Labels)) {
 		return f, false, nil
 	}
 	_ = json.Unmarshal([]byte(row.Labels), &f.Labels) // made by us: no labels is what a broken row shows
