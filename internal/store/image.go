@@ -63,7 +63,7 @@ func (c *change) wantConfig(ctx context.Context, config []byte) error {
 	if err != nil {
 		return fmt.Errorf("look for the config: %w", err)
 	}
-	return &configArrived{Blob{Digest: oci.Digest(digestText(row.Digest)), Size: row.Size, Key: row.StorageKey}}
+	return &configArrived{Blob{Digest: oci.Digest(digestText(config)), Size: row.Size, Key: row.StorageKey}}
 }
 
 // readImageInfo reads a config. Whatever is not the config of an image, or is too large, tells nothing.

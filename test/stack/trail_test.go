@@ -145,7 +145,7 @@ func (w *writer) people() {
 	w.write("POST /tokens/{id}/rotate?user=ann", `{"overlap_seconds": 60}`)
 	w.write("DELETE /tokens/{id}?user=ann", "")
 	w.write("PUT /roles/puller", `{"actions": ["view", "pull"]}`)
-	w.write("PUT /roles/puller", `{"actions": ["pull"]}`)
+	w.write("PATCH /roles/puller", `{"actions": ["pull"]}`)
 	w.write("PUT /grants/ann", `{"role": "puller"}`)
 	w.write("PUT /grants/ann", `{"role": "reader"}`)
 	w.write("DELETE /grants/ann", "")

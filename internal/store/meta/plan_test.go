@@ -79,6 +79,33 @@ func TestQueryPlans(t *testing.T) {
 	}
 }
 
+// TestOthersDoNotShow holds the queries by which a repository is asked for a digest to beginning in that repository: what is not in it takes
+// the same steps, whether or not another tenant holds it.
+func TestOthersDoNotShow(t *testing.T) {
+	doors := strings.Fields("GetLinkedBlob GetManifest StatManifest GetReference GetTag GetAdmission ListReferrers ListReferrersOfType")
+	for _, engine := range []string{meta.SQLite, meta.PostgreSQL} {
+		conn := metatest.Conn(t, metatest.Options(t, engine))
+		asked := 0
+		for _, s := range metatest.Statements(t) {
+			if !slices.Contains(doors, s.Name) {
+				continue
+			}
+			asked++
+			plan, _, err := metatest.Plan(t.Context(), conn, engine, s)
+			if err != nil {
+				t.Fatalf("%s: %v", s.Name, err)
+			}
+			first := slices.IndexFunc(plan, func(step string) bool { return strings.Contains(step, "=?") || strings.Contains(step, "= $") })
+			if first < 0 || !strings.Contains(plan[first], "repository_id") {
+				t.Errorf("%s on %s does not begin in the repository:\n  %s", s.Name, engine, strings.Join(plan, "\n  "))
+			}
+		}
+		if asked != len(doors) {
+			t.Errorf("%d of %d queries are there", asked, len(doors))
+		}
+	}
+}
+
 func sorted(plans string) string {
 	blocks := strings.SplitAfter(strings.ReplaceAll(plans, "\n    ", "\x00    "), "\n")
 	slices.Sort(blocks)

@@ -784,7 +784,8 @@ func (q *Queries) GetLink(ctx context.Context, arg GetLinkParams) (BlobLink, err
 }
 
 const getLinkedBlob = `-- name: GetLinkedBlob :one
-SELECT b.digest, b.size, b.storage_key FROM blob_links l JOIN blobs b ON b.digest = l.digest
+SELECT CAST(COALESCE(b.size, 0) AS BIGINT) AS size, CAST(COALESCE(b.storage_key, '') AS TEXT) AS storage_key
+FROM blob_links l LEFT JOIN blobs b ON b.digest = l.digest
 WHERE l.repository_id = $1 AND l.digest = $2
 `
 
@@ -794,15 +795,15 @@ type GetLinkedBlobParams struct {
 }
 
 type GetLinkedBlobRow struct {
-	Digest     []byte
 	Size       int64
 	StorageKey string
 }
 
+// The link first, which LEFT makes sure of: what others hold must not change how long the answer takes. A link has its blob.
 func (q *Queries) GetLinkedBlob(ctx context.Context, arg GetLinkedBlobParams) (GetLinkedBlobRow, error) {
 	row := q.db.QueryRowContext(ctx, getLinkedBlob, arg.RepositoryID, arg.Digest)
 	var i GetLinkedBlobRow
-	err := row.Scan(&i.Digest, &i.Size, &i.StorageKey)
+	err := row.Scan(&i.Size, &i.StorageKey)
 	return i, err
 }
 

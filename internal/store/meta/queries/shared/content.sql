@@ -41,7 +41,9 @@ UPDATE blobs SET storage_key = @storage_key WHERE digest = @digest;
 DELETE FROM blobs WHERE digest = @digest;
 
 -- name: GetLinkedBlob :one
-SELECT b.digest, b.size, b.storage_key FROM blob_links l JOIN blobs b ON b.digest = l.digest
+-- The link first, which LEFT makes sure of: what others hold must not change how long the answer takes. A link has its blob.
+SELECT CAST(COALESCE(b.size, 0) AS BIGINT) AS size, CAST(COALESCE(b.storage_key, '') AS TEXT) AS storage_key
+FROM blob_links l LEFT JOIN blobs b ON b.digest = l.digest
 WHERE l.repository_id = @repository_id AND l.digest = @digest;
 
 -- name: FindCachedBlob :one
