@@ -130,6 +130,9 @@ func then(m virtual.Considered) string {
 		return m.Would
 	}
 	text := m.Answer.String()
+	if m.Cache == "stale" {
+		text = "served stale"
+	}
 	if m.Status != 0 {
 		text += fmt.Sprintf(" (%d)", m.Status)
 	}

@@ -1,9 +1,10 @@
 package content
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 
@@ -14,9 +15,6 @@ import (
 	"github.com/weir-registry/weir/internal/serve/api"
 	"github.com/weir-registry/weir/internal/store/meta"
 )
-
-// statusOK is what a pull would be answered with, in the words of its protocol.
-const statusOK = 200
 
 // Explain implements api.Explainer: the same steps as a pull, access first, then the resolver. Who may not configure the group
 // is told about pulls of his own, and of them what they themselves would tell him.
@@ -49,15 +47,22 @@ func (desk *Desk) Explain(ctx context.Context, q api.Question) (api.Explanation,
 	}
 	if v, ok := t.Registry.(*virtual.Registry); ok {
 		d := v.Explain(ctx, virtual.Request{Repository: t.Local, Reference: ref, Probe: q.Probe, Plain: !full})
-		if !full {
+		var members []virtual.Considered
+		if full {
+			members = d.Members
+		} else {
 			d = told(d, q.Probe)
 		}
-		out.Decision, out.Status, out.Message, out.Advice = &d, d.Status, d.Message, advice(d, t)
+		out.Decision, out.Status, out.Message, out.Advice = &d, d.Status, cmp.Or(d.Message, staleness(d)), advice(d, members, t)
 		return out, nil
 	}
-	out.Status = statusOK
+	out.Status = http.StatusOK
 	if _, err := t.Registry.StatManifest(ctx, t.Local, ref); err != nil {
-		return out, desk.explainError(&out, err)
+		if err := desk.explainError(&out, err); err != nil || out.Status != http.StatusNotFound {
+			return out, err
+		}
+		out.Advice, err = desk.misnamed(ctx, q.Caller, t)
+		return out, err
 	}
 	return out, nil
 }
@@ -96,19 +101,6 @@ func told(d virtual.Decision, probed bool) virtual.Decision {
 	return d
 }
 
-// advice says what to do about a decision against a pull.
-func advice(d virtual.Decision, t namespace.Target) string {
-	switch d.Result {
-	case virtual.ResultExcluded:
-		return "pull what the rules allow, or ask a maintainer of " + t.Group + " to change them"
-	case virtual.ResultNotFound:
-		return "check the name and the tag: `weir search` finds what is there"
-	case virtual.ResultLimited, virtual.ResultUnavailable:
-		return "try again in a moment: a maintainer of " + t.Group + " sees by `weir upstream health` and `weir upstream test` what is wrong"
-	}
-	return ""
-}
-
 // explainAccess fills in what access says.
 func (desk *Desk) explainAccess(ctx context.Context, p access.Principal, t namespace.Target, out *api.Explanation) error {
 	d, err := desk.Directory.Check(ctx, p, access.Request{Action: access.Pull, Path: t.Path, Public: desk.public(t)})
@@ -117,7 +109,7 @@ func (desk *Desk) explainAccess(ctx context.Context, p access.Principal, t names
 	}
 	out.Allowed, out.Access = d.Allowed, d.Why
 	if _, path, ok := strings.Cut(t.Path, "/"); ok && d.Cause == access.Ungranted {
-		out.Advice = fmt.Sprintf("an owner of %[1]s runs `weir grant set %[2]s %[3]s --role reader --group %[1]s`", t.Group, p.Name, path)
+		out.Advice = granting(p, t.Group, path)
 	}
 	if err := d.Err(); err != nil {
 		return desk.explainError(out, err)
