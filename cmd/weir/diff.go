@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 
@@ -65,7 +66,8 @@ func declarationFlags(cmd *cobra.Command) func(*cobra.Command) (d desired.Docume
 func newExportCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "export", Short: "Print what is defined, as a declaration that apply takes", Args: cobra.NoArgs,
-		Long: "Prints the group of --group or WEIR_GROUP, or all that you own, without secrets. To apply it changes nothing.",
+		Long: "Prints the group of --group or WEIR_GROUP, or all that you own, without secrets. To apply it changes nothing.\n" +
+			"Of what you see and do not own nothing is printed, and the exit code is 4.",
 		Example: "  weir export --group acme > acme.yaml\n" +
 			"  weir diff -f acme.yaml",
 	}
@@ -76,9 +78,9 @@ func newExportCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		d, err := exported(cmd, c)
-		if err != nil {
-			return err
+		d, left, err := exported(cmd, c)
+		if err != nil || len(d.Groups) == 0 && left != nil {
+			return cmp.Or(err, left)
 		}
 		var names []string
 		for _, g := range d.Groups {
@@ -86,40 +88,45 @@ func newExportCommand() *cobra.Command {
 		}
 		if cmd.Flag("output").Value.String() != "yaml" {
 			_, err := show(cmd.OutOrStdout(), d, names...)
-			return err
+			return cmp.Or(err, left)
 		}
 		text, err := client.Write(d)
 		if err == nil {
 			_, err = cmd.OutOrStdout().Write(text)
 		}
-		return err
+		return cmp.Or(err, left)
 	}
 	return cmd
 }
 
-// exported reads the group that was named, or each that the caller may read whole.
-func exported(cmd *cobra.Command, c *client.Client) (d desired.Document, err error) {
+// exported reads the group that was named, or each that the caller may read whole; left says which were left out.
+func exported(cmd *cobra.Command, c *client.Client) (d desired.Document, left, err error) {
 	if name := givenGroup(cmd, c); name != "" {
 		g, err := c.Group(cmd.Context(), name)
 		if err != nil {
-			return d, fmt.Errorf("group %s: %w", name, err)
+			return d, nil, fmt.Errorf("group %s: %w", name, err)
 		}
-		return desired.Document{Groups: []desired.Group{g}}, nil
+		return desired.Document{Groups: []desired.Group{g}}, nil, nil
 	}
 	groups, err := c.Groups(cmd.Context())
 	if err != nil {
-		return d, err
+		return d, nil, err
 	}
 	for _, group := range groups {
 		g, err := c.Group(cmd.Context(), group.Name)
 		switch code := exitCode(err); {
-		case code == exitDenied || code == exitNotFound: // it may be seen, or has gone meanwhile
-			fmt.Fprintf(cmd.ErrOrStderr(), "group %s is left out: %v\n", group.Name, err)
+		case code == exitNotFound: // it has gone meanwhile
+			continue
+		case code == exitDenied: // it may be seen, and no more
+			left = errors.Join(left, fmt.Errorf("group %s is left out: %w", group.Name, err))
 			continue
 		case err != nil:
-			return d, err
+			return d, nil, err
 		}
 		d.Groups = append(d.Groups, g)
 	}
-	return d, nil
+	if left != nil {
+		left = &codeError{left, exitDenied}
+	}
+	return d, left, nil
 }

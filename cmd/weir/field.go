@@ -194,6 +194,14 @@ func readFile(path string) (string, error) {
 	return string(text), err
 }
 
+// readInput reads a file, or standard input for "-".
+func readInput(cmd *cobra.Command, path string) ([]byte, error) {
+	if path == "-" {
+		return io.ReadAll(cmd.InOrStdin())
+	}
+	return os.ReadFile(path)
+}
+
 // put sets a value in a document.
 func put(document map[string]any, path []string, value any) {
 	for ; len(path) > 1; path = path[1:] {

@@ -82,18 +82,19 @@ func sessions() *resource {
 func trustRuleCommands(r *resource, connect connector) []*cobra.Command {
 	cmd := &cobra.Command{
 		Use: "test NAME -f FILE", Short: "Try the claims of a token on a trust rule", Args: cobra.ExactArgs(1), ValidArgsFunction: r.complete(connect),
-		Long: "The file holds the claims as JSON, decoded: never the token itself. The exit code is 1 when the rule would not let them in.",
+		Long: "The file holds the claims as JSON, decoded: never the token itself. Tried are issuer, audience and conditions, neither\n" +
+			"the signature nor the times (exp, nbf, iat). The exit code is 1 when the rule would not let them in.",
 	}
-	file := cmd.Flags().StringP("file", "f", "", "claims as a JSON object")
+	file := cmd.Flags().StringP("file", "f", "", `claims as a JSON object; "-" for standard input`)
 	_ = cmd.MarkFlagRequired("file") // the flag exists
 	show := outputFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		text, err := readFile(*file)
+		text, err := readInput(cmd, *file)
 		if err != nil {
 			return err
 		}
 		var claims map[string]any
-		if json.Unmarshal([]byte(text), &claims) != nil {
+		if json.Unmarshal(text, &claims) != nil {
 			return errors.New("want the claims as a JSON object")
 		}
 		t, err := r.at(cmd, connect, r.path+"/test", args, nil)
@@ -127,7 +128,7 @@ func tellVerdict(cmd *cobra.Command, v api.TrustVerdict) {
 	case !v.Enabled:
 		fmt.Fprintln(w, "the rule is turned off and lets nobody in")
 	case v.Matches:
-		fmt.Fprintln(w, "the rule lets them in")
+		fmt.Fprintln(w, "the rule lets them in; tried were issuer, audience and conditions, not the signature nor the times (exp, nbf, iat)")
 	}
 	for _, lack := range v.Lacks {
 		fmt.Fprintln(w, "not: "+lack)

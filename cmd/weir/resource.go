@@ -208,6 +208,9 @@ func (r *resource) orNear(cmd *cobra.Command, t target, args []string, err error
 	}
 	var similar []string
 	for _, name := range keysOf(items, r.key) {
+		if name == wanted { // something below it is missing
+			return err
+		}
 		if near(name, wanted) {
 			similar = append(similar, name)
 		}

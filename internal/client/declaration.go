@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/goccy/go-yaml"
@@ -94,15 +95,19 @@ func (r Reader) file(file string) ([]desired.Document, error) {
 	for {
 		var d desired.Document
 		err := decoder.Decode(&d)
-		if errors.Is(err, io.EOF) {
+		switch {
+		case errors.Is(err, io.EOF) && !slices.ContainsFunc(out, declares):
+			return nil, errors.New("there is nothing in it: want groups") // else an export that failed would read as agreement
+		case errors.Is(err, io.EOF):
 			return out, nil
-		}
-		if err != nil {
+		case err != nil:
 			return nil, readable(text, err)
 		}
 		out = append(out, d)
 	}
 }
+
+func declares(d desired.Document) bool { return len(d.Groups) > 0 }
 
 // readable gives an error of the YAML library without the source, which may hold a secret, and wrong types in the words of
 // the file.

@@ -70,6 +70,8 @@ func TestReadRefuses(t *testing.T) {
 	for name, c := range map[string]struct{ text, want string }{
 		"unknown field":  {"groups:\n  - name: a\n    upstream: []\n", `[3:5] unknown field "upstream"`},
 		"repeated field": {"groups:\n  - name: a\n    name: b\n", "[3:5]"},
+		"empty":          {"", "there is nothing in it"},
+		"no group":       {"{}\n---\ngroups: []\n", "there is nothing in it"},
 		"bad type":       {"groups: 7\n", "[1:9]"},
 		"bad yaml":       {"groups: [\n", "[1:9]"},
 		"env not set":    {"groups: [{name: a, credentials: [{name: c, password: {env: NOPE}}]}]", "NOPE is not set"},

@@ -70,12 +70,14 @@ type run struct {
 	tx      *meta.Tx
 	options Options
 
-	groups []meta.Group // as they are
-	users  map[string]int64
-	grants map[int64][]desired.Grant // by group, as they are
-	roles  map[int64][]desired.Role  // that people made, by group; 0 = for all
-	robots map[int64][]desired.Robot
-	rules  map[int64][]desired.TrustRule
+	groups   []meta.Group // as they are
+	users    map[string]int64
+	grants   map[int64][]desired.Grant // by group, as they are
+	disabled map[string]bool           // users that cannot log in
+	mapped   map[string]bool           // groups that have an owner by a sign-in provider
+	roles    map[int64][]desired.Role  // that people made, by group; 0 = for all
+	robots   map[int64][]desired.Robot
+	rules    map[int64][]desired.TrustRule
 }
 
 func (r *run) load(ctx context.Context) (err error) {
@@ -87,9 +89,9 @@ func (r *run) load(ctx context.Context) (err error) {
 		return fmt.Errorf("list users: %w", err)
 	}
 	names := map[int64]string{}
-	r.users = map[string]int64{}
+	r.users, r.disabled, r.mapped = map[string]int64{}, map[string]bool{}, map[string]bool{}
 	for _, u := range users {
-		names[u.ID], r.users[u.Name] = u.Name, u.ID
+		names[u.ID], r.users[u.Name], r.disabled[u.Name] = u.Name, u.ID, u.Disabled
 	}
 	grants, err := r.tx.AccessGrants(ctx)
 	if err != nil {
@@ -98,6 +100,9 @@ func (r *run) load(ctx context.Context) (err error) {
 	r.grants = map[int64][]desired.Grant{}
 	for _, g := range grants {
 		user, ok := names[g.AccountID]
+		if ok && g.Origin != "" && g.Path == "" && g.Role == string(access.Owner) && !r.disabled[user] {
+			r.mapped[r.groupName(g.GroupID)] = true
+		}
 		if !ok || g.Origin != "" { // robots and trust rules carry their own; what a sign-in maps is nobody's declaration
 			continue
 		}
@@ -130,6 +135,13 @@ func (r *run) accounts(id int64, d *desired.Group) {
 	d.Grants = slices.Clone(r.grants[id]) // lists that an edit may change, and that must then differ from what is
 	d.Roles, d.Robots, d.TrustRules = slices.Clone(r.roles[id]), slices.Clone(r.robots[id]), slices.Clone(r.rules[id])
 	d.Normalize()
+}
+
+func (r *run) groupName(id int64) string {
+	if i := slices.IndexFunc(r.groups, func(g meta.Group) bool { return g.ID == id }); i >= 0 {
+		return r.groups[i].Name
+	}
+	return ""
 }
 
 // group returns the group as it is; a new one has ID 0.

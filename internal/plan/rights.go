@@ -66,7 +66,19 @@ func (r *run) rights(t *target, changes []Change) []right {
 			out = append(out, r.given(t, c)...)
 		}
 	}
+	if !t.remove && r.owned(t.now) && !r.owned(t.want) {
+		out = append(out, right{groupPath(name) + ".grants", access.Administer, "", textOwner})
+	}
 	return out
+}
+
+const textOwner = "the group would have no owner: make somebody else one before, or have an administrator make this change"
+
+// owned reports whether a person who can log in owns all of a group.
+func (r *run) owned(g desired.Group) bool {
+	return r.mapped[g.Name] || slices.ContainsFunc(g.Grants, func(v desired.Grant) bool {
+		return v.Path == "" && v.Role == string(access.Owner) && !r.disabled[v.User]
+	})
 }
 
 // at is where what changes stands in a declaration.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/weir-registry/weir/internal/access"
 	"github.com/weir-registry/weir/internal/plan"
+	"github.com/weir-registry/weir/internal/plan/desired"
 )
 
 // TrustRule lets workloads in by tokens of another issuer: CI jobs, services of a cluster.
@@ -19,7 +20,7 @@ type TrustRule struct {
 	Issuer          string             `json:"issuer,omitempty" maxLength:"1024" doc:"URL, exactly as the tokens have it as iss; its keys are found below it"`
 	Audience        string             `json:"audience,omitempty" maxLength:"1024" doc:"What the tokens must have as aud: a name that stands for this server alone"`
 	Conditions      []access.Condition `json:"conditions,omitempty" maxItems:"20" doc:"What the claims must be, all of it. A claim within another is written kubernetes.io/namespace; of a list one element must do"`
-	Keys            string             `json:"keys,omitempty" maxLength:"65536" doc:"The issuer's public keys as a JWKS; then it is never asked for them"`
+	Keys            desired.PEM        `json:"keys,omitempty" maxLength:"65536" doc:"The issuer's public keys as a JWKS; then it is never asked for them"`
 	Grants          []Given            `json:"grants,omitzero" nullable:"false" doc:"What workloads may"`
 	LifetimeSeconds int64              `json:"lifetime_seconds,omitempty" doc:"Of the tokens that an exchange gives: 60 to 86400; default 3600"`
 	SingleUse       bool               `json:"single_use,omitempty" doc:"A token can be exchanged once, and is no password"`
@@ -30,7 +31,7 @@ type TrustRule struct {
 func describeTrustRule(r access.TrustRule) TrustRule {
 	enabled := !r.Disabled
 	return TrustRule{
-		ID: id(r.ID), Name: r.Name, Enabled: &enabled, Issuer: r.Issuer, Audience: r.Audience, Conditions: r.Conditions, Keys: r.Keys,
+		ID: id(r.ID), Name: r.Name, Enabled: &enabled, Issuer: r.Issuer, Audience: r.Audience, Conditions: r.Conditions, Keys: desired.PEM(r.Keys),
 		Grants: describeGiven(r.Grants), LifetimeSeconds: int64(r.Lifetime / time.Second), SingleUse: r.SingleUse,
 		CreatedAt: optional(r.CreatedAt), UpdatedAt: optional(r.UpdatedAt),
 	}
@@ -68,7 +69,7 @@ func (a *API) trustRules() *owned[TrustRule] {
 func trustRule(group int64, v TrustRule) access.TrustRule {
 	life := min(max(v.LifetimeSeconds, -1), int64(access.MaxLifetime/time.Second)+1) // beyond is refused, and must not overflow
 	return access.TrustRule{
-		Machine: machine(group, v.Name, v.Enabled, v.Grants), Issuer: v.Issuer, Audience: v.Audience, Conditions: v.Conditions, Keys: v.Keys,
+		Machine: machine(group, v.Name, v.Enabled, v.Grants), Issuer: v.Issuer, Audience: v.Audience, Conditions: v.Conditions, Keys: string(v.Keys),
 		Lifetime: time.Duration(life) * time.Second, SingleUse: v.SingleUse,
 	}
 }
