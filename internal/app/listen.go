@@ -69,20 +69,20 @@ func (s *server) listen(ctx context.Context) (_ *listeners, err error) {
 			l.close()
 		}
 	}()
-	add := func(name, network, address string, h http.Handler, certificate *serve.Certificate) error {
+	add := func(name, setting, network, address string, h http.Handler, certificate *serve.Certificate) error {
 		nl, err := new(net.ListenConfig).Listen(ctx, network, address)
 		if err != nil {
-			return fmt.Errorf("listen for %s: %w", name, err)
+			return fmt.Errorf("listen for %s (%s): %w", name, setting, err)
 		}
 		l.open = append(l.open, nl)
 		l.server.Add(name, nl, h, certificate)
 		return nil
 	}
-	if err := add("registry", "tcp", c.Listen, s.handler(front, false), certificate); err != nil {
+	if err := add("registry", "setting listen", "tcp", c.Listen, s.handler(front, false), certificate); err != nil {
 		return nil, err
 	}
 	if c.Ops.Listen != "" {
-		if err := add("ops", "tcp", c.Ops.Listen, l.ops, nil); err != nil {
+		if err := add("ops", "setting ops.listen", "tcp", c.Ops.Listen, l.ops, nil); err != nil {
 			return nil, err
 		}
 	}
@@ -90,7 +90,7 @@ func (s *server) listen(ctx context.Context) (_ *listeners, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := add("local", "unix", socket, s.handler(front, true), nil); err != nil {
+	if err := add("local", "setting data", "unix", socket, s.handler(front, true), nil); err != nil {
 		return nil, err
 	}
 	if err := os.Chmod(socket, 0o600); err != nil { // the data folder is 0700: nobody came in before this

@@ -215,10 +215,10 @@ func inTheWay(e *meta.ContentError) string {
 		if e.More {
 			others = " and others"
 		}
-		parts = append(parts, "hosted repositories hold content ("+strings.Join(e.Hosted, ", ")+others+"): delete each with DELETE /groups/{group}/repositories/{repository}, or `weir repository delete`")
+		parts = append(parts, "hosted repositories hold content ("+strings.Join(e.Hosted, ", ")+others+"): delete each with `weir repository delete` or DELETE /groups/{group}/repositories/{repository}")
 	}
 	if e.Cached {
-		parts = append(parts, "there is cached content: delete the group's upstreams, and let the collector take away what is cached from them, which takes some minutes")
+		parts = append(parts, "there is cached content: delete the group's upstreams (`weir upstream delete`), and let the collector take away what is cached from them, which takes some minutes")
 	}
 	return "the group cannot be deleted yet; " + strings.Join(parts, "; ")
 }
