@@ -267,7 +267,7 @@ func TestEpoch(t *testing.T) {
 		t.Error("another path did not start a new epoch")
 	}
 	hub := func(host string) int64 {
-		return epochIn("hubs", "groups: [{name: hubs, upstreams: [{name: hub, url: \"https://" + host + "\"}]}]")
+		return epochIn("hubs", "groups: [{name: hubs, upstreams: [{name: hub, url: \"https://"+host+"\"}]}]")
 	}
 	if third := hub("docker.io"); hub("registry-1.docker.io") != third || hub("quay.io") == third {
 		t.Error("another name of Docker Hub is no other place, and another host is one")
