@@ -22,7 +22,7 @@ var (
 )
 
 // readOnly refuses a change through a virtual registry and says where it can be made.
-func readOnly(action Action, t Target) error {
+func readOnly(action Action, t Target) *oci.Error {
 	at := t.Group + "/" + t.Virtual
 	if action == Delete {
 		return oci.NewError(oci.CodeUnsupported, fmt.Sprintf("%s is a virtual registry, nothing can be deleted through it: "+

@@ -179,7 +179,7 @@ func (c *call) open(info *serve.Info) error {
 		info.SetReference(string(c.digest))
 	}
 	if refused := c.Access.Authorize(c.ctx(), c.action(), target); refused != nil {
-		return c.refuse(refused)
+		return c.refuse(c.futile(refused, target))
 	}
 	if err != nil {
 		return err
@@ -192,6 +192,16 @@ func (c *call) open(info *serve.Info) error {
 		return readOnly(c.action(), target)
 	}
 	return nil
+}
+
+// futile adds to the refusal of a change that the right to make it would not help: nobody changes anything through a virtual registry. Only
+// who may pull there is told, as pulls tell him as well.
+func (c *call) futile(refused error, target Target) error {
+	denied, ok := errors.AsType[*oci.Error](refused)
+	if !ok || denied.Code != oci.CodeDenied || target.Virtual == "" || c.action() == Pull || c.Access.Authorize(c.ctx(), Pull, target) != nil {
+		return refused
+	}
+	return oci.NewError(oci.CodeDenied, denied.Message+"; and "+readOnly(c.action(), target).Message)
 }
 
 func (c *call) answer() error {

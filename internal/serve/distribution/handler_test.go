@@ -61,6 +61,15 @@ func TestPushToVirtualIsUnsupported(t *testing.T) {
 		if resp.StatusCode != http.StatusMethodNotAllowed || !bytes.Contains(b, []byte("UNSUPPORTED")) || !bytes.Contains(b, []byte("hosted repository")) || !bytes.Contains(b, []byte("g/a")) {
 			t.Errorf("%s %s: %s %s", c.method, c.path, resp.Status, b)
 		}
+		// Who lacks the right hears that it would not help, unless he may not even pull.
+		resp, b = get(t, as("reader"), c.method, s.URL+"/v2/g/v/a/"+c.path, nil)
+		if resp.StatusCode != http.StatusForbidden || !bytes.Contains(b, []byte("you may not")) || !bytes.Contains(b, []byte("is a virtual registry")) {
+			t.Errorf("%s %s without the right: %s %s", c.method, c.path, resp.Status, b)
+		}
+		resp, b = get(t, as("stranger"), c.method, s.URL+"/v2/g/v/a/"+c.path, nil)
+		if resp.StatusCode != http.StatusForbidden || bytes.Contains(b, []byte("virtual")) {
+			t.Errorf("%s %s by a stranger: %s %s", c.method, c.path, resp.Status, b)
+		}
 	}
 }
 
