@@ -23,6 +23,9 @@ func (f *finder) absent(what string) error {
 	return api.NoGroup()
 }
 
+// noHosted is what is missing where no upstream was named: lists show cached repositories beside hosted ones.
+const noHosted = "hosted repository; one that is cached is asked for with its upstream (upstream=NAME, --upstream NAME)"
+
 // at finds a repository that the caller may know about. Rights come first: the time that the answer takes tells nothing.
 func (desk *Desk) at(ctx context.Context, p api.Place) (*finder, store.FoundIn, error) {
 	f, err := desk.finder(ctx, p.Caller, p.Group)
@@ -32,7 +35,7 @@ func (desk *Desk) at(ctx context.Context, p api.Place) (*finder, store.FoundIn, 
 	if f == nil {
 		return nil, store.FoundIn{}, api.NoGroup()
 	}
-	in := store.FoundIn{Name: p.Repository}
+	in, what := store.FoundIn{Name: p.Repository}, noHosted
 	if p.Upstream != "" {
 		if err := f.off(); err != nil {
 			return nil, in, err
@@ -41,16 +44,16 @@ func (desk *Desk) at(ctx context.Context, p api.Place) (*finder, store.FoundIn, 
 		if u == nil || u.Local != "" {
 			return nil, in, f.absent("repository")
 		}
-		in.UpstreamID, in.Epoch = u.ID, u.Epoch
+		in.UpstreamID, in.Epoch, what = u.ID, u.Epoch, "repository"
 	}
 	if !oci.ValidRepository(p.Repository) || !f.visible(in) || f.err != nil {
-		return nil, in, f.absent("repository")
+		return nil, in, f.absent(what)
 	}
 	in.Repository, err = desk.Store.RepositoryID(f.ctx, store.RepositoryKey{
 		GroupID: f.group.ID, UpstreamID: in.UpstreamID, Epoch: in.Epoch, Name: in.Name,
 	})
 	if errors.Is(err, store.ErrNotFound) {
-		return nil, in, f.absent("repository")
+		return nil, in, f.absent(what)
 	}
 	return f, in, err
 }
