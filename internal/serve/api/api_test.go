@@ -221,6 +221,7 @@ func TestApply(t *testing.T) {
 	for user, status := range map[string]int{"": 401, "wrong": 401, "bob": 404, "ann": 403, "limited": 404} {
 		s.want(t, user, "POST", "/apply", acme+"}", status)
 	}
+	s.want(t, "bob", "POST", "/apply", acme+"}", 404, `"location":"groups[acme]"`, "a new one takes an administrator")
 	s.want(t, "local", "POST", "/apply", acme+`, "dry_run": true}`, 200, `"applied":false`, `"action":"add"`, "+ registry all")
 	s.want(t, "local", "POST", "/apply", acme+"}", 200, `"applied":true`)
 	s.want(t, "admin", "POST", "/apply", acme+"}", 200, `"applied":false`, `"changes":[]`, "Nothing to do")

@@ -66,7 +66,9 @@ func (a *API) apply(ctx context.Context, in *body[ApplyRequest]) (*body[ApplyRes
 		if admin {
 			break
 		}
-		if err := a.see(ctx, g.Name); err != nil {
+		if err := a.see(ctx, g.Name); isNotFound(err) {
+			return nil, unseen(g.Name)
+		} else if err != nil {
 			return nil, err
 		}
 	}
@@ -81,6 +83,12 @@ func (a *API) apply(ctx context.Context, in *body[ApplyRequest]) (*body[ApplyRes
 		out.Changes = []plan.Change{}
 	}
 	return &body[ApplyResponse]{out}, nil
+}
+
+// unseen answers for a group of a declaration as noGroup does for that of a path: which one of them, and what it takes if it is to be new.
+func unseen(group string) error {
+	const text = "there is no such group, or you may not see it; a new one takes an administrator"
+	return huma.NewError(http.StatusNotFound, text, &huma.ErrorDetail{Location: "groups[" + group + "]", Message: text})
 }
 
 // declaration shows who may what too, and so takes an owner.
