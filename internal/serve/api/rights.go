@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"strings"
@@ -8,6 +9,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/weir-registry/weir/internal/access"
+	"github.com/weir-registry/weir/internal/oci"
 )
 
 // noGroup answers for a group that does not exist and for one that the caller may not see, with the same bytes.
@@ -94,8 +96,12 @@ func (a *API) knows(ctx context.Context, group string) error {
 // do returns nil if the caller may act at path, which begins with a group: 404 unless the group is known, then 403.
 func (a *API) do(ctx context.Context, action access.Action, path string) error {
 	group, _, _ := strings.Cut(path, "/")
-	if err := a.see(ctx, group); err != nil {
-		return err
+	err := a.see(ctx, group)
+	if err == nil {
+		return a.may(ctx, action, path)
 	}
-	return a.may(ctx, action, path)
+	if oci.ErrorCode(err) == oci.CodeDenied { // by a grant below: what the action takes is more than what seeing does
+		return cmp.Or(a.may(ctx, action, path), err)
+	}
+	return err
 }
