@@ -136,19 +136,36 @@ func newAuditList() *cobra.Command {
 }
 
 func eventRows(events []client.Event) [][]string {
-	rows := [][]string{{"TIME", "KIND", "OUTCOME", "ACTOR", "ADDRESS", "SUBJECT", "REFERENCE"}}
+	rows := [][]string{{"TIME", "KIND", "OUTCOME", "ACTOR", "ADDRESS", "SUBJECT", "REFERENCE", "REASON"}}
 	for _, e := range events {
 		var detail struct {
 			Reference string `json:"reference"`
+			Reason    string `json:"reason"`
 		}
-		_ = json.Unmarshal(e.Detail, &detail) // changes have none
+		_ = json.Unmarshal(e.Detail, &detail) // most changes have none of these
+		reason := ""
+		if e.Outcome != audit.OK {
+			reason = detail.Reason
+		}
 		who := e.Actor.Name
 		if who == "" {
 			who = strings.TrimSpace(e.Actor.Kind + " " + e.Actor.ID)
 		}
-		rows = append(rows, []string{e.At.Local().Format(time.DateTime), e.Kind, e.Outcome, who, e.Address, e.Subject, detail.Reference})
+		rows = append(rows, []string{e.At.Local().Format(time.DateTime), e.Kind, e.Outcome, who, e.Address, aboutWhom(e), detail.Reference, reason})
 	}
 	return rows
+}
+
+// aboutWhom is the subject with the name of an account instead of its id.
+func aboutWhom(e client.Event) string {
+	words := strings.Fields(e.Subject)
+	for i := 1; i < len(words) && e.Account != ""; i++ {
+		if words[i-1] == "account" || words[i-1] == "user" {
+			words[i] = e.Account
+			return strings.Join(words, " ")
+		}
+	}
+	return e.Subject
 }
 
 func newAuditExport() *cobra.Command {

@@ -61,6 +61,7 @@ func healthCommand(r *resource, connect connector) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "health UPSTREAM", Short: "Tell how an upstream is, as the server knows from its own traffic", Args: cobra.ExactArgs(1),
 		ValidArgsFunction: completeNames(connect, "upstream"),
+		Long:              "rate_limit is the upstream's bound on the server's requests, as it last described it; -1 stands for what it did not say.",
 	}
 	show := outputOr(cmd, "yaml")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {

@@ -21,6 +21,7 @@ type Event struct {
 	Actor      EventActor      `json:"actor"`
 	Address    string          `json:"address,omitempty"`
 	Subject    string          `json:"subject,omitempty"`
+	Account    string          `json:"account,omitempty"` // that the subject has by its id
 	RequestID  string          `json:"request_id,omitempty"`
 	DecisionID string          `json:"decision_id,omitempty"`
 	Detail     json.RawMessage `json:"detail,omitempty"`

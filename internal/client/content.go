@@ -175,11 +175,12 @@ func (c *Client) Purge(ctx context.Context, group, upstream, repository, referen
 		if err := c.Call(ctx, http.MethodPost, path, in, &part); err != nil {
 			return sum, err
 		}
-		if sum.add(part); progress != nil {
-			progress(sum)
-		}
+		sum.add(part)
 		if after = part.Next; after == "" {
 			return sum, nil
+		}
+		if progress != nil {
+			progress(sum)
 		}
 	}
 }
@@ -201,11 +202,12 @@ func (c *Client) DeleteRepository(ctx context.Context, p Place, dryRun bool, pro
 			return sum, err
 		}
 		sum.add(part)
-		if sum.Repositories = 1; progress != nil {
-			progress(sum)
-		}
+		sum.Repositories = 1
 		if part.Next == "" {
 			return sum, nil
+		}
+		if progress != nil {
+			progress(sum)
 		}
 		query.Set("after", part.Next)
 	}

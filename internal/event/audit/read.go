@@ -27,6 +27,7 @@ type Entry struct {
 	Actor      Actor           `json:"actor"`
 	Address    string          `json:"address,omitempty" doc:"Where it came from; missing once it was erased"`
 	Subject    string          `json:"subject,omitempty" doc:"What it is about; of pulls the name that was asked for"`
+	Account    string          `json:"account,omitempty" doc:"Name of the account that the subject has by its id; missing once it was erased"`
 	RequestID  string          `json:"request_id,omitempty"`
 	DecisionID string          `json:"decision_id,omitempty"`
 	Detail     json.RawMessage `json:"detail,omitempty" doc:"What was before and after, or how a request was answered"`
@@ -228,6 +229,19 @@ func entryOf(e *query.Event) Entry {
 		out.Detail = json.RawMessage(e.Detail)
 	}
 	return out
+}
+
+// subjectAccount is the id of the account that a change is about: "user 7", "account 7", "acme: grant account 7 team"; 0 when it is about
+// none.
+func subjectAccount(subject string) int64 {
+	words := strings.Fields(subject)
+	for i, word := range words {
+		if (word == "account" || word == "user") && i+1 < len(words) && (i == 0 || words[i-1] == "grant") {
+			id, _ := strconv.ParseInt(words[i+1], 10, 64) // none is 0
+			return id
+		}
+	}
+	return 0
 }
 
 func actorOf(id, token int64, kind string) Actor {

@@ -142,12 +142,17 @@ func (r *reader) fill(ctx context.Context, entries []Entry) error {
 	for i := range entries {
 		e := &entries[i]
 		id, _ := strconv.ParseInt(e.Actor.ID, 10, 64) // none is 0
+		about := int64(0)
+		if !e.pulled {
+			about = subjectAccount(e.Subject)
+		}
 		for _, f := range []struct {
 			known map[int64]string
 			id    int64
 			to    *string
 			find  func(context.Context, int64) (string, error)
-		}{{r.groups, e.group, &e.Group, r.groupName}, {r.names, id, &e.Actor.Name, r.accountName}, {r.addresses, e.address, &e.Address, r.address(e.pulled)}} {
+		}{{r.groups, e.group, &e.Group, r.groupName}, {r.names, id, &e.Actor.Name, r.accountName}, {r.names, about, &e.Account, r.accountName},
+			{r.addresses, e.address, &e.Address, r.address(e.pulled)}} {
 			if f.id == 0 {
 				continue
 			}

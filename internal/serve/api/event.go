@@ -204,7 +204,7 @@ type eventWriter struct {
 }
 
 var eventColumns = []string{
-	"id", "at", "kind", "outcome", "group", "actor_id", "actor_kind", "actor", "token_id", "address", "subject", "request_id", "decision_id", "detail",
+	"id", "at", "kind", "outcome", "group", "actor_id", "actor_kind", "actor", "token_id", "address", "subject", "request_id", "decision_id", "detail", "account",
 }
 
 func newEventWriter(h huma.Context, format string) *eventWriter {
@@ -236,7 +236,7 @@ func (w *eventWriter) write(e *audit.Entry) error {
 	}
 	cells := []string{
 		e.ID, e.At.Format(time.RFC3339Nano), e.Kind, e.Outcome, e.Group, e.Actor.ID, e.Actor.Kind, e.Actor.Name, e.Actor.TokenID, e.Address, e.Subject,
-		e.RequestID, e.DecisionID, string(e.Detail),
+		e.RequestID, e.DecisionID, string(e.Detail), e.Account,
 	}
 	for i := range cells {
 		cells[i] = harmless(cells[i])
