@@ -76,7 +76,7 @@ func exitCode(err error) int {
 // answer to a word that is none of them.
 func checkUsage(cmd *cobra.Command) {
 	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return usage(err.Error() + "; see " + cmd.CommandPath() + " --help")
+		return usage(wrongValue(err.Error()) + "; see " + cmd.CommandPath() + " --help")
 	})
 	check := cmd.Args
 	if check == nil && cmd.HasSubCommands() {
@@ -99,6 +99,60 @@ func checkUsage(cmd *cobra.Command) {
 	}
 	for _, sub := range cmd.Commands() {
 		checkUsage(sub)
+	}
+}
+
+// wrongValue says of a flag's value what is wanted, instead of which function did not want it.
+func wrongValue(text string) string {
+	before, function, ok := strings.Cut(text, ": strconv.Parse")
+	switch {
+	case !ok:
+		return text
+	case strings.HasPrefix(function, "Bool"):
+		return before + ": want true or false"
+	default:
+		return before + ": want a number"
+	}
+}
+
+// flagGroup is the error of flags that exclude each other, or of which one is needed, in the words of a command line; any other as it is.
+func flagGroup(err error) error {
+	if err == nil {
+		return nil
+	}
+	for _, form := range []struct{ begins, after, between string }{
+		{"if any flags in the group [", " exclude each other", " and "},
+		{"at least one of the flags in the group [", ": one is needed", " or "},
+	} {
+		if rest, ok := strings.CutPrefix(err.Error(), form.begins); ok {
+			names, _, _ := strings.Cut(rest, "]")
+			return usage("--" + strings.Join(strings.Fields(names), form.between+"--") + form.after)
+		}
+	}
+	return err
+}
+
+// checkBuiltin makes the commands that come with cobra refuse what they do not know.
+func checkBuiltin(root *cobra.Command) {
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	for _, cmd := range root.Commands() {
+		switch cmd.Name() {
+		case "completion":
+			cmd.Args = nil
+			checkUsage(cmd)
+		case "help":
+			cmd.Args = func(cmd *cobra.Command, args []string) error {
+				found, rest, err := root.Find(args)
+				if err != nil || found == nil {
+					found, rest = root, args
+				}
+				if err := noSuchCommand(found, rest); err != nil {
+					return usage(err.Error())
+				}
+				return nil
+			}
+		}
 	}
 }
 

@@ -29,7 +29,9 @@ func run(program string, args []string, stdin io.Reader, stdout, stderr io.Write
 	root.SetIn(stdin)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
+	checkBuiltin(root)
 	cmd, err := root.ExecuteContextC(ctx)
+	err = flagGroup(err)
 	if err != nil && !errors.Is(err, errReported) {
 		fmt.Fprintf(stderr, "weir: %v\n", inWords(cmd, err))
 	}
