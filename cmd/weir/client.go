@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 
@@ -38,7 +39,8 @@ func connect(server, data string, told bool) (*client.Client, error) {
 		return nil, err
 	}
 	if server == "" && logins.Current == "" {
-		return client.New(client.Options{Data: data})
+		return nil, &codeError{fmt.Errorf("you are not logged in, and no server runs here (there is no %s): `weir login SERVER` logs in, --server names an address, --data a data folder",
+			filepath.Join(data, client.SocketName)), exitDenied}
 	}
 	if server == "" {
 		server = logins.Current

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -149,9 +150,18 @@ func (h tokenHolder) rotate() *cobra.Command {
 		if !end.IsZero() {
 			body["expires_at"] = end
 		}
-		return made(cmd, t, body, show)
+		return h.orWhose(made(cmd, t, body, show))
 	}
 	return cmd
+}
+
+// orWhose adds to the error of a token that is not there where others are: a robot's are the robot's, not those of who made them.
+func (h tokenHolder) orWhose(err error) error {
+	p, ok := errors.AsType[*client.Problem](err)
+	if !ok || p.Status != http.StatusNotFound || *h.robot != "" || *h.user != "" {
+		return err
+	}
+	return fmt.Errorf("%w; a robot's token takes --robot NAME, another user's --user NAME", err)
 }
 
 func (h tokenHolder) revoke() *cobra.Command {
@@ -166,7 +176,7 @@ func (h tokenHolder) revoke() *cobra.Command {
 			return err
 		}
 		if _, err := t.do(cmd.Context(), http.MethodDelete, nil); err != nil {
-			return err
+			return h.orWhose(err)
 		}
 		_, err = fmt.Fprintf(cmd.OutOrStdout(), "token %s is revoked\n", args[0])
 		return err
@@ -207,5 +217,5 @@ func parseExpiry(text string, now time.Time) (time.Time, error) {
 	if t, err := time.Parse(time.RFC3339, text); err == nil {
 		return t, nil
 	}
-	return time.Time{}, fmt.Errorf("--expires %q: want a time such as 90d or 12h, or a date such as 2030-01-31", text)
+	return time.Time{}, usage(fmt.Sprintf("--expires %q: want a time such as 90d or 12h, or a date such as 2030-01-31", text))
 }

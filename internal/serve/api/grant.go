@@ -214,7 +214,19 @@ func (a *API) getGrant(ctx context.Context, in *getGrantInput) (*tagged[AccountG
 			return &tagged[AccountGrant]{etag(out), out}, nil
 		}
 	}
-	return nil, notThere("grant")
+	return nil, a.noGrant(ctx, in.GrantInput)
+}
+
+// noGrant answers for a grant that is not there. Lists show those of robots and trust rules too.
+func (a *API) noGrant(ctx context.Context, in GrantInput) error {
+	group, err := a.groupID(ctx, in.Group)
+	if err != nil {
+		return err
+	}
+	if e, ok := errors.AsType[huma.StatusError](a.grantsOfItself(ctx, group, in)); ok && e.GetStatus() == http.StatusUnprocessableEntity {
+		return huma.NewError(http.StatusNotFound, e.Error())
+	}
+	return notThere("grant")
 }
 
 func (a *API) putGrant(ctx context.Context, in *putGrantInput) (*changed, error) {
@@ -258,9 +270,10 @@ func (a *API) deleteGrant(ctx context.Context, in *deleteGrantInput) (*changed, 
 	if err := a.ownPath(ctx, &in.GrantInput); err != nil {
 		return nil, err
 	}
+	missing := false
 	p, err := a.editGrants(ctx, in.GrantInput, in.Try, func(s *plan.State) error {
 		i := findGrant(&s.Group, in.GrantInput)
-		if i < 0 {
+		if missing = i < 0; missing {
 			return notThere("grant")
 		}
 		if err := in.update(etag(describeGrant(s.Group.Grants[i]))); err != nil {
@@ -270,6 +283,8 @@ func (a *API) deleteGrant(ctx context.Context, in *deleteGrantInput) (*changed, 
 		return nil
 	})
 	switch {
+	case missing:
+		return nil, a.noGrant(ctx, in.GrantInput)
 	case err != nil:
 		return nil, err
 	case in.DryRun:
