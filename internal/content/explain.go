@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"net/http"
 	"slices"
 	"strings"
 
@@ -14,6 +13,12 @@ import (
 	"github.com/weir-registry/weir/internal/registry/virtual"
 	"github.com/weir-registry/weir/internal/serve/api"
 	"github.com/weir-registry/weir/internal/store/meta"
+)
+
+// What a pull would be answered with, in the words of its protocol.
+const (
+	statusOK       = 200
+	statusNotFound = 404
 )
 
 // Explain implements api.Explainer: the same steps as a pull, access first, then the resolver. Who may not configure the group
@@ -56,9 +61,9 @@ func (desk *Desk) Explain(ctx context.Context, q api.Question) (api.Explanation,
 		out.Decision, out.Status, out.Message, out.Advice = &d, d.Status, cmp.Or(d.Message, staleness(d)), advice(d, members, t)
 		return out, nil
 	}
-	out.Status = http.StatusOK
+	out.Status = statusOK
 	if _, err := t.Registry.StatManifest(ctx, t.Local, ref); err != nil {
-		if err := desk.explainError(&out, err); err != nil || out.Status != http.StatusNotFound {
+		if err := desk.explainError(&out, err); err != nil || out.Status != statusNotFound {
 			return out, err
 		}
 		out.Advice, err = desk.misnamed(ctx, q.Caller, t)
