@@ -84,9 +84,7 @@ func describe(b *strings.Builder, cmd *cobra.Command) {
 		name += " " + args
 	}
 	fmt.Fprintf(b, "\n%s %s\n\n%s.\n", level, name, cmd.Short)
-	if cmd.Long != "" {
-		fmt.Fprintf(b, "\n%s\n", strings.ReplaceAll(cmd.Long, "\n", " "))
-	}
+	paragraphs(b, cmd.Long)
 	if cmd.Example != "" {
 		b.WriteString("\n```console\n")
 		for line := range strings.Lines(cmd.Example) {
@@ -103,10 +101,24 @@ func describe(b *strings.Builder, cmd *cobra.Command) {
 // everywhere are flags that the page explains at its head.
 const everywhere = " server data group output help dry-run yes if-match "
 
+// paragraphs writes a text; what is indented stays as it is.
+func paragraphs(b *strings.Builder, text string) {
+	for part := range strings.SplitSeq(text, "\n\n") {
+		switch part = strings.TrimRight(part, "\n"); {
+		case part == "":
+		case strings.HasPrefix(part, "  "):
+			fmt.Fprintf(b, "\n```text\n%s\n```\n", part)
+		default:
+			fmt.Fprintf(b, "\n%s\n", strings.ReplaceAll(part, "\n", " "))
+		}
+	}
+}
+
 func flags(b *strings.Builder, cmd *cobra.Command) {
 	first := true
 	write := func(f *pflag.Flag) {
-		if f.Hidden || strings.Contains(everywhere, " "+f.Name+" ") {
+		own := cmd.Name() == "login" && f.Name == "group" // which login keeps
+		if f.Hidden || strings.Contains(everywhere, " "+f.Name+" ") && !own {
 			return
 		}
 		if first {

@@ -160,7 +160,7 @@ func (a *API) events(ctx context.Context, in *EventsInput, group int64) (*page[a
 func (a *API) readEvents(ctx context.Context, q audit.Query) (audit.Page, error) {
 	p, err := a.Trail.Read(ctx, q)
 	if errors.Is(err, meta.ErrNotFound) {
-		return p, WrongQuery("actor", "nobody is called so, or was")
+		return p, WrongQuery("actor", "nobody has this name, and nobody who is gone had it")
 	}
 	return p, err
 }
