@@ -12,8 +12,8 @@ import (
 // times a second under load, for a tenth of its CPU time; a GOGC that suits so small a heap lets one of a few more megabytes grow by
 // a hundred. So the heap may grow to heapSize, and by minGrowth when more than the rest of that is in use.
 const (
-	heapSize  = 26 << 20 // bytes
-	minGrowth = 12 << 20
+	heapSize  = 28 << 20 // bytes
+	minGrowth = 15 << 20
 )
 
 // keepHeap adjusts the runtime's GOGC after each collection, until ctx ends. One that the operator has set stays.

@@ -8,7 +8,7 @@ import (
 
 func TestGCPercent(t *testing.T) {
 	const mib = 1 << 20
-	for live, want := range map[uint64]int{0: 900, 4 * mib: 550, 14 * mib: 85, 20 * mib: 60, 28 * mib: 42, 200 * mib: 25} {
+	for live, want := range map[uint64]int{0: 900, 4 * mib: 600, 14 * mib: 107, 20 * mib: 75, 28 * mib: 53, 200 * mib: 25} {
 		if got := gcPercent(live); got != want {
 			t.Errorf("%d MiB in use: %d, want %d", live/mib, got, want)
 		}

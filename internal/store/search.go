@@ -31,8 +31,8 @@ const MaxFound = 100
 // other, however large the group and however rare what is looked for.
 const (
 	searchNames        = 5000 // repositories whose names are read
-	searchRepositories = 400  // of them, whose manifests are read
-	searchManifests    = 5000
+	searchRepositories = 240  // of them, whose manifests are read
+	searchManifests    = 4000
 	searchPage         = 500
 	searchTags         = 10  // of each manifest found
 	searchImages       = 20  // of each index found, that are told
