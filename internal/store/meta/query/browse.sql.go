@@ -239,9 +239,9 @@ SELECT t.name, t.digest, t.checked_at, t.created_at, t.updated_at, m.media_type,
     CAST(COALESCE(p.last_pulled_at, 0) AS BIGINT) AS last_pulled_at, CAST(COALESCE(p.pull_count, 0) AS BIGINT) AS pull_count,
     CAST(m.total_size + COALESCE((SELECT SUM(c.total_size) FROM manifest_references f JOIN manifests c ON c.repository_id = f.repository_id AND c.digest = f.child
         WHERE f.repository_id = t.repository_id AND f.parent = t.digest AND f.kind = 'manifest'), 0) AS BIGINT) AS size
-FROM tags t JOIN manifests m ON m.repository_id = t.repository_id AND m.digest = t.digest
+FROM tags t CROSS JOIN manifests m
     LEFT JOIN pulls p ON p.repository_id = t.repository_id AND p.digest = t.digest
-WHERE t.repository_id = $1 AND t.updated_at <= $2 AND (t.updated_at < $2 OR t.name < $3)
+WHERE m.repository_id = t.repository_id AND m.digest = t.digest AND t.repository_id = $1 AND t.updated_at <= $2 AND (t.updated_at < $2 OR t.name < $3)
     AND t.name >= $4 AND t.name < $5
 ORDER BY t.updated_at DESC, t.name DESC LIMIT CAST($6 AS INTEGER)
 `
@@ -424,9 +424,9 @@ SELECT t.name, t.digest, t.checked_at, t.created_at, t.updated_at, m.media_type,
     CAST(COALESCE(p.last_pulled_at, 0) AS BIGINT) AS last_pulled_at, CAST(COALESCE(p.pull_count, 0) AS BIGINT) AS pull_count,
     CAST(m.total_size + COALESCE((SELECT SUM(c.total_size) FROM manifest_references f JOIN manifests c ON c.repository_id = f.repository_id AND c.digest = f.child
         WHERE f.repository_id = t.repository_id AND f.parent = t.digest AND f.kind = 'manifest'), 0) AS BIGINT) AS size
-FROM tags t JOIN manifests m ON m.repository_id = t.repository_id AND m.digest = t.digest
+FROM tags t CROSS JOIN manifests m
     LEFT JOIN pulls p ON p.repository_id = t.repository_id AND p.digest = t.digest
-WHERE t.repository_id = $1 AND t.name >= $2 AND t.name < $3
+WHERE m.repository_id = t.repository_id AND m.digest = t.digest AND t.repository_id = $1 AND t.name >= $2 AND t.name < $3
 ORDER BY t.name LIMIT CAST($4 AS INTEGER)
 `
 

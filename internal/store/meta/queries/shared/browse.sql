@@ -60,9 +60,9 @@ SELECT t.name, t.digest, t.checked_at, t.created_at, t.updated_at, m.media_type,
     CAST(COALESCE(p.last_pulled_at, 0) AS BIGINT) AS last_pulled_at, CAST(COALESCE(p.pull_count, 0) AS BIGINT) AS pull_count,
     CAST(m.total_size + COALESCE((SELECT SUM(c.total_size) FROM manifest_references f JOIN manifests c ON c.repository_id = f.repository_id AND c.digest = f.child
         WHERE f.repository_id = t.repository_id AND f.parent = t.digest AND f.kind = 'manifest'), 0) AS BIGINT) AS size
-FROM tags t JOIN manifests m ON m.repository_id = t.repository_id AND m.digest = t.digest
+FROM tags t CROSS JOIN manifests m
     LEFT JOIN pulls p ON p.repository_id = t.repository_id AND p.digest = t.digest
-WHERE t.repository_id = @repository_id AND t.name >= @low AND t.name < @high
+WHERE m.repository_id = t.repository_id AND m.digest = t.digest AND t.repository_id = @repository_id AND t.name >= @low AND t.name < @high
 ORDER BY t.name LIMIT CAST(@n AS INTEGER);
 
 -- name: BrowseNewTags :many
@@ -71,9 +71,9 @@ SELECT t.name, t.digest, t.checked_at, t.created_at, t.updated_at, m.media_type,
     CAST(COALESCE(p.last_pulled_at, 0) AS BIGINT) AS last_pulled_at, CAST(COALESCE(p.pull_count, 0) AS BIGINT) AS pull_count,
     CAST(m.total_size + COALESCE((SELECT SUM(c.total_size) FROM manifest_references f JOIN manifests c ON c.repository_id = f.repository_id AND c.digest = f.child
         WHERE f.repository_id = t.repository_id AND f.parent = t.digest AND f.kind = 'manifest'), 0) AS BIGINT) AS size
-FROM tags t JOIN manifests m ON m.repository_id = t.repository_id AND m.digest = t.digest
+FROM tags t CROSS JOIN manifests m
     LEFT JOIN pulls p ON p.repository_id = t.repository_id AND p.digest = t.digest
-WHERE t.repository_id = @repository_id AND t.updated_at <= @updated_at AND (t.updated_at < @updated_at OR t.name < @name)
+WHERE m.repository_id = t.repository_id AND m.digest = t.digest AND t.repository_id = @repository_id AND t.updated_at <= @updated_at AND (t.updated_at < @updated_at OR t.name < @name)
     AND t.name >= @low AND t.name < @high
 ORDER BY t.updated_at DESC, t.name DESC LIMIT CAST(@n AS INTEGER);
 
