@@ -34,7 +34,7 @@ func TestUnchangedMappings(t *testing.T) {
 func TestReleaseProgram(t *testing.T) {
 	self, err := os.Readlink("/proc/self/exe")
 	if err != nil {
-		t.Skip("no /proc here: ", err)
+		t.Fatal(err)
 	}
 	smaps, err := os.ReadFile("/proc/self/smaps")
 	if err != nil {
