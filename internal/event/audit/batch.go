@@ -47,12 +47,25 @@ func (b *batch) encode(groups map[string]int64, addresses map[addressKey]int64) 
 
 var errBatch = errors.New("a batch of pulls is not readable")
 
-// decode reads the payload of a batch, and brings its records into their order.
+// decode reads the payload of a batch, of any form there was, and brings its records into their order.
 func decode(payload []byte) (out []record, err error) {
-	if len(payload) == 0 || payload[0] != batchVersion {
-		return nil, fmt.Errorf("%w: its form is unknown to this version", errBatch)
+	switch {
+	case len(payload) > 0 && payload[0] == batchVersion:
+		out, err = decodePages(payload[1:])
+	case len(payload) > 0 && payload[0] == form1:
+		out, err = decodeForm1(payload[1:])
+	default:
+		err = fmt.Errorf("%w: its form is unknown to this version", errBatch)
 	}
-	for d := (decoder{rest: payload[1:]}); len(d.rest) > 0; {
+	if err != nil {
+		return nil, err
+	}
+	slices.SortStableFunc(out, func(a, b record) int { return cmp.Compare(a.At, b.At) })
+	return out, nil
+}
+
+func decodePages(pages []byte) (out []record, err error) {
+	for d := (decoder{rest: pages}); len(d.rest) > 0; {
 		groups, addresses := d.list(), d.list()
 		size := d.size()
 		p := pageDecoder{decoder: decoder{rest: d.rest[:size]}, groups: groups, addresses: addresses}
@@ -68,7 +81,6 @@ func decode(payload []byte) (out []record, err error) {
 			return nil, errBatch
 		}
 	}
-	slices.SortStableFunc(out, func(a, b record) int { return cmp.Compare(a.At, b.At) })
 	return out, nil
 }
 

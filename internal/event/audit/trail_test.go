@@ -378,6 +378,7 @@ func FuzzDecode(f *testing.F) {
 	p.add(&record{Request: pull("acme/hub/app", 8)})
 	f.Add((&batch{pages: []*page{p}}).encode(map[string]int64{"acme": 7}, nil))
 	f.Add([]byte{batchVersion})
+	f.Add([]byte{form1})
 	f.Fuzz(func(t *testing.T, payload []byte) {
 		records, err := decode(payload)
 		if err != nil && records != nil {
