@@ -45,11 +45,15 @@ type Provider struct {
 	o      ProviderOptions
 	client *http.Client
 
-	mu    sync.Mutex
+	mu    sync.Mutex // held while the provider is asked: whoever waits gets the answer
 	found *oidc.Provider
-	read  time.Time
-	end   string // end_session_endpoint, if the provider has one
+	read  time.Time // when the provider was asked; its answer is in found, or in err
+	err   error     // while nothing was found yet
+	end   string    // end_session_endpoint, if the provider has one
 }
+
+// tryAgain is how long a provider is taken to be down when it was not found: a crowd that signs in does not ask one after another.
+const tryAgain = 5 * time.Second
 
 // Pending is a sign-in that has begun. Whoever keeps it must keep it from everybody but the browser that has begun.
 type Pending struct {
@@ -167,24 +171,35 @@ func (p *Provider) provider() *oidc.Provider {
 func (p *Provider) config(ctx context.Context, redirect string) (*oauth2.Config, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.found == nil || p.o.Now().Sub(p.read) > keysFor {
-		ask, cancel := context.WithTimeout(oidc.ClientContext(context.WithoutCancel(ctx), p.client), askTimeout)
-		found, err := oidc.NewProvider(ask, p.o.Issuer)
-		cancel()
-		if err != nil && p.found == nil {
-			return nil, fmt.Errorf("%s: %w: %w", p.o.Name, access.ErrUnreachable, err)
-		}
-		if err == nil {
-			var more struct {
-				End string `json:"end_session_endpoint"`
-			}
-			_ = found.Claims(&more) // optional
-			p.found, p.end = found, more.End
-		}
-		p.read = p.o.Now()
+	age := p.o.Now().Sub(p.read)
+	if p.found == nil && p.err != nil && age < tryAgain {
+		return nil, p.err
+	}
+	if p.found == nil || age > keysFor {
+		p.discover(ctx)
+	}
+	if p.found == nil {
+		return nil, p.err
 	}
 	return &oauth2.Config{
 		ClientID: p.o.ClientID, ClientSecret: p.o.ClientSecret, Endpoint: p.found.Endpoint(), RedirectURL: redirect,
 		Scopes: append([]string{oidc.ScopeOpenID}, p.o.Scopes...),
 	}, nil
+}
+
+// discover asks the provider for its configuration. The caller holds mu.
+func (p *Provider) discover(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(oidc.ClientContext(context.WithoutCancel(ctx), p.client), askTimeout)
+	defer cancel()
+	found, err := oidc.NewProvider(ctx, p.o.Issuer)
+	p.read = p.o.Now()
+	if err != nil {
+		p.err = fmt.Errorf("%s: %w: %w", p.o.Name, access.ErrUnreachable, err)
+		return
+	}
+	var more struct {
+		End string `json:"end_session_endpoint"`
+	}
+	_ = found.Claims(&more) // optional
+	p.found, p.end, p.err = found, more.End, nil
 }
