@@ -33,7 +33,7 @@ func TestFollowMissesNothing(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	var wait sync.WaitGroup
 	wait.Go(func() { l.follow(ctx) })
-	for deadline := time.Now().Add(5 * time.Second); len(table.Current().Groups()) == 0; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); len(table.Current().Groups()) == 0; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Error("the change is not in force")
 			break

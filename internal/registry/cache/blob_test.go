@@ -36,7 +36,7 @@ func (w *world) wantBlob(a virtual.Answer, c registrytest.Content, status regist
 func (w *world) settled(repository string, digest oci.Digest) {
 	w.t.Helper()
 	q := virtual.Query{Kind: virtual.KindBlob, Repository: repository, Reference: oci.ByDigest(digest)}
-	for deadline := time.Now().Add(10 * time.Second); w.peek(q).State != virtual.Fresh; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); w.peek(q).State != virtual.Fresh; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			w.t.Fatalf("%s does not get into the store", digest)
 		}

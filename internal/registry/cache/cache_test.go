@@ -212,7 +212,7 @@ func newEngine(t *testing.T, s *store.Store, now func() time.Time) *cache.Fills 
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		if err := fills.Close(ctx); err != nil {
 			t.Error(err)

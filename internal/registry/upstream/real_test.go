@@ -178,7 +178,7 @@ auth: {htpasswd: {realm: test, path: %q}}
 	case host := <-address:
 		return "https://" + host
 	case <-read:
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 	}
 	t.Fatalf("%s did not start", d.program)
 	return ""
