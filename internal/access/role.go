@@ -102,8 +102,13 @@ func builtin(r Role) (s set) {
 	return 0
 }
 
-// Actions are those of a built-in role; none of another.
-func (r Role) Actions() []Action { return builtin(r).actions() }
+// Actions are those of a built-in role that grants of a group can give; none of another.
+func (r Role) Actions() []Action {
+	if r == Admin {
+		return nil
+	}
+	return builtin(r).actions()
+}
 
 // least is the weakest built-in role that has an action.
 func least(a Action) Role {

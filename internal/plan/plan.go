@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/weir-registry/weir/internal/access"
 	"github.com/weir-registry/weir/internal/plan/desired"
 )
 
@@ -87,8 +88,8 @@ type target struct {
 	now      desired.Group // empty for a new group
 	want     desired.Group
 	declared desired.Group
-	takes    []right // to be told what of it changes
-	remove   bool    // the group itself goes
+	takes    []access.Right // to be told what of it changes
+	remove   bool           // the group itself goes
 }
 
 // Empty reports that nothing is to be done.

@@ -47,9 +47,9 @@ type Planner struct {
 
 // Options of one Apply.
 type Options struct {
-	Prune     bool // remove what the declared groups have beyond the declaration
-	DryRun    bool // plan only
-	May       May  // of who makes the change; nil may everything
+	Prune     bool       // remove what the declared groups have beyond the declaration
+	DryRun    bool       // plan only
+	May       access.May // of who makes the change; nil may everything
 	ActorID   int64
 	RequestID string
 }
@@ -194,7 +194,7 @@ func (r *run) checker() *checker {
 // compare makes the plan of groups that are checked but for what only the database can tell.
 func (r *run) compare(ctx context.Context, c *checker, targets []*target) (*Plan, error) {
 	plan := &Plan{targets: targets}
-	var rights []right
+	var rights []access.Right
 	r.checkHosts(c, targets)
 	for _, t := range targets {
 		changes, err := r.groupChanges(ctx, c, t)
@@ -204,7 +204,7 @@ func (r *run) compare(ctx context.Context, c *checker, targets []*target) (*Plan
 		plan.Changes = append(plan.Changes, changes...)
 		rights = append(rights, r.rights(t, changes)...)
 	}
-	if err := r.options.allow(rights); err != nil { // before the problems, which tell what is there
+	if err := Allow(r.options.May, rights); err != nil { // before the problems, which tell what is there
 		return nil, err
 	}
 	if len(c.problems) > 0 {

@@ -1,8 +1,6 @@
 package plan
 
 import (
-	"cmp"
-	"errors"
 	"fmt"
 	"net/url"
 	"slices"
@@ -13,23 +11,11 @@ import (
 	"github.com/weir-registry/weir/internal/plan/desired"
 )
 
-// May tells whether who makes a change may act at a path, which is empty for access.Administer. The error is DENIED with what it takes,
-// or why that cannot be told.
-type May func(action access.Action, path string) error
-
 // DeniedError is what of a change takes more than who makes it has. Nothing has been changed.
 type DeniedError struct{ Problems []Problem }
 
 // Error implements error.
 func (e *DeniedError) Error() string { return (&InvalidError{e.Problems}).Error() }
-
-// right is what a part of a change takes.
-type right struct {
-	at     string // the part
-	action access.Action
-	path   string
-	text   string // of the denial; empty: what access says
-}
 
 // part is where a kind of definition stands in a declaration, and what it takes to change one.
 type part struct {
@@ -51,23 +37,23 @@ var parts = map[string]part{
 }
 
 // rights lists what the changes of a group take. Nobody gives away more than he has.
-func (r *run) rights(t *target, changes []Change) []right {
+func (r *run) rights(t *target, changes []Change) []access.Right {
 	name, out := t.want.Name, t.takes
 	if r.group(name).ID == 0 {
-		return []right{{at: groupPath(name), action: access.Administer}}
+		return []access.Right{{At: groupPath(name), Action: access.Administer}}
 	}
 	for _, c := range changes {
 		path := name
 		if c.Kind == KindGrant {
 			_, below, _ := strings.Cut(c.Name, " ")
-			path = belowGroup(name, below)
+			path = Below(name, below)
 		}
-		if out = append(out, right{at: c.at(), action: parts[c.Kind].takes, path: path}); c.Action != Remove {
+		if out = append(out, access.Right{At: c.at(), Action: parts[c.Kind].takes, Path: path}); c.Action != Remove {
 			out = append(out, r.given(t, c)...)
 		}
 	}
 	if !t.remove && r.owned(t.now) && !r.owned(t.want) {
-		out = append(out, right{groupPath(name) + ".grants", access.Administer, "", textOwner})
+		out = append(out, access.Right{At: groupPath(name) + ".grants", Action: access.Administer, Text: textOwner})
 	}
 	return out
 }
@@ -96,9 +82,9 @@ func (c Change) at() string {
 
 // declaredRights is for what a declaration only has to name to learn of: an answer that nothing is to be done tells who may what,
 // and whether a password is the one in use. So it takes an owner even where it changes nothing.
-func declaredRights(declared desired.Group, prune bool) (out []right) {
+func declaredRights(declared desired.Group, prune bool) (out []access.Right) {
 	path := groupPath(declared.Name)
-	own := func(at string) { out = append(out, right{at: at, action: access.Own, path: declared.Name}) }
+	own := func(at string) { out = append(out, access.Right{At: at, Action: access.Own, Path: declared.Name}) }
 	if prune {
 		own(path)
 	}
@@ -114,13 +100,13 @@ func declaredRights(declared desired.Group, prune bool) (out []right) {
 		own(at(path+".trust_rules", v.Name))
 	}
 	for _, g := range declared.Grants {
-		out = append(out, right{at: at(path+".grants", g.User), action: access.Own, path: belowGroup(declared.Name, g.Path)})
+		out = append(out, access.Right{At: at(path+".grants", g.User), Action: access.Own, Path: Below(declared.Name, g.Path)})
 	}
 	return out
 }
 
-// belowGroup is the path of a grant; the group's for one that is none, which the checker refuses.
-func belowGroup(group, path string) string {
+// Below is the path of a grant; the group's for one that is none, which the checker refuses.
+func Below(group, path string) string {
 	if path == "" || !oci.ValidRepository(path) {
 		return group
 	}
@@ -128,16 +114,16 @@ func belowGroup(group, path string) string {
 }
 
 // given lists what a new or changed definition gives to others, or sends elsewhere.
-func (r *run) given(t *target, c Change) (out []right) {
+func (r *run) given(t *target, c Change) (out []access.Right) {
 	g, at := t.want, c.at()
 	switch c.Kind {
 	case KindUpstream:
 		if u, ok := find(g.Upstreams, upstreamName, c.Name); ok && !knownPlace(t.now, u) {
-			out = append(out, right{at + ".credential", access.Own, g.Name, textPlace})
+			out = append(out, access.Right{At: at + ".credential", Action: access.Own, Path: g.Name, Text: textPlace})
 		}
 	case KindRole:
 		if v, ok := find(g.Roles, roleName, c.Name); ok {
-			out = giving(at+".actions", g.Name, v.Actions)
+			out = access.ToGive(at+".actions", g.Name, roleSet(0, v).Actions)
 		}
 	case KindRobot:
 		if v, ok := find(g.Robots, robotName, c.Name); ok {
@@ -149,38 +135,28 @@ func (r *run) given(t *target, c Change) (out []right) {
 		}
 	case KindGrant:
 		if v, ok := find(g.Grants, grantName, c.Name); ok {
-			out = giving(at+".role", belowGroup(g.Name, v.Path), r.actions(t, v.Role))
+			out = access.ToGive(at+".role", Below(g.Name, v.Path), r.actions(t, v.Role))
 		}
 	}
 	return out
 }
 
-func (r *run) givingAll(t *target, at string, given []desired.Given) (out []right) {
+func (r *run) givingAll(t *target, at string, given []desired.Given) (out []access.Right) {
 	for i, v := range given {
-		out = append(out, giving(fmt.Sprintf("%s.grants[%d].role", at, i), belowGroup(t.want.Name, v.Path), r.actions(t, v.Role))...)
+		out = append(out, access.ToGive(fmt.Sprintf("%s.grants[%d].role", at, i), Below(t.want.Name, v.Path), r.actions(t, v.Role))...)
 	}
 	return out
 }
 
-func giving(at, path string, actions []string) (out []right) {
-	for _, a := range actions {
-		out = append(out, right{at, access.Action(a), path, "you cannot give what you do not have: " + a + " at " + path})
-	}
-	return out
-}
-
-// actions are those that a role allows, once the change is made.
-func (r *run) actions(t *target, role string) (out []string) {
+// actions are those that a role allows in the group, once the change is made.
+func (r *run) actions(t *target, role string) []access.Action {
 	if v, ok := find(t.want.Roles, roleName, role); ok {
-		return v.Actions
+		return roleSet(0, v).Actions
 	}
 	if v, ok := find(r.roles[0], roleName, role); ok {
-		return v.Actions
+		return roleSet(0, v).Actions
 	}
-	for _, a := range access.Role(role).Actions() {
-		out = append(out, string(a))
-	}
-	return out
+	return access.Role(role).Actions()
 }
 
 const textPlace = "the credential is not known to go there: an owner of the group lists the host in the credential's hosts, or makes this change"
@@ -214,38 +190,18 @@ func subset(of, all []string) bool {
 	return !slices.ContainsFunc(of, func(s string) bool { return !slices.Contains(all, strings.ToLower(s)) })
 }
 
-// allow asks for every right, and names each one that is missing once.
-func (o Options) allow(rights []right) error {
-	if o.May == nil {
+// Allow is *DeniedError with the rights that are missing; nil for may allows all.
+func Allow(may access.May, rights []access.Right) error {
+	if may == nil {
 		return nil
 	}
-	type question struct {
-		action access.Action
-		path   string
+	lacks, err := access.Lacking(rights, may)
+	if err != nil || len(lacks) == 0 {
+		return err
 	}
-	var problems []Problem
-	asked := map[question]error{}
-	for _, r := range rights {
-		q := question{r.action, r.path}
-		err, known := asked[q]
-		if !known {
-			err = o.May(q.action, q.path)
-			asked[q] = err
-		}
-		denied, ok := errors.AsType[*oci.Error](err)
-		switch {
-		case err == nil:
-			continue
-		case !ok || denied.Code != oci.CodeDenied:
-			return err
-		}
-		p := Problem{Path: r.at, Message: cmp.Or(r.text, denied.Message)}
-		if !slices.ContainsFunc(problems, func(o Problem) bool { return o.Message == p.Message }) {
-			problems = append(problems, p)
-		}
+	out := &DeniedError{}
+	for _, l := range lacks {
+		out.Problems = append(out.Problems, Problem{Path: l.At, Message: l.Message})
 	}
-	if len(problems) == 0 {
-		return nil
-	}
-	return &DeniedError{problems}
+	return out
 }

@@ -26,8 +26,8 @@ type owned[T any] struct {
 	strip              func(*T) // of what a client cannot set
 	named              func(*T, string) (field string)
 	loses              func(T) (fields []plan.Field, note string) // what goes with one; nil: nothing
-	// may refuses what the caller may not give away; nil allows.
-	may func(ctx context.Context, group string, v T) error
+	// gives refuses what the caller may not give away.
+	gives func(ctx context.Context, group string, v T) error
 }
 
 func (k *owned[T]) register(a *API) {
@@ -136,10 +136,8 @@ func (k *owned[T]) replace(ctx context.Context, a *API, name string, group int64
 	if field := k.named(&v, key); field != "" {
 		return nil, missing(field, "is not the name in the path: leave it out")
 	}
-	if k.may != nil {
-		if err := k.may(ctx, name, v); err != nil {
-			return nil, err
-		}
+	if err := k.gives(ctx, name, v); err != nil {
+		return nil, err
 	}
 	status := http.StatusOK
 	out, err := k.put(ctx, a.actor(ctx), group, v, func(now *T) error {
@@ -235,31 +233,4 @@ func (k *owned[T]) problem(err error) error {
 		}
 	}
 	return err
-}
-
-// mayGive refuses to give a role that has more than the caller has at the path.
-func (a *API) mayGive(ctx context.Context, group int64, path string, role access.Role, field string) error {
-	actions, err := a.Directory.RoleActions(ctx, group, role)
-	if errors.Is(err, access.ErrRole) {
-		return missing(field, err.Error())
-	}
-	if err != nil {
-		return err
-	}
-	return a.mayAll(ctx, path, actions, field)
-}
-
-// mayAll refuses actions that the caller may not do at the path: nobody gives away more than he has.
-func (a *API) mayAll(ctx context.Context, path string, actions []access.Action, field string) error {
-	for _, action := range actions {
-		where := path
-		if action == access.Administer || path == "" { // what counts everywhere is for administrators to give
-			action, where = access.Administer, ""
-		}
-		if err := a.may(ctx, action, where); err != nil {
-			what := "you cannot give what you do not have: " + string(action) + " at " + path
-			return huma.NewError(http.StatusForbidden, what, &huma.ErrorDetail{Location: "body." + field, Message: what})
-		}
-	}
-	return nil
 }

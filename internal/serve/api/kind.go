@@ -169,7 +169,7 @@ func (a *API) options(ctx context.Context, dryRun bool) plan.Options {
 	caller := callerFrom(ctx)
 	return plan.Options{
 		DryRun: dryRun, ActorID: caller.ID, RequestID: caller.RequestID,
-		May: func(action access.Action, path string) error { return a.may(ctx, action, path) },
+		May: a.asks(ctx),
 	}
 }
 

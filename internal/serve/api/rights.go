@@ -3,6 +3,8 @@ package api
 import (
 	"cmp"
 	"context"
+	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 
@@ -10,6 +12,7 @@ import (
 
 	"github.com/weir-registry/weir/internal/access"
 	"github.com/weir-registry/weir/internal/oci"
+	"github.com/weir-registry/weir/internal/plan"
 )
 
 // noGroup answers for a group that does not exist and for one that the caller may not see, with the same bytes.
@@ -33,6 +36,35 @@ func (a *API) may(ctx context.Context, action access.Action, path string) error 
 		return err
 	}
 	return d.Err()
+}
+
+// asks is may of a caller, for package plan.
+func (a *API) asks(ctx context.Context) access.May {
+	return func(action access.Action, path string) error { return a.may(ctx, action, path) }
+}
+
+// gives refuses grants that give more than the caller has, before it tells which of them cannot be.
+func (a *API) gives(ctx context.Context, group string, grants []Given) error {
+	number, err := a.groupID(ctx, group)
+	if err != nil {
+		return err
+	}
+	var takes []access.Right
+	var wrong error // the first
+	for i, g := range grants {
+		at := fmt.Sprintf("grants[%d]", i)
+		actions, err := a.Directory.RoleActions(ctx, number, access.Role(g.Role))
+		if errors.Is(err, access.ErrRole) {
+			wrong = cmp.Or(wrong, missing(at+".role", err.Error()))
+		} else if err != nil {
+			return err
+		}
+		if g.Path != "" && !oci.ValidRepository(g.Path) {
+			wrong = cmp.Or(wrong, missing(at+".path", access.ErrPath.Error()))
+		}
+		takes = append(takes, access.ToGive("body."+at+".role", plan.Below(group, g.Path), actions)...)
+	}
+	return cmp.Or(plan.Allow(a.asks(ctx), takes), wrong)
 }
 
 // see returns nil if the caller may know what is defined in group, else the problem of a group that does not exist; who has a grant

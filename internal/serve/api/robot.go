@@ -2,14 +2,12 @@ package api
 
 import (
 	"context"
-	"fmt"
 	"net/http"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/weir-registry/weir/internal/access"
-	"github.com/weir-registry/weir/internal/oci"
 	"github.com/weir-registry/weir/internal/plan"
 )
 
@@ -52,27 +50,6 @@ func machine(group int64, name string, enabled *bool, grants []Given) access.Mac
 	return m
 }
 
-// mayGiveAll refuses grants that are more than the caller's own.
-func (a *API) mayGiveAll(ctx context.Context, group string, grants []Given) error {
-	number, err := a.groupID(ctx, group)
-	if err != nil {
-		return err
-	}
-	for i, g := range grants {
-		if g.Path != "" && !oci.ValidRepository(g.Path) {
-			return missing(fmt.Sprintf("grants[%d].path", i), access.ErrPath.Error())
-		}
-		path := group
-		if g.Path != "" {
-			path += "/" + g.Path
-		}
-		if err := a.mayGive(ctx, number, path, access.Role(g.Role), fmt.Sprintf("grants[%d].role", i)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 func (a *API) robots() *owned[Robot] {
 	return &owned[Robot]{
 		one: "robot", many: "robots", segment: "robots", kind: plan.KindRobot, see: access.Own, key: func(v Robot) string { return v.Name },
@@ -98,7 +75,7 @@ func (a *API) robots() *owned[Robot] {
 			return a.Directory.DeleteRobot(ctx, by, group, name, adapt(check, describeRobot))
 		},
 		loses: func(v Robot) ([]plan.Field, string) { return losesGrants(v.Grants) },
-		may:   func(ctx context.Context, group string, v Robot) error { return a.mayGiveAll(ctx, group, v.Grants) },
+		gives: func(ctx context.Context, group string, v Robot) error { return a.gives(ctx, group, v.Grants) },
 	}
 }
 
@@ -191,7 +168,7 @@ func (a *API) robot(ctx context.Context, in RobotInput) (access.Account, error) 
 	if err != nil {
 		return access.Account{}, k.problem(err)
 	}
-	if err := a.mayGiveAll(ctx, in.Group, describeGiven(m.Grants)); err != nil {
+	if err := a.gives(ctx, in.Group, describeGiven(m.Grants)); err != nil {
 		return access.Account{}, err
 	}
 	return access.Account{ID: m.ID, Name: in.Group + "/" + m.Name}, nil

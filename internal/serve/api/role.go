@@ -52,8 +52,8 @@ func (a *API) roles() *owned[Role] {
 			err := a.Directory.DeleteRole(ctx, by, group, access.Role(name), adapt(check, describeRole))
 			return a.whoHas(ctx, group, access.Role(name), err)
 		},
-		may: func(ctx context.Context, group string, v Role) error {
-			return a.mayAll(ctx, group, v.Actions, "actions")
+		gives: func(ctx context.Context, group string, v Role) error {
+			return plan.Allow(a.asks(ctx), access.ToGive("body.actions", group, v.Actions))
 		},
 	}
 	k.get = func(ctx context.Context, group int64, name string) (Role, error) {

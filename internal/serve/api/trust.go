@@ -62,7 +62,7 @@ func (a *API) trustRules() *owned[TrustRule] {
 			return a.Directory.DeleteTrustRule(ctx, by, group, name, adapt(check, describeTrustRule))
 		},
 		loses: func(v TrustRule) ([]plan.Field, string) { return losesGrants(v.Grants) },
-		may:   func(ctx context.Context, group string, v TrustRule) error { return a.mayGiveAll(ctx, group, v.Grants) },
+		gives: func(ctx context.Context, group string, v TrustRule) error { return a.gives(ctx, group, v.Grants) },
 	}
 }
 
