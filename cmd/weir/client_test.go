@@ -47,7 +47,7 @@ func TestCommands(t *testing.T) {
 		"DELETE /tokens/7":             ``,
 		"GET /groups":                  `{"items": [{"id": "1", "name": "acme", "enabled": true}]}`,
 		"GET /groups/acme/declaration": `{"id": "1", "generation": 3, "name": "acme", "registries": [{"name": "hub"}]}`,
-		"POST /refresh":                `{"references": 3, "deferred": true}`,
+		"POST /refresh":                `{"refreshed": {"references": 3, "deferred": true}}`,
 		"POST /explain":                `{"image": "acme/hub/x:1", "as": "ann", "allowed": true, "access": "ann is reader of acme", "kind": "virtual", "decision": {"members": [{"member": "hub", "repository": "library/x", "verdict": "may_answer", "held": "stale", "held_age_seconds": 90, "would": "revalidate", "order": 1}, {"member": "ghcr", "repository": "x", "verdict": "rule", "rule": "deny x"}, {"member": "quay", "repository": "x", "verdict": "may_answer", "answer": "denied", "status": 403, "reason": "no", "order": 2}]}}`,
 	})
 	file := filepath.Join(dir, "a.yaml")

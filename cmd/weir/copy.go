@@ -29,6 +29,8 @@ func newCopyCommand() *cobra.Command {
 		p := working(cmd, "copying "+args[0])
 		out, err := c.Copy(cmd.Context(), groupIn(args[1]), client.CopyRequest{
 			Source: args[0], Target: args[1], Referrers: referrers, Platforms: *platforms, DryRun: *dryRun,
+		}, func(f client.CopyProgress) {
+			p.show("copying "+args[0], "manifests", int64(f.Manifests), int64(f.TotalManifests), f.Bytes, f.TotalBytes)
 		})
 		p.stop()
 		if err != nil {
@@ -38,10 +40,11 @@ func newCopyCommand() *cobra.Command {
 			return err
 		}
 		if *dryRun {
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "would copy %s: %d manifests, %d blobs\n", out.Digest, out.Manifests, out.Blobs)
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "would copy %s: %d manifests, %d blobs, %s\n", out.Digest, out.Manifests, out.Blobs, byteSize(out.Bytes))
 			return err
 		}
-		_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s is %s: %d manifests, %d blobs, %d of them fetched\n", out.Target, out.Digest, out.Manifests, out.Blobs, out.Fetched)
+		_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s is %s: %d manifests, %d blobs, %d of them fetched, %s\n",
+			out.Target, out.Digest, out.Manifests, out.Blobs, out.Fetched, byteSize(out.Bytes))
 		return err
 	}
 	return cmd

@@ -48,6 +48,8 @@ What belongs to a group takes ` + "`--group`" + ` (` + "`-g`" + `); without it `
 Commands that destroy something ask on a terminal; ` + "`--yes`" + ` (` + "`-y`" + `) answers. ` + "`--dry-run`" + ` shows what would change. ` + "`--if-match`" + ` takes the ETag
 that ` + "`get`" + ` prints: the change is refused if somebody else came first.
 
+Work that takes long (` + "`copy`" + `, ` + "`refresh`" + `, ` + "`check`" + `, ` + "`purge`" + `, ` + "`repository delete`" + `, ` + "`job run --wait`" + `) shows on a terminal how far it is, on standard error.
+
 | exit code | |
 |---|---|
 | 0 | done |

@@ -31,7 +31,9 @@ func newRefreshCommand() *cobra.Command {
 			return err
 		}
 		p := working(cmd, "refreshing "+name)
-		out, err := c.Refresh(cmd.Context(), kind, name)
+		out, err := c.Refresh(cmd.Context(), kind, name, func(f client.RefreshProgress) {
+			p.show("refreshing "+name, "references", int64(f.References), int64(f.TotalReferences), 0, 0)
+		})
 		p.stop()
 		if err != nil {
 			return err

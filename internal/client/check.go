@@ -1,14 +1,6 @@
 package client
 
-import (
-	"bytes"
-	"context"
-	"encoding/json"
-	"errors"
-	"fmt"
-	"io"
-	"net/http"
-)
+import "context"
 
 // Finding is something that must not be.
 type Finding struct {
@@ -38,39 +30,28 @@ type CheckProgress struct {
 }
 
 // Check has the server compare rows with bytes. report is called for each finding as it comes in, progress, unless it is nil, about
-// once a second. There is no deadline but ctx: a deep check of many bytes takes as long as it takes.
+// once a second.
 func (c *Client) Check(ctx context.Context, deep bool, report func(Finding), progress func(CheckProgress)) (sum CheckSummary, err error) {
-	text, err := json.Marshal(map[string]bool{"deep": deep, "progress": progress != nil})
-	if err != nil {
-		return sum, err
+	in := map[string]bool{"deep": deep, "progress": progress != nil}
+	type line struct {
+		Finding  *Finding
+		Progress *CheckProgress
+		Summary  *CheckSummary
+		Problem  *Problem
 	}
-	patient := *c.http
-	patient.Timeout = 0
-	response, err := c.send(ctx, &patient, http.MethodPost, "/check", bytes.NewReader(text))
-	if err != nil {
-		return sum, err
-	}
-	defer response.Body.Close()
-	for lines := json.NewDecoder(response.Body); ; {
-		var line struct {
-			Finding  *Finding
-			Progress *CheckProgress
-			Summary  *CheckSummary
-			Error    string
+	err = stream(ctx, c, "/check", in, func(l line) (bool, error) {
+		switch {
+		case l.Finding != nil:
+			report(*l.Finding)
+		case l.Progress != nil && progress != nil:
+			progress(*l.Progress)
+		case l.Summary != nil:
+			sum = *l.Summary
 		}
-		switch err := lines.Decode(&line); {
-		case errors.Is(err, io.EOF):
-			return sum, errors.New("the server stopped in the middle of the check")
-		case err != nil:
-			return sum, fmt.Errorf("read the answer of %s: %w", c.where, err)
-		case line.Finding != nil:
-			report(*line.Finding)
-		case line.Progress != nil && progress != nil:
-			progress(*line.Progress)
-		case line.Error != "":
-			return *line.Summary, errors.New(line.Error)
-		case line.Summary != nil:
-			return *line.Summary, nil
+		if l.Problem != nil {
+			return true, l.Problem
 		}
-	}
+		return l.Summary != nil, nil
+	})
+	return sum, err
 }

@@ -230,17 +230,52 @@ type Copied struct {
 	Digest    string   `json:"digest"`
 	Manifests int      `json:"manifests"`
 	Blobs     int      `json:"blobs"`
+	Bytes     int64    `json:"bytes"`             // of these blobs
 	Fetched   int      `json:"fetched,omitempty"` // blobs that came from the upstream first
 	Referrers []string `json:"referrers,omitempty"`
 }
 
-// Copy copies an image into a hosted repository of the group without moving bytes between repositories.
-func (c *Client) Copy(ctx context.Context, group string, r CopyRequest) (out Copied, err error) {
+// CopyProgress is how far a copy is. What refers to the image adds to the totals when it is found.
+type CopyProgress struct {
+	Manifests      int   `json:"manifests"`
+	TotalManifests int   `json:"total_manifests"`
+	Blobs          int   `json:"blobs"`
+	TotalBlobs     int   `json:"total_blobs"`
+	Bytes          int64 `json:"bytes"`
+	TotalBytes     int64 `json:"total_bytes"`
+}
+
+// Copy copies an image into a hosted repository of the group without moving bytes between repositories. progress, unless it is nil, is
+// called about once a second.
+func (c *Client) Copy(ctx context.Context, group string, r CopyRequest, progress func(CopyProgress)) (out Copied, err error) {
 	path := groupPath(group) + "/copy"
 	if r.DryRun {
 		path += "?dry_run=true"
 	}
-	err = c.Call(ctx, http.MethodPost, path, r, &out)
+	if progress == nil {
+		err = c.Call(ctx, http.MethodPost, path, r, &out)
+		return out, err
+	}
+	in := struct {
+		CopyRequest
+		Progress bool `json:"progress"`
+	}{r, true}
+	type line struct {
+		Progress *CopyProgress
+		Copied   *Copied
+		Problem  *Problem
+	}
+	err = stream(ctx, c, path, in, func(l line) (bool, error) {
+		switch {
+		case l.Problem != nil:
+			return true, l.Problem
+		case l.Copied != nil:
+			out = *l.Copied
+		case l.Progress != nil:
+			progress(*l.Progress)
+		}
+		return l.Copied != nil, nil
+	})
 	return out, err
 }
 

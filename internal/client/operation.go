@@ -69,9 +69,34 @@ const (
 	RefreshUpstream   = "upstream"
 )
 
-// Refresh has cached references confirmed.
-func (c *Client) Refresh(ctx context.Context, kind, name string) (out Refreshed, err error) {
-	err = c.Call(ctx, http.MethodPost, "/refresh", map[string]string{kind: name}, &out)
+// RefreshProgress is how far the refresh of a repository is.
+type RefreshProgress struct {
+	References      int `json:"references"`
+	TotalReferences int `json:"total_references"`
+}
+
+// Refresh has cached references confirmed. progress, unless it is nil, is called about once a second.
+func (c *Client) Refresh(ctx context.Context, kind, name string, progress func(RefreshProgress)) (out Refreshed, err error) {
+	if progress == nil {
+		err = c.Call(ctx, http.MethodPost, "/refresh", map[string]string{kind: name}, &out)
+		return out, err
+	}
+	type line struct {
+		Progress  *RefreshProgress
+		Refreshed *Refreshed
+		Problem   *Problem
+	}
+	err = stream(ctx, c, "/refresh", map[string]any{kind: name, "progress": true}, func(l line) (bool, error) {
+		switch {
+		case l.Problem != nil:
+			return true, l.Problem
+		case l.Refreshed != nil:
+			out = *l.Refreshed
+		case l.Progress != nil:
+			progress(*l.Progress)
+		}
+		return l.Refreshed != nil, nil
+	})
 	return out, err
 }
 

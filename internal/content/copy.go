@@ -30,7 +30,7 @@ const (
 // Copy implements api.Content. It reads the source as a pull by the caller would, by the same registry with the same rules, and
 // pushes to the target as the caller would, but for the bytes of blobs: a blob is linked once the source's own repository
 // holds it, which is what gives the right to it. That the server holds bytes of that digest for somebody else gives none.
-func (desk *Desk) Copy(ctx context.Context, r api.CopyRequest) (api.Copied, error) {
+func (desk *Desk) Copy(ctx context.Context, r api.CopyRequest, progress func(api.CopyProgress)) (api.Copied, error) {
 	to, err := desk.copyTarget(ctx, r)
 	if err != nil {
 		return api.Copied{}, err
@@ -49,7 +49,7 @@ func (desk *Desk) Copy(ctx context.Context, r api.CopyRequest) (api.Copied, erro
 	}
 	c := copying{
 		Desk: desk, from: from, to: to, request: r, seen: map[oci.Digest]bool{}, linked: map[oci.Digest]bool{},
-		out: api.Copied{Source: r.Source, Target: r.Target, DryRun: r.DryRun},
+		out: api.Copied{Source: r.Source, Target: r.Target, DryRun: r.DryRun}, progress: progress,
 	}
 	if err := c.run(ctx, ref); err != nil {
 		return api.Copied{}, err
@@ -122,6 +122,11 @@ type copying struct {
 
 	seen   map[oci.Digest]bool // manifests that are copied, or being copied
 	linked map[oci.Digest]bool // blobs
+
+	progress func(api.CopyProgress) // nil: nobody wants to know
+	of       api.CopyProgress       // the totals alone
+	coming   int64                  // bytes of the blob that is being fetched, so far
+	told     turn
 }
 
 func (c *copying) run(ctx context.Context, ref oci.Reference) error {
@@ -132,9 +137,10 @@ func (c *copying) run(ctx context.Context, ref oci.Reference) error {
 	}
 	c.out.Digest = string(m.Digest)
 	c.seen[m.Digest] = true
-	if err := c.complete(ctx, m); err != nil {
+	if err := c.survey(ctx, m); err != nil {
 		return err
 	}
+	c.tell()
 	parsed, err := c.content(ctx, m, 0)
 	if err != nil {
 		return err
@@ -202,6 +208,8 @@ func (c *copying) content(ctx context.Context, m *registry.Manifest, depth int) 
 		}
 		c.linked[d.Digest] = true
 		c.out.Blobs++
+		c.out.Bytes += d.Size
+		c.tell()
 	}
 	return parsed, nil
 }
@@ -237,6 +245,7 @@ func (c *copying) manifest(ctx context.Context, ref oci.Reference, tag string, d
 func (c *copying) put(ctx context.Context, m *registry.Manifest, tag string) error {
 	if c.request.DryRun {
 		c.out.Manifests++
+		c.tell()
 		return nil
 	}
 	put := registry.PutManifest{MediaType: m.MediaType, Payload: m.Payload}
@@ -247,6 +256,7 @@ func (c *copying) put(ctx context.Context, m *registry.Manifest, tag string) err
 		return err
 	}
 	c.out.Manifests++
+	c.tell()
 	return nil
 }
 
@@ -372,7 +382,8 @@ func (c *copying) fetch(ctx context.Context, digest oci.Digest) error {
 	if b.Body == nil {
 		return nil // it is in object storage, so the source holds it by now
 	}
-	_, err = io.Copy(io.Discard, b.Body)
+	defer func() { c.coming = 0 }()
+	_, err = io.Copy(counting{c}, b.Body)
 	if err = errors.Join(err, b.Body.Close()); err != nil {
 		return oci.NewError(oci.CodeUnavailable, "the upstream did not send all of a layer, or not the right one: try again").WithRetryAfter(time.Second).WithCause(err)
 	}

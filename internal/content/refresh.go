@@ -18,13 +18,13 @@ import (
 )
 
 // Refresh implements api.Refresher: one image is confirmed at once, a repository or an upstream when it is next asked for.
-func (desk *Desk) Refresh(ctx context.Context, t api.RefreshTarget) (api.Refreshed, error) {
+func (desk *Desk) Refresh(ctx context.Context, t api.RefreshTarget, progress func(api.RefreshProgress)) (api.Refreshed, error) {
 	ctx = acting(ctx, t.Caller)
 	switch {
 	case t.Image != "":
 		return desk.refreshImage(ctx, t.Image)
 	case t.Repository != "":
-		return desk.refreshRepository(ctx, t.Repository)
+		return desk.refreshRepository(ctx, t.Repository, progress)
 	}
 	return desk.refreshUpstream(ctx, t.Upstream)
 }
@@ -67,7 +67,7 @@ func count(out *api.Refreshed, image string, d virtual.Decision) {
 	out.Kept = append(out.Kept, k)
 }
 
-func (desk *Desk) refreshRepository(ctx context.Context, name string) (api.Refreshed, error) {
+func (desk *Desk) refreshRepository(ctx context.Context, name string, progress func(api.RefreshProgress)) (api.Refreshed, error) {
 	v, t, err := desk.cached(name)
 	if err != nil {
 		return api.Refreshed{}, err
@@ -76,24 +76,38 @@ func (desk *Desk) refreshRepository(ctx context.Context, name string) (api.Refre
 		return api.Refreshed{}, err
 	}
 	out := api.Refreshed{}
-	page := registry.Page{N: refreshPage}
-	for {
-		tags, err := v.Tags(ctx, t.Local, page)
+	tags, err := heldTags(ctx, v, t.Local)
+	if err != nil {
+		return out, err
+	}
+	var told turn
+	for i, tag := range tags {
+		if progress != nil && told.due() {
+			progress(api.RefreshProgress{References: i, TotalReferences: len(tags)})
+		}
+		d, err := v.Refresh(ctx, t.Local, oci.ByTag(tag))
 		if err != nil {
-			return out, err
+			return out, fmt.Errorf("refresh %s:%s: %w", name, tag, err)
+		}
+		count(&out, name+":"+tag, d)
+	}
+	return out, nil
+}
+
+// heldTags are the tags of a repository that were ever pulled; of the others there is nothing to confirm.
+func heldTags(ctx context.Context, v *virtual.Registry, repository string) (all []string, err error) {
+	for page := (registry.Page{N: refreshPage}); ; {
+		tags, err := v.Tags(ctx, repository, page)
+		if err != nil {
+			return nil, err
 		}
 		for _, tag := range tags.Tags {
-			if !held(v.Explain(ctx, virtual.Request{Repository: t.Local, Reference: oci.ByTag(tag)})) {
-				continue // never pulled: there is nothing to confirm
+			if held(v.Explain(ctx, virtual.Request{Repository: repository, Reference: oci.ByTag(tag)})) {
+				all = append(all, tag)
 			}
-			d, err := v.Refresh(ctx, t.Local, oci.ByTag(tag))
-			if err != nil {
-				return out, fmt.Errorf("refresh %s:%s: %w", name, tag, err)
-			}
-			count(&out, name+":"+tag, d)
 		}
 		if !tags.More {
-			return out, nil
+			return all, nil
 		}
 		page.Last = tags.Tags[len(tags.Tags)-1]
 	}

@@ -141,7 +141,7 @@ func TestContentBodies(t *testing.T) {
 	const marker = "s3cr3t-marker"
 	values := []string{`""`, `"` + marker + `"`, `"` + marker + `:/@"`, `"a/hub/x:1"`, `"\u0000"`, `"` + strings.Repeat("a/", 200) + `a"`, `1`, `null`, `[]`, `{}`, `["` + marker + `"]`, `true`, `"sha256:00"`, `"../.."`}
 	for path, fields := range map[string][]string{
-		"/upstreams/far/purge": {"repository", "reference", "after"}, "/copy": {"source", "target", "referrers", "platforms"},
+		"/upstreams/far/purge": {"repository", "reference", "after"}, "/copy": {"source", "target", "referrers", "platforms", "progress"},
 		"/registries/hub/evaluate": {"reference"},
 	} {
 		bodies := []string{"", "{", "[]", "null", `"x"`, `{"` + marker + `": 1}`}

@@ -42,20 +42,20 @@ func TestCopy(t *testing.T) {
 			}
 			u.Put("library/base", []string{legacyTag(index.Manifest.Digest)}, legacy)
 
-			dry := must(ann.Copy(t.Context(), "a", client.CopyRequest{Source: "a/secret/app:tag-real", Target: "a/prod/app:stable", DryRun: true}))(t)
+			dry := must(ann.Copy(t.Context(), "a", client.CopyRequest{Source: "a/secret/app:tag-real", Target: "a/prod/app:stable", DryRun: true}, nil))(t)
 			remote.Do(t, "GET", "a/prod/app/tags/list").Want(t, 404)
-			first := must(ann.Copy(t.Context(), "a", client.CopyRequest{Source: "a/secret/app:tag-real", Target: "a/prod/app:stable"}))(t)
+			first := must(ann.Copy(t.Context(), "a", client.CopyRequest{Source: "a/secret/app:tag-real", Target: "a/prod/app:stable"}, nil))(t)
 			if first.Digest != string(image.Manifest.Digest) || first.Fetched != 0 || first.Manifests != 2 || len(first.Referrers) != 1 || first.Blobs != 5 {
 				t.Errorf("from hosted: %+v", first)
 			}
 			if dry.DryRun = false; !reflect.DeepEqual(dry, first) {
 				t.Errorf("a dry run told %+v, and this happened: %+v", dry, first)
 			}
-			cold := must(ann.Copy(t.Context(), "a", client.CopyRequest{Source: "a/hub/library/base:1.0", Target: "a/prod/base"}))(t)
+			cold := must(ann.Copy(t.Context(), "a", client.CopyRequest{Source: "a/hub/library/base:1.0", Target: "a/prod/base"}, nil))(t)
 			if cold.Digest != string(index.Manifest.Digest) || cold.Fetched == 0 || len(cold.Referrers) != 3 || cold.Manifests != 7 {
 				t.Errorf("from a cold cache: %+v", cold)
 			}
-			again := must(ann.Copy(t.Context(), "a", client.CopyRequest{Source: "a/hub/library/base:1.0", Target: "a/prod/base"}))(t)
+			again := must(ann.Copy(t.Context(), "a", client.CopyRequest{Source: "a/hub/library/base:1.0", Target: "a/prod/base"}, nil))(t)
 			if again.Fetched != 0 || again.Manifests != cold.Manifests || again.Blobs != cold.Blobs {
 				t.Errorf("again: %+v, before %+v", again, cold)
 			}
@@ -136,7 +136,7 @@ func TestCopyRights(t *testing.T) {
 	bob, ann := apiOf(t, s.As(t, "bob")), apiOf(t, s.As(t, "ann"))
 	copyTo := func(c *client.Client, source, target string, platforms ...string) error {
 		group, _, _ := strings.Cut(target, "/")
-		_, err := c.Copy(t.Context(), group, client.CopyRequest{Source: source, Target: target, Platforms: platforms})
+		_, err := c.Copy(t.Context(), group, client.CopyRequest{Source: source, Target: target, Platforms: platforms}, nil)
 		return err
 	}
 	for _, c := range []struct {
@@ -200,4 +200,43 @@ func TestCopyRights(t *testing.T) {
 		t.Error("an image was copied whose layers its upstream did not send")
 	}
 	remote.Do(t, "HEAD", "c/mine/blobs/"+string(layer.Digest)).Want(t, 404)
+}
+
+// TestCopyProgress: who wants to know is told how much there is to do before anything is copied, and what goes wrong afterwards reads as
+// any other refusal.
+func TestCopyProgress(t *testing.T) {
+	s, _, _, u := tenants(t, stack.Options{})
+	index := registrytest.RandomIndex(51, 2, 2000)
+	u.Put("library/base", []string{"1.0"}, index)
+	ann := apiOf(t, s.As(t, "ann"))
+	var told []client.CopyProgress
+	request := client.CopyRequest{Source: "a/hub/library/base:1.0", Target: "a/prod/base"}
+	copied := must(ann.Copy(t.Context(), "a", request, func(p client.CopyProgress) { told = append(told, p) }))(t)
+	if copied.Manifests != 3 || copied.Bytes == 0 {
+		t.Fatalf("copied %+v", copied)
+	}
+	want := client.CopyProgress{TotalManifests: copied.Manifests, TotalBlobs: copied.Blobs, TotalBytes: copied.Bytes}
+	if len(told) == 0 || told[0] != want {
+		t.Errorf("told %+v, want at first %+v", told, want)
+	}
+	for _, p := range told {
+		if p.Manifests > p.TotalManifests || p.Bytes > p.TotalBytes {
+			t.Errorf("told %+v", p)
+		}
+	}
+
+	broken := registrytest.RandomImage(52, 1, 2000)
+	u.Put("library/broken", []string{"1"}, broken)
+	u.Fail(registrytest.Rule{Kind: registrytest.KindBlob, Reference: string(broken.Layers()[0].Digest), Fault: registrytest.Fault{Status: 404}})
+	told = nil
+	_, err := ann.Copy(t.Context(), "a", client.CopyRequest{Source: "a/hub/library/broken:1", Target: "a/prod/broken"}, func(p client.CopyProgress) { told = append(told, p) })
+	refused(t, err, 404)
+	if len(told) == 0 {
+		t.Error("it was refused at once")
+	}
+	told = nil
+	_, err = ann.Copy(t.Context(), "a", client.CopyRequest{Source: "a/hub/library/none:1", Target: "a/prod/x"}, func(p client.CopyProgress) { told = append(told, p) })
+	if refused(t, err, 404); len(told) > 0 {
+		t.Errorf("told %+v of what is not there", told)
+	}
 }

@@ -22,7 +22,7 @@ func TestLocalSocketSeesEverything(t *testing.T) {
 			}
 		}
 	}
-	if _, err := s.API.Refresh(t.Context(), "image", "acme/hub/private/app:1"); err != nil {
+	if _, err := s.API.Refresh(t.Context(), "image", "acme/hub/private/app:1", nil); err != nil {
 		t.Error(err)
 	}
 }

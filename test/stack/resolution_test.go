@@ -180,7 +180,7 @@ func TestRefresh(t *testing.T) {
 	}
 	refresh := func(kind, name string) {
 		t.Helper()
-		if _, err := r.API.Refresh(context.Background(), kind, name); err != nil {
+		if _, err := r.API.Refresh(context.Background(), kind, name, nil); err != nil {
 			t.Fatal(err)
 		}
 	}

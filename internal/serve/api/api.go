@@ -103,9 +103,9 @@ type Explainer interface {
 	Explain(ctx context.Context, q Question) (Explanation, error)
 }
 
-// Refresher makes cached references be confirmed anew. Errors: *oci.Error.
+// Refresher makes cached references be confirmed anew. progress, if it is not nil, is called about once a second. Errors: *oci.Error.
 type Refresher interface {
-	Refresh(ctx context.Context, t RefreshTarget) (Refreshed, error)
+	Refresh(ctx context.Context, t RefreshTarget, progress func(RefreshProgress)) (Refreshed, error)
 }
 
 // Options are what the API works with. All are needed.

@@ -124,7 +124,10 @@ func (r *resolver) Explain(_ context.Context, q api.Question) (api.Explanation, 
 	return api.Explanation{Image: q.Image, As: q.Caller.Name, Kind: "virtual", Decision: &d}, r.err
 }
 
-func (r *resolver) Refresh(_ context.Context, t api.RefreshTarget) (api.Refreshed, error) {
+func (r *resolver) Refresh(_ context.Context, t api.RefreshTarget, progress func(api.RefreshProgress)) (api.Refreshed, error) {
+	if progress != nil {
+		progress(api.RefreshProgress{References: 1, TotalReferences: 2})
+	}
 	return api.Refreshed{References: len(t.Image + t.Repository + t.Upstream)}, r.err
 }
 
@@ -301,12 +304,32 @@ func TestResolution(t *testing.T) {
 	s.want(t, "ann", "POST", "/refresh", `{"upstream": "acme/hub"}`, 200, `"references":8`)
 	s.want(t, "ann", "POST", "/refresh", `{"upstream": "acme/hub", "image": "acme/all/x"}`, 422)
 	s.want(t, "ann", "POST", "/refresh", `{"upstream": "other/hub"}`, 403)
+	s.want(t, "ann", "POST", "/refresh", `{"upstream": "other/hub", "progress": true}`, 403)
 	s.resolver.err = oci.NewError(oci.CodeTooManyRequests, "the upstream's budget is used up")
 	s.want(t, "ann", "POST", "/refresh", `{"upstream": "acme/hub"}`, 429, "budget")
 	s.resolver.err = errors.New("s3cret")
 	s.want(t, "local", "POST", "/explain", `{"image": "acme/all/alpine"}`, 500, "request id r1")
 	s.resolver.err = driver.ErrBadConn
 	s.want(t, "local", "POST", "/explain", `{"image": "acme/all/alpine"}`, 503, "the database does not answer")
+}
+
+// TestLines: long work tells how far it is in lines, when asked to; what went wrong by then is in the last one.
+func TestLines(t *testing.T) {
+	s := newServer(t)
+	for in, want := range map[string][2]string{
+		`{"upstream": "acme/hub"}`:                   {"application/json", `{"references":8}` + "\n"},
+		`{"upstream": "acme/hub", "progress": true}`: {"application/jsonl", `{"progress":{"references":1,"total_references":2}}` + "\n" + `{"refreshed":{"references":8}}` + "\n"},
+	} {
+		status, text, h := s.call(t, "ann", "POST", "/refresh", in)
+		if status != 200 || h.Get("Content-Type") != want[0] || text != want[1] {
+			t.Errorf("%s: %d %s %q", in, status, h.Get("Content-Type"), text)
+		}
+	}
+	s.resolver.err = oci.NewError(oci.CodeTooManyRequests, "the budget is used up").WithRetryAfter(time.Second)
+	s.want(t, "ann", "POST", "/refresh", `{"upstream": "acme/hub", "progress": true}`, 200,
+		`{"problem":{"title":"Too Many Requests","status":429,"detail":"the budget is used up"}}`)
+	s.resolver.err = errors.New("s3cret")
+	s.want(t, "local", "POST", "/refresh", `{"upstream": "acme/hub", "progress": true}`, 200, `"status":500`, "request id r1")
 }
 
 func TestTokens(t *testing.T) {

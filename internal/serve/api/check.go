@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"encoding/json"
 	"net/http"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -16,12 +15,12 @@ type CheckRequest struct {
 	Progress bool `json:"progress,omitempty" doc:"Tell about once a second how far it is, too"`
 }
 
-// CheckLine is one line of the answer: a finding, how far it is, or at the end the summary or why there is none.
+// CheckLine is one line of the answer: a finding, how far it is, or at the end the summary, with the problem if the check could not go on.
 type CheckLine struct {
-	Finding  *Finding       `json:"finding,omitempty"`
-	Progress *CheckProgress `json:"progress,omitempty"`
-	Summary  *CheckSummary  `json:"summary,omitempty"`
-	Error    string         `json:"error,omitempty"`
+	Finding  *Finding         `json:"finding,omitempty"`
+	Progress *CheckProgress   `json:"progress,omitempty"`
+	Summary  *CheckSummary    `json:"summary,omitempty"`
+	Problem  *huma.ErrorModel `json:"problem,omitempty"`
 }
 
 // CheckProgress is how far a check is.
@@ -61,8 +60,9 @@ type Checker interface {
 func (a *API) registerCheck() {
 	operation(a, huma.Operation{
 		OperationID: "check", Method: http.MethodPost, Path: "/check", Tags: []string{"store"},
+		Responses:   map[string]*huma.Response{"200": {Description: "JSON lines", Content: map[string]*huma.MediaType{lines: {Schema: schemaOf[CheckLine](a)}}}},
 		Summary:     "Compare rows with bytes",
-		Description: "Answers JSON lines as findings are made: objects with a finding each, or with how far it is, then one with the summary, or with an error.",
+		Description: "Answers JSON lines as findings are made: objects with a finding each, or with how far it is, then one with the summary, and with the problem if it could not go on.",
 	}, a.check)
 }
 
@@ -71,22 +71,9 @@ func (a *API) check(ctx context.Context, in *body[CheckRequest]) (*huma.StreamRe
 	if err := a.may(ctx, access.Administer, ""); err != nil {
 		return nil, err
 	}
-	return &huma.StreamResponse{Body: func(h huma.Context) {
-		h.SetHeader("Content-Type", "application/jsonl")
-		out := json.NewEncoder(h.BodyWriter())
-		flusher, _ := h.BodyWriter().(http.Flusher)
-		write := func(line CheckLine) {
-			_ = out.Encode(line) // a client that left is noticed by the context
-			if flusher != nil {
-				flusher.Flush()
-			}
-		}
-		sum, err := a.Checker.Check(h.Context(), in.Body, func(f Finding) { write(CheckLine{Finding: &f}) },
-			func(p CheckProgress) { write(CheckLine{Progress: &p}) })
-		if err != nil {
-			write(CheckLine{Summary: &sum, Error: a.problem(h.Context(), err).Error()})
-			return
-		}
-		write(CheckLine{Summary: &sum})
-	}}, nil
+	var sum CheckSummary
+	return stream(ctx, a, func(tell func(CheckLine)) (err error) {
+		sum, err = a.Checker.Check(ctx, in.Body, func(f Finding) { tell(CheckLine{Finding: &f}) }, func(p CheckProgress) { tell(CheckLine{Progress: &p}) })
+		return err
+	}, func(p *huma.ErrorModel) CheckLine { return CheckLine{Summary: &sum, Problem: p} })
 }

@@ -23,7 +23,7 @@ type Content interface {
 	Manifest(ctx context.Context, at Place, digest oci.Digest) (ManifestDetail, error)
 	DeleteManifest(ctx context.Context, at Place, digest oci.Digest) (Purged, error)
 	Purge(ctx context.Context, t PurgeTarget) (Purged, error)
-	Copy(ctx context.Context, r CopyRequest) (Copied, error)
+	Copy(ctx context.Context, r CopyRequest, progress func(CopyProgress)) (Copied, error)
 	Evaluate(ctx context.Context, q EvaluateQuery) (Evaluation, error)
 }
 

@@ -64,6 +64,7 @@ type CopyRequest struct {
 	Source    string   `json:"source" maxLength:"512" doc:"Image to copy, hosted or of a virtual registry: acme/hub/library/alpine:3.20" example:"acme/hub/library/alpine:3.20"`
 	Target    string   `json:"target" maxLength:"512" doc:"Where to: a hosted repository of the group and a tag. Without a tag, that of the source; with none there either, the copy has no tag" example:"acme/base/alpine:3.20"`
 	Referrers *bool    `json:"referrers,omitempty" default:"true" doc:"Copy signatures, attestations and what else refers to it, too"`
+	Progress  bool     `json:"progress,omitempty" doc:"Answer JSON lines that tell about once a second how far it is, and at the end what was copied"`
 	Platforms []string `json:"platforms,omitempty" maxItems:"50" doc:"Of an index, only these manifests: os/architecture or os/architecture/variant. The index stays as it is, so the target must allow sparse indexes, or have the others"`
 
 	Group  string `json:"-"` // filled in by the API
@@ -79,8 +80,26 @@ type Copied struct {
 	Digest    string   `json:"digest" doc:"Of the image, the same at both ends"`
 	Manifests int      `json:"manifests" doc:"That the target now holds of it, with referrers; those that were there already are counted too"`
 	Blobs     int      `json:"blobs" doc:"That are linked in the target"`
-	Fetched   int      `json:"fetched,omitempty" doc:"Of those, how many had to be fetched from the upstream first"`
+	Bytes     int64    `json:"bytes" doc:"Of these blobs"`
+	Fetched   int      `json:"fetched,omitempty" doc:"Of these, how many had to be fetched from the upstream first"`
 	Referrers []string `json:"referrers,omitempty" doc:"Digests of the referrers that were copied"`
+}
+
+// CopyLine is one line of the answer to a copy whose progress is wanted: how far it is, or at the end what was copied, or the problem.
+type CopyLine struct {
+	Progress *CopyProgress    `json:"progress,omitempty"`
+	Copied   *Copied          `json:"copied,omitempty"`
+	Problem  *huma.ErrorModel `json:"problem,omitempty"`
+}
+
+// CopyProgress is how far a copy is. What refers to the image adds to the totals when it is found.
+type CopyProgress struct {
+	Manifests      int   `json:"manifests"`
+	TotalManifests int   `json:"total_manifests"`
+	Blobs          int   `json:"blobs"`
+	TotalBlobs     int   `json:"total_blobs"`
+	Bytes          int64 `json:"bytes"`
+	TotalBytes     int64 `json:"total_bytes"`
 }
 
 // EvaluateQuery asks which members of a virtual registry may answer for a reference.
@@ -117,13 +136,13 @@ func (a *API) registerContentActions() {
 		Description: "The next pull fetches it anew. Pulls under way are not disturbed. A large cache is purged in parts, one for each request. " +
 			"It takes the right to configure the group.",
 	}, a.purge)
-	operation(a, huma.Operation{
+	operation(a, streams[Copied, CopyLine](a, huma.Operation{
 		OperationID: "copy", Method: http.MethodPost, Path: "/groups/{group}/copy", Tags: []string{"content"},
 		Summary: "Copy an image into a hosted repository, without moving bytes",
 		Description: "Digests stay what they are; an index is copied with its images, and by default with what refers to them. What of a cached " +
 			"image is not here is fetched through its cache first. The tag moves last, so that it never names half an image; repeating a copy does " +
 			"no harm. It takes the right to pull the source and to push to the target.",
-	}, a.copy)
+	}), a.copy)
 	operation(a, huma.Operation{
 		OperationID: "evaluate", Method: http.MethodPost, Path: "/groups/{group}/registries/{registry}/evaluate", Tags: []string{"resolution"},
 		Summary: "Tell by which rules and claims a reference is allowed or denied, for each member of a virtual registry", Description: "No upstream is asked.",
@@ -156,14 +175,23 @@ func (a *API) copy(ctx context.Context, in *struct {
 	Group  string `path:"group" maxLength:"128" doc:"Name of the group of the target"`
 	DryRun bool   `query:"dry_run" doc:"Only check, and tell what would be copied. Manifests of a cached image are fetched for that"`
 	Body   CopyRequest
-}) (*body[Copied], error) {
+}) (*huma.StreamResponse, error) {
 	r := in.Body
 	r.Group, r.DryRun, r.Caller = in.Group, in.DryRun, callerFrom(ctx)
-	out, err := a.Content.Copy(ctx, r)
-	if err != nil {
-		return nil, err
+	if !r.Progress {
+		out, err := a.Content.Copy(ctx, r, nil)
+		return whole(a, out), err
 	}
-	return &body[Copied]{out}, nil
+	var out Copied
+	return stream(ctx, a, func(tell func(CopyLine)) (err error) {
+		out, err = a.Content.Copy(ctx, r, func(p CopyProgress) { tell(CopyLine{Progress: &p}) })
+		return err
+	}, func(p *huma.ErrorModel) CopyLine {
+		if p != nil {
+			return CopyLine{Problem: p}
+		}
+		return CopyLine{Copied: &out}
+	})
 }
 
 func (a *API) evaluate(ctx context.Context, in *struct {

@@ -39,6 +39,7 @@ type RefreshTarget struct {
 	Image      string `json:"image,omitempty" doc:"One reference, as in explain"`
 	Repository string `json:"repository,omitempty" doc:"<group>/<registry>/<name>: every cached tag of it"`
 	Upstream   string `json:"upstream,omitempty" doc:"<group>/<upstream>: everything cached from it"`
+	Progress   bool   `json:"progress,omitempty" doc:"Answer JSON lines that tell about once a second how far it is, and at the end what was refreshed"`
 
 	Caller Caller `json:"-"` // filled in by the API
 }
@@ -49,6 +50,19 @@ type Refreshed struct {
 	Kept       []Kept            `json:"kept,omitempty" doc:"Those that stay as they were because no upstream confirmed them"`
 	Deferred   bool              `json:"deferred,omitempty" doc:"They are confirmed when they are next asked for"`
 	Decision   *virtual.Decision `json:"decision,omitempty" doc:"For an image"`
+}
+
+// RefreshLine is one line of the answer to a refresh whose progress is wanted: how far it is, or at the end what was refreshed, or the problem.
+type RefreshLine struct {
+	Progress  *RefreshProgress `json:"progress,omitempty"`
+	Refreshed *Refreshed       `json:"refreshed,omitempty"`
+	Problem   *huma.ErrorModel `json:"problem,omitempty"`
+}
+
+// RefreshProgress is how far the refresh of a repository is.
+type RefreshProgress struct {
+	References      int `json:"references"`
+	TotalReferences int `json:"total_references"`
 }
 
 // Kept is a reference that a refresh left as it was.
@@ -63,10 +77,10 @@ func (a *API) registerResolution() {
 		Summary:     "Explain how a pull would be answered, and why",
 		Description: "Who may configure the group sees all of the decision, for anybody's pull. Everybody may ask about a pull of his own, and is told what that pull would tell him.",
 	}, a.explain)
-	operation(a, huma.Operation{
+	operation(a, streams[Refreshed, RefreshLine](a, huma.Operation{
 		OperationID: "refresh", Method: http.MethodPost, Path: "/refresh", Tags: []string{"resolution"},
 		Summary: "Confirm cached references with their upstreams although they are fresh",
-	}, a.refresh)
+	}), a.refresh)
 }
 
 func (a *API) explain(ctx context.Context, in *body[Question]) (*body[Explanation], error) {
@@ -81,7 +95,7 @@ func (a *API) explain(ctx context.Context, in *body[Question]) (*body[Explanatio
 	return &body[Explanation]{out}, nil
 }
 
-func (a *API) refresh(ctx context.Context, in *body[RefreshTarget]) (*body[Refreshed], error) {
+func (a *API) refresh(ctx context.Context, in *body[RefreshTarget]) (*huma.StreamResponse, error) {
 	t := in.Body
 	var named []string
 	for _, name := range []string{t.Image, t.Repository, t.Upstream} {
@@ -96,11 +110,20 @@ func (a *API) refresh(ctx context.Context, in *body[RefreshTarget]) (*body[Refre
 		return nil, err
 	}
 	t.Caller = callerFrom(ctx)
-	out, err := a.Refresher.Refresh(ctx, t)
-	if err != nil {
-		return nil, err
+	if !t.Progress {
+		out, err := a.Refresher.Refresh(ctx, t, nil)
+		return whole(a, out), err
 	}
-	return &body[Refreshed]{out}, nil
+	var out Refreshed
+	return stream(ctx, a, func(tell func(RefreshLine)) (err error) {
+		out, err = a.Refresher.Refresh(ctx, t, func(p RefreshProgress) { tell(RefreshLine{Progress: &p}) })
+		return err
+	}, func(p *huma.ErrorModel) RefreshLine {
+		if p != nil {
+			return RefreshLine{Problem: p}
+		}
+		return RefreshLine{Refreshed: &out}
+	})
 }
 
 // mayConfigureGroupOf lets through who may configure the group that name begins with. Where a host stands before the group, or instead of it, only an
