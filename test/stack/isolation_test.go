@@ -10,7 +10,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/weir-registry/weir/internal/client"
 	"github.com/weir-registry/weir/internal/oci"
 	"github.com/weir-registry/weir/internal/registry/registrytest"
 	"github.com/weir-registry/weir/internal/store/meta"
@@ -44,7 +46,22 @@ func tenants(t *testing.T, o stack.Options) (*stack.Server, registrytest.Image, 
 	ann.Push(t, "a/secret/app", nil, registrytest.RandomArtifact(3, image.Manifest.Descriptor, "application/vnd.test.sbom"))
 	ann.Pull(t, "a/hub/library/app", "tag-real", cached)
 	ann.Pull(t, "a/hub/secret/app", "tag-real", image)
+	kept(t, ann, client.Place{Group: "a", Repository: "library/app", Upstream: "far"}, cached)
 	return s, image, cached, u
+}
+
+// kept waits until the cache has all of an image: who pulls it first has its last byte before that.
+func kept(t *testing.T, r stack.Remote, p client.Place, image registrytest.Image) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
+		m, err := apiOf(t, r).Manifest(t.Context(), p, string(image.Manifest.Digest))
+		if err == nil && m.Config != nil && !slices.ContainsFunc(m.Layers, func(l client.Layer) bool { return !l.Here }) {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the cache does not get %s: %+v, %v", image.Manifest.Digest, m, err)
+		}
+	}
 }
 
 // TestIsolation has tenant b, and nobody, try to get at what tenant a has, by every digest and name of it. Each request is made twice:
