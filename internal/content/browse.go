@@ -3,6 +3,7 @@ package content
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strconv"
 	"time"
 
@@ -85,6 +86,8 @@ func (desk *Desk) Repositories(ctx context.Context, q api.RepositoryQuery) (api.
 	switch {
 	case errors.Is(err, store.ErrCursor):
 		return api.RepositoryPage{}, api.WrongQuery("after", "the repository with which the page before ended is gone: begin again without after")
+	case errors.Is(err, store.ErrUnsorted):
+		return api.RepositoryPage{}, api.WrongQuery("sort", fmt.Sprintf("more than %d repositories are too many to be sorted by their last pull: ask for fewer with prefix, or sort by name", store.MaxSorted))
 	case err != nil:
 		return api.RepositoryPage{}, err
 	case f.err != nil:

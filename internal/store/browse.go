@@ -19,6 +19,13 @@ const (
 	browsePage = 500
 )
 
+// MaxSorted is how many repositories of a range of names are put in the order of their pulls at most: it has no index, so that each
+// page reads them all.
+const MaxSorted = 10_000
+
+// ErrUnsorted is returned for an order of more than MaxSorted repositories.
+var ErrUnsorted = errors.New("too many to be sorted")
+
 // Order is the order of a page.
 type Order int
 
@@ -55,8 +62,11 @@ type RepositoryPage struct {
 	Next         int64 // id of the last one looked at, which need not be on the page
 }
 
-// BrowseRepositories lists repositories. ErrCursor when the one that the page before ended with is gone.
+// BrowseRepositories lists repositories. ErrCursor when the one that the page before ended with is gone; ErrUnsorted.
 func (s *Store) BrowseRepositories(ctx context.Context, q BrowseRepositories) (page RepositoryPage, err error) {
+	if err := s.sortable(ctx, q); err != nil {
+		return page, err
+	}
 	var at query.BrowseRepositoryRow
 	if q.After != 0 {
 		if at, err = s.db.Read().BrowseRepository(ctx, q.After); errors.Is(err, sql.ErrNoRows) {
@@ -91,9 +101,30 @@ func (s *Store) BrowseRepositories(ctx context.Context, q BrowseRepositories) (p
 	return page, nil
 }
 
+// names are the range of names that is asked for.
+func (q BrowseRepositories) names() (low, high string) {
+	return q.Prefix, q.Prefix + "\x7f" // names are of lower bytes
+}
+
+// sortable refuses an order of too many repositories.
+func (s *Store) sortable(ctx context.Context, q BrowseRepositories) error {
+	if q.Order == ByName {
+		return nil
+	}
+	low, high := q.names()
+	n, err := s.db.Read().CountRepositories(ctx, query.CountRepositoriesParams{GroupID: q.GroupID, Low: low, High: high, N: MaxSorted + 1})
+	switch {
+	case err != nil:
+		return fmt.Errorf("count repositories: %w", err)
+	case n > MaxSorted:
+		return ErrUnsorted
+	}
+	return nil
+}
+
 // browseRepositories reads the rows behind at, whose id is 0 at the beginning.
 func (s *Store) browseRepositories(ctx context.Context, q BrowseRepositories, at query.BrowseRepositoryRow) ([]query.BrowseRepositoryRow, error) {
-	low, high := q.Prefix, q.Prefix+"\x7f" // names are of lower bytes
+	low, high := q.names()
 	switch q.Order {
 	case ByColdest:
 		p := query.BrowseColdRepositoriesParams{GroupID: q.GroupID, Low: low, High: high, Last: at.LastPulledAt, ID: at.ID, N: browsePage}

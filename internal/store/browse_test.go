@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"testing"
@@ -8,6 +9,7 @@ import (
 
 	"github.com/weir-registry/weir/internal/event"
 	"github.com/weir-registry/weir/internal/oci"
+	"github.com/weir-registry/weir/internal/store/meta"
 	"github.com/weir-registry/weir/internal/store/meta/query"
 )
 
@@ -91,6 +93,35 @@ func TestBrowseRepositories(t *testing.T) {
 			t.Errorf("%+v %v", totals, err)
 		}
 		want(t, errorOf(TagInfo{}, errorOnly(s.Repository(t.Context(), 12345))), ErrNotFound)
+	})
+}
+
+// TestBrowseSorted: by pulls, no more repositories are sorted than a page may read; a prefix makes them fewer.
+func TestBrowseSorted(t *testing.T) {
+	run(t, Options{}, func(t *testing.T, s *Store) {
+		mustPush(t, s, RepositoryKey{GroupID: 1, Name: "team/app"}, newImage("a"), "1")
+		ok(t, s.db.Write(t.Context(), func(ctx context.Context, tx *meta.Tx) error {
+			_, err := tx.Conn().ExecContext(ctx, `WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 9999)
+				INSERT INTO repositories (id, group_id, upstream_id, epoch, format, name, created_at) SELECT i, 1, 0, 0, 'container', 'many/' || i, 0 FROM n`)
+			return err
+		}))
+		ask := BrowseRepositories{GroupID: 1, N: 10, Order: ByColdest, Wanted: func(FoundIn) bool { return true }}
+		page, err := s.BrowseRepositories(t.Context(), ask)
+		if ok(t, err); len(page.Repositories) != 1 {
+			t.Errorf("of %d: %+v", MaxSorted, page)
+		}
+		mustPush(t, s, RepositoryKey{GroupID: 1, Name: "team/base"}, newImage("b"), "1")
+		for _, order := range []Order{ByColdest, ByHottest} {
+			ask.Order, ask.Prefix = order, ""
+			want(t, errorOf(s.BrowseRepositories(t.Context(), ask)), ErrUnsorted)
+			ask.Prefix = "team/"
+			page, err := s.BrowseRepositories(t.Context(), ask)
+			if ok(t, err); len(page.Repositories) != 2 {
+				t.Errorf("of the team: %+v", page)
+			}
+		}
+		ask.Order, ask.Prefix = ByName, ""
+		ok(t, errorOf(s.BrowseRepositories(t.Context(), ask)))
 	})
 }
 

@@ -1,6 +1,7 @@
 package stack_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -331,4 +332,36 @@ func TestContentNames(t *testing.T) {
 	} {
 		ann.Do(t, "GET", "/api/v1/groups/a/repositories/"+path).Want(t, status)
 	}
+}
+
+// TestTooManyToSort: in the order of their pulls a group's repositories are all read for each page, so there is a bound, and a way on.
+func TestTooManyToSort(t *testing.T) {
+	s := stack.Start(t, stack.Options{Users: []string{"ann"}})
+	s.Apply(t, "groups: [{name: acme, grants: [{user: ann, role: maintainer}]}]")
+	s.As(t, "ann").Push(t, "acme/team/app", []string{"1"}, registrytest.RandomImage(1, 1, 100))
+	s.Stop()
+	db := must(meta.Open(t.Context(), meta.Options{Engine: s.Config.Database.Engine, Path: s.Config.Database.Path}))(t)
+	err := db.Write(t.Context(), func(ctx context.Context, tx *meta.Tx) error {
+		_, err := tx.Conn().ExecContext(ctx, `WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 10000)
+			INSERT INTO repositories (id, group_id, upstream_id, epoch, format, name, created_at)
+			SELECT i, r.group_id, 0, 0, 'container', 'many/' || i, 0 FROM n, repositories r`)
+		return err
+	})
+	if err := errors.Join(err, db.Close()); err != nil {
+		t.Fatal(err)
+	}
+	s.Start()
+	ann, list := s.As(t, "ann"), "/api/v1/groups/acme/repositories"
+	for _, sort := range []string{"last_pulled_at", "-last_pulled_at"} {
+		a := ann.Do(t, "GET", list+"?sort="+sort).Want(t, 422)
+		for _, part := range []string{`"location":"query.sort"`, "with prefix"} {
+			if !strings.Contains(string(a.Body), part) {
+				t.Errorf("no %s: %s", part, a.Body)
+			}
+		}
+		if a := ann.Do(t, "GET", list+"?prefix=team/&sort="+sort).Want(t, 200); !strings.Contains(string(a.Body), `"team/app"`) {
+			t.Errorf("of the team: %s", a.Body)
+		}
+	}
+	ann.Do(t, "GET", list).Want(t, 200)
 }

@@ -39,7 +39,7 @@ type RepositoryQuery struct {
 	Upstream string `query:"upstream" maxLength:"128" doc:"Only what is cached from this upstream"`
 	Registry string `query:"registry" maxLength:"128" doc:"Only what is cached from the upstreams of this virtual registry, and not kept back by its rules"`
 	Prefix   string `query:"prefix" maxLength:"255" doc:"Only names that begin so"`
-	Sort     string `query:"sort" enum:"name,last_pulled_at,-last_pulled_at" default:"name" doc:"last_pulled_at begins with what nobody has pulled, or not for longest"`
+	Sort     string `query:"sort" enum:"name,last_pulled_at,-last_pulled_at" default:"name" doc:"last_pulled_at begins with what nobody has pulled, or not for longest. By pulls, at most 10,000 repositories are sorted: prefix makes them fewer"`
 	ListInput
 
 	Caller Caller `json:"-"` // filled in by the API

@@ -30,7 +30,6 @@ func (q *Queries) AddRepositoryPulls(ctx context.Context, arg AddRepositoryPulls
 }
 
 const browseColdRepositories = `-- name: BrowseColdRepositories :many
-
 SELECT r.id, r.name, r.upstream_id, r.epoch, r.format, r.created_at,
     CAST(COALESCE(p.last_pulled_at, 0) AS BIGINT) AS last_pulled_at, CAST(COALESCE(p.pull_count, 0) AS BIGINT) AS pull_count
 FROM repositories r LEFT JOIN repository_pulls p ON p.repository_id = r.id
@@ -60,7 +59,6 @@ type BrowseColdRepositoriesRow struct {
 	PullCount    int64
 }
 
-// By their last pull, the repositories of the group are all read and sorted: they are few beside what they hold.
 func (q *Queries) BrowseColdRepositories(ctx context.Context, arg BrowseColdRepositoriesParams) ([]BrowseColdRepositoriesRow, error) {
 	rows, err := q.db.QueryContext(ctx, browseColdRepositories,
 		arg.GroupID,
@@ -507,6 +505,33 @@ type CountManifestsParams struct {
 
 func (q *Queries) CountManifests(ctx context.Context, arg CountManifestsParams) (int64, error) {
 	row := q.db.QueryRowContext(ctx, countManifests, arg.RepositoryID, arg.N)
+	var count int64
+	err := row.Scan(&count)
+	return count, err
+}
+
+const countRepositories = `-- name: CountRepositories :one
+
+SELECT COUNT(*) FROM (
+    SELECT 1 FROM repositories WHERE group_id = $1 AND name >= $2 AND name < $3 ORDER BY name LIMIT CAST($4 AS INTEGER)
+) r
+`
+
+type CountRepositoriesParams struct {
+	GroupID int64
+	Low     string
+	High    string
+	N       int32
+}
+
+// By their last pull, the repositories of the range are all read and sorted; CountRepositories tells first whether they are few enough.
+func (q *Queries) CountRepositories(ctx context.Context, arg CountRepositoriesParams) (int64, error) {
+	row := q.db.QueryRowContext(ctx, countRepositories,
+		arg.GroupID,
+		arg.Low,
+		arg.High,
+		arg.N,
+	)
 	var count int64
 	err := row.Scan(&count)
 	return count, err

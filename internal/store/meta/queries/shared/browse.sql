@@ -9,7 +9,12 @@ WHERE r.group_id = @group_id AND r.name >= @name AND r.name < @high AND (r.name 
     AND EXISTS (SELECT 1 FROM manifests m WHERE m.repository_id = r.id)
 ORDER BY r.name, r.id LIMIT CAST(@n AS INTEGER);
 
--- By their last pull, the repositories of the group are all read and sorted: they are few beside what they hold.
+-- By their last pull, the repositories of the range are all read and sorted; CountRepositories tells first whether they are few enough.
+
+-- name: CountRepositories :one
+SELECT COUNT(*) FROM (
+    SELECT 1 FROM repositories WHERE group_id = @group_id AND name >= @low AND name < @high ORDER BY name LIMIT CAST(@n AS INTEGER)
+) r;
 
 -- name: BrowseColdRepositories :many
 SELECT r.id, r.name, r.upstream_id, r.epoch, r.format, r.created_at,
