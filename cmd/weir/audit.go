@@ -43,6 +43,14 @@ func eventFlags(cmd *cobra.Command) (func(now time.Time) (url.Values, error), *b
 	to := flags.String("to", "", "before, in the same forms")
 	pulls := flags.Bool("pulls", false, "pulls, refusals and logins instead of changes")
 	instance := flags.Bool("instance", false, "of all groups and the instance; takes an administrator")
+	_ = cmd.RegisterFlagCompletionFunc("outcome", cobra.FixedCompletions([]string{audit.OK, audit.Denied, audit.Failed}, cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc("kind", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) { // the flags exist
+		stream := audit.Changes
+		if *pulls {
+			stream = audit.Pulls
+		}
+		return audit.Kinds(stream, "*"), cobra.ShellCompDirectiveNoFileComp
+	})
 	return func(now time.Time) (url.Values, error) {
 		q := url.Values{"stream": {"changes"}}
 		if *pulls {

@@ -1,8 +1,10 @@
 package app
 
 import (
+	"fmt"
 	"io"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/weir-registry/weir/internal/config"
@@ -41,6 +43,17 @@ func (s *server) keeper() *audit.Keeper {
 		Log: s.log, Sealer: s.sealer, KeepChanges: time.Duration(c.KeepChanges), KeepPulls: time.Duration(c.KeepPulls), KeepAccess: time.Duration(c.KeepAccess),
 		Sink: auditSink(c.Sink), SinkKinds: c.SinkKinds, Metrics: s.metrics.Audit,
 	})
+}
+
+// checkSinkKinds refuses what would choose nothing.
+func checkSinkKinds(c config.Config) error {
+	for _, pattern := range c.Audit.SinkKinds {
+		if len(audit.Kinds(audit.Changes, pattern)) == 0 && len(audit.Kinds(audit.Pulls, pattern)) == 0 {
+			all := append(audit.Kinds(audit.Changes, "*"), audit.Kinds(audit.Pulls, "*")...)
+			return fmt.Errorf("audit.sink_kinds: no kind of event is like %q: there are %s", pattern, strings.Join(all, ", "))
+		}
+	}
+	return nil
 }
 
 // handsOn reports whether events go to another system, too.

@@ -130,7 +130,7 @@ func openSealer(ctx context.Context, c config.Config, db *meta.DB) (*seal.Sealer
 
 // CheckSettings looks at the files that settings name, as a start would: every problem at once. It creates nothing.
 func CheckSettings(c config.Config) error {
-	var errs []error
+	errs := []error{checkSinkKinds(c)}
 	if c.TLS.CertFile != "" {
 		if _, err := tls.LoadX509KeyPair(c.TLS.CertFile, c.TLS.KeyFile); err != nil {
 			errs = append(errs, fmt.Errorf("tls: %w", err))

@@ -117,6 +117,9 @@ func (s *server) prepare(ctx context.Context) (admin access.Bootstrapped, err er
 // open builds the parts, each from those before it.
 func (s *server) open(ctx context.Context) (err error) {
 	c := s.config
+	if err := checkSinkKinds(c); err != nil {
+		return err
+	}
 	if s.kept, err = openKept(ctx, c, s.log, s.metrics.Store.Query); err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 	"github.com/weir-registry/weir/internal/registry/cache"
 	"github.com/weir-registry/weir/internal/serve/api"
 	"github.com/weir-registry/weir/internal/store"
+	"github.com/weir-registry/weir/internal/store/meta"
 )
 
 // absent is the answer for what is not there, and for what the caller may not know is there.
@@ -79,6 +81,9 @@ func (desk *Desk) Repositories(ctx context.Context, q api.RepositoryQuery) (api.
 	if err := f.off(); err != nil && (q.Kind == "cached" || q.Upstream != "" || q.Registry != "") {
 		return api.RepositoryPage{}, err
 	}
+	if err := f.knows(q); err != nil {
+		return api.RepositoryPage{}, err
+	}
 	orders := map[string]store.Order{"last_pulled_at": store.ByColdest, "-last_pulled_at": store.ByHottest}
 	found, err := desk.Store.BrowseRepositories(f.ctx, store.BrowseRepositories{
 		GroupID: f.group.ID, Prefix: q.Prefix, Order: orders[q.Sort], After: q.Behind, N: q.Limit, Wanted: f.wanted(q),
@@ -98,6 +103,22 @@ func (desk *Desk) Repositories(ctx context.Context, q api.RepositoryQuery) (api.
 		page.Repositories = append(page.Repositories, f.repository(r))
 	}
 	return page, f.err
+}
+
+// knows refuses names that nothing in the group has: an empty list would look like an answer. Who may not view the group gets that.
+func (f *finder) knows(q api.RepositoryQuery) error {
+	switch {
+	case !f.views:
+	case q.Upstream != "" && f.upstream(q.Upstream) == nil:
+		return noUpstream("upstream")
+	case q.Registry != "" && !slices.ContainsFunc(f.group.Registries, func(r meta.Registry) bool { return r.Name == q.Registry }):
+		return api.WrongQuery("registry", "the group has no such registry")
+	}
+	return nil
+}
+
+func noUpstream(parameter string) error {
+	return api.WrongQuery(parameter, "the group has no such upstream")
 }
 
 // wanted is what a list of repositories shows.

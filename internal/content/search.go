@@ -22,7 +22,10 @@ func (desk *Desk) Search(ctx context.Context, q api.SearchQuery) (api.SearchPage
 		return api.SearchPage{}, err
 	}
 	question, ok := f.question(q)
-	if !ok { // of an upstream that is not there
+	if !ok && f.views {
+		return api.SearchPage{}, noUpstream("source")
+	}
+	if !ok {
 		return api.SearchPage{Manifests: []api.FoundManifest{}}, nil
 	}
 	found, err := desk.Store.Search(ctx, question)

@@ -82,7 +82,6 @@ func contentIsRead(t *testing.T, ann *client.Client, hosted, far client.Place, i
 		{Kind: "hosted"}:          "secret/app",
 		{Kind: "cached"}:          "library/app",
 		{Upstream: "far"}:         "library/app",
-		{Upstream: "none"}:        "",
 		{Registry: "hub"}:         "library/app",
 		{Prefix: "sec"}:           "secret/app",
 		{Sort: "last_pulled_at"}:  "library/app secret/app",

@@ -160,6 +160,20 @@ func (r *reader) findActor(ctx context.Context) error {
 	return nil
 }
 
+// Kinds lists the kinds of a stream that a pattern means.
+func Kinds(stream, pattern string) (out []string) {
+	all := event.Changes()
+	if stream == Pulls {
+		all = event.Requests()
+	}
+	for _, kind := range all {
+		if matches(pattern, kind) {
+			out = append(out, kind)
+		}
+	}
+	return out
+}
+
 func matches(pattern, s string) bool { return oci.Pattern{Repository: pattern}.MatchRepository(s) }
 
 func (r *reader) wants(kind, subject, outcome, requestID string, actor, at int64) bool {

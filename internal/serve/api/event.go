@@ -7,6 +7,7 @@ import (
 	"errors"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -29,7 +30,7 @@ type Trail interface {
 // EventFilter is what the operations on events ask. What is empty asks nothing.
 type EventFilter struct {
 	Stream    string    `query:"stream" enum:"changes,pulls" default:"changes" doc:"changes, or pulls with refusals and logins: they are kept apart, and for another time"`
-	Kind      string    `query:"kind" maxLength:"128" doc:"A kind, or a pattern such as tag.* or *.denied"`
+	Kind      string    `query:"kind" maxLength:"128" doc:"A kind of the stream, or a pattern such as tag.* or *.denied that means some"`
 	Actor     string    `query:"actor" maxLength:"255" doc:"Name of a user, <group>/<name> of a robot or trust rule, also of one that is gone; an id; or anonymous"`
 	Subject   string    `query:"subject" maxLength:"512" doc:"What it is about, or a pattern: acme/hub/*"`
 	Outcome   string    `query:"outcome" enum:"ok,denied,failed"`
@@ -158,11 +159,27 @@ func (a *API) events(ctx context.Context, in *EventsInput, group int64) (*page[a
 }
 
 func (a *API) readEvents(ctx context.Context, q audit.Query) (audit.Page, error) {
+	if err := knownKind(q); err != nil {
+		return audit.Page{}, err
+	}
 	p, err := a.Trail.Read(ctx, q)
 	if errors.Is(err, meta.ErrNotFound) {
 		return p, WrongQuery("actor", "nobody has this name, and nobody who is gone had it")
 	}
 	return p, err
+}
+
+// knownKind refuses a kind of which there never is an event: that there is none would look like an answer.
+func knownKind(q audit.Query) error {
+	if q.Kind == "" || len(audit.Kinds(q.Stream, q.Kind)) > 0 {
+		return nil
+	}
+	for other, flag := range map[string]string{audit.Changes: "without", audit.Pulls: "with"} {
+		if kinds := audit.Kinds(other, q.Kind); len(kinds) > 0 {
+			return WrongQuery("kind", strings.Join(kinds, ", ")+": of the stream "+other+"; weir audit shows it "+flag+" --pulls")
+		}
+	}
+	return WrongQuery("kind", "no kind is so; "+q.Stream+" have "+strings.Join(audit.Kinds(q.Stream, "*"), ", "))
 }
 
 // exportPage is how many entries an export holds at a time.

@@ -28,6 +28,8 @@ func TestEventRoles(t *testing.T) {
 			"GET /groups/none/events":         "401 404 404 404 404 404 404",
 			"GET /events?actor=nobody-else":   "401 403 403 403 403 403 422",
 			"GET /events?after=x":             "401 403 403 403 403 403 422",
+			"GET /events?kind=tga.*":          "401 403 403 403 403 403 422",
+			"GET /groups/acme/events?kind=x":  "401 404 403 403 422 422 422",
 			"GET /events/export?actor=no-one": "401 403 403 403 403 403 422",
 			"POST /users/no-one/erase":        "401 403 403 403 403 403 404",
 			"POST /users/admin/erase":         "401 403 403 403 403 403 409",
@@ -43,6 +45,25 @@ func TestEventRoles(t *testing.T) {
 		w.wantAs(t, "admin", http.MethodPost, "/users/stranger/erase", "", http.StatusNoContent)
 		w.wantAs(t, "admin", http.MethodPost, "/users/stranger/erase", "", http.StatusNotFound)
 	})
+}
+
+// A kind of which there never is an event is none of an empty answer.
+func TestUnknownKinds(t *testing.T) {
+	w := newWorld(t, metatest.Open(t, meta.SQLite))
+	for query, part := range map[string]string{
+		"kind=tag.mvoed":            "changes have definition.added, ",
+		"kind=?ag":                  "signing_key.rotated",
+		"kind=pull.denied":          "pull.denied: of the stream pulls; weir audit shows it with --pulls",
+		"kind=login.*":              "login.accepted, login.refused, login.limited: of the stream pulls",
+		"stream=pulls&kind=tag.*":   "tag.moved, tag.deleted: of the stream changes; weir audit shows it without --pulls",
+		"stream=pulls&kind=pull.de": "pulls have pull, pull.checked, ",
+	} {
+		for _, list := range []string{"", "/export"} {
+			w.want(t, http.MethodGet, "/groups/acme/events"+list+"?"+query, "", http.StatusUnprocessableEntity, `"location":"query.kind"`, part)
+		}
+	}
+	w.want(t, http.MethodGet, "/groups/acme/events?kind=*.moved", "", http.StatusOK)
+	w.want(t, http.MethodGet, "/groups/acme/events?stream=pulls&kind=*.denied", "", http.StatusOK)
 }
 
 // An owner sees what happened in the own group and nothing else.

@@ -58,14 +58,20 @@ func TestEvent(t *testing.T) {
 			if err := tx.SaveGroup(ctx, &g); err != nil {
 				return err
 			}
-			return tx.Event(ctx, meta.Event{GroupID: g.ID, Kind: "group.create", ActorID: 7, Subject: "acme", Detail: map[string]int{"n": 1}, RequestID: "r"})
+			return tx.Event(ctx, meta.Event{GroupID: g.ID, Kind: "definition.added", ActorID: 7, Subject: "acme", Detail: map[string]int{"n": 1}, RequestID: "r"})
 		})
 		events, err := db.Read().ListEvents(t.Context(), query.ListEventsParams{GroupID: g.ID, ID: db.ID(), Limit: 10})
 		if err != nil || len(events) != 1 {
 			t.Fatal(events, err)
 		}
-		if e := events[0]; e.Kind != "group.create" || e.Detail != `{"n":1}` || e.ActorID != 7 || e.RequestID != "r" || e.At == 0 {
+		if e := events[0]; e.Kind != "definition.added" || e.Detail != `{"n":1}` || e.ActorID != 7 || e.RequestID != "r" || e.At == 0 {
 			t.Errorf("event %+v", e)
+		}
+		err = db.Write(t.Context(), func(ctx context.Context, tx *meta.Tx) error {
+			return tx.Event(ctx, meta.Event{GroupID: g.ID, Kind: "definition.adde", Subject: "acme"})
+		})
+		if err == nil {
+			t.Error("an event of a kind that nobody could ask for")
 		}
 	})
 }

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/weir-registry/weir/internal/event"
@@ -60,6 +61,9 @@ type Event struct {
 
 // Event stores an event with the transaction.
 func (tx *Tx) Event(ctx context.Context, e Event) error {
+	if !slices.Contains(event.Changes(), e.Kind) {
+		return fmt.Errorf("no events of kind %q are known", e.Kind)
+	}
 	detail := []byte("{}")
 	if e.Detail != nil {
 		var err error
