@@ -43,7 +43,7 @@ func eventFlags(cmd *cobra.Command) (func(now time.Time) (url.Values, error), *b
 	to := flags.String("to", "", "before, in the same forms")
 	pulls := flags.Bool("pulls", false, "pulls, refusals and logins instead of changes")
 	instance := flags.Bool("instance", false, "of all groups and the instance; takes an administrator")
-	_ = cmd.RegisterFlagCompletionFunc("outcome", cobra.FixedCompletions([]string{audit.OK, audit.Denied, audit.Failed}, cobra.ShellCompDirectiveNoFileComp))
+	offer(cmd, "outcome", audit.OK, audit.Denied, audit.Failed)
 	_ = cmd.RegisterFlagCompletionFunc("kind", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) { // the flags exist
 		stream := audit.Changes
 		if *pulls {
@@ -185,6 +185,7 @@ func newAuditExport() *cobra.Command {
 	}
 	query, instance := eventFlags(cmd)
 	format := cmd.Flags().String("format", "jsonl", "jsonl or csv")
+	offer(cmd, "format", "jsonl", "csv")
 	sealed := cmd.Flags().Bool("sealed", false, "seals with all they cover, for weir audit verify FILE; takes an administrator")
 	connect := clientFlags(cmd)
 	groupFlag(cmd, connect)

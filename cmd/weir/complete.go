@@ -12,6 +12,19 @@ import (
 	"github.com/weir-registry/weir/internal/client"
 )
 
+// offer completes a flag with values, and each in a list of them.
+func offer(cmd *cobra.Command, flag string, values ...string) {
+	_ = cmd.RegisterFlagCompletionFunc(flag, func(cmd *cobra.Command, _ []string, part string) ([]string, cobra.ShellCompDirective) { // the flag exists
+		before := ""
+		if cmd.Flags().Lookup(flag).Value.Type() == "stringSlice" {
+			before = part[:strings.LastIndex(part, ",")+1]
+		}
+		given := strings.Split(before, ",")
+		left := slices.DeleteFunc(slices.Clone(values), func(v string) bool { return slices.Contains(given, v) })
+		return followed(left, before, ""), cobra.ShellCompDirectiveNoFileComp
+	})
+}
+
 // completeImages offers images for the first n arguments, part by part: groups, what is below them, repositories, tags.
 func completeImages(connect connector, n int) cobra.CompletionFunc {
 	return func(cmd *cobra.Command, args []string, part string) ([]string, cobra.ShellCompDirective) {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/weir-registry/weir/internal/access"
 	"github.com/weir-registry/weir/internal/serve/api"
 )
 
@@ -33,7 +34,16 @@ func roles() *resource {
 		form: api.Role{}, columns: columns{"name=role", "actions", "builtin=built in", "instance"}, filters: nameFilters, verbs: everyVerb, dry: triedGone, global: true,
 		warning: "It is refused while a grant gives it.",
 		example: "  weir role create publisher --actions pull,push",
+		values:  map[string][]string{"actions": actionsToGive()},
 	}
+}
+
+// actionsToGive are those that a role can have: what an owner may.
+func actionsToGive() (out []string) {
+	for _, a := range access.Owner.Actions() {
+		out = append(out, string(a))
+	}
+	return out
 }
 
 func grants() *resource {
@@ -42,7 +52,7 @@ func grants() *resource {
 		long: "A grant gives a user a role at a path of the group and below it; without a path, or with -, in all of the group, and with --instance in every\n" +
 			"group. Robots and trust rules have their grants themselves: `weir robot update NAME --grants ROLE:PATH`.",
 		form: api.AccountGrant{}, columns: columns{"account", "kind", "path", "role", "origin"},
-		filters: []filter{{name: "account", doc: "only those of accounts with this in their name"}, {name: "sort", doc: "account, or -account for backwards"}},
+		filters: []filter{{name: "account", doc: "only those of accounts with this in their name"}, {name: "sort", doc: "account, or -account for backwards", of: []string{"account", "-account"}}},
 		verbs:   []string{"list", "get", "create", "delete"}, called: map[string]string{"create": "set"}, upsert: true, global: true,
 		warning: "Who has no other grant that covers the path may do nothing there from now on.",
 		example: "  weir grant set ann --role developer\n  weir grant set bob team/app --role maintainer", whole: "-",

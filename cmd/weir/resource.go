@@ -39,13 +39,15 @@ type resource struct {
 	whole   string            // what the last name is when it is left out; empty: it must not be
 	more    func(*resource, connector) []*cobra.Command
 	example string
+	values  map[string][]string // that flags of its fields take
 }
 
 // filter is a parameter of a request that a flag gives.
 type filter struct {
 	name string // as in the API
 	doc  string
-	yes  bool // true or false
+	yes  bool     // true or false
+	of   []string // what it can be; nil: anything
 }
 
 var placeholder = regexp.MustCompile(`\{([a-z]+)\}`)
@@ -158,6 +160,7 @@ func queryFlags(cmd *cobra.Command, filters ...[]filter) func() url.Values {
 			cmd.Flags().Bool(flagName([]string{f.name}), false, f.doc)
 		} else {
 			cmd.Flags().String(flagName([]string{f.name}), "", f.doc)
+			offer(cmd, flagName([]string{f.name}), f.of...)
 		}
 		names = append(names, f)
 	}

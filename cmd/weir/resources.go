@@ -100,7 +100,7 @@ func hosted() *resource {
 }
 
 var (
-	nameFilters = []filter{{name: "name", doc: "only those with this in their name"}, {name: "sort", doc: "name, or -name for backwards"}}
+	nameFilters = []filter{{name: "name", doc: "only those with this in their name"}, {name: "sort", doc: "name, or -name for backwards", of: []string{"name", "-name"}}}
 	ofUpstream  = []filter{{name: "upstream", doc: "the upstream that a cached repository is from; a hosted one without it"}}
 )
 
@@ -111,8 +111,8 @@ func repositories() *resource {
 		path: "/groups/{group}/repositories/{repository}", key: "name", query: ofUpstream,
 		columns: columns{"name=repository", "kind", "upstream", "pulls", "last_pulled_at:time=last pulled"},
 		filters: []filter{
-			{name: "kind", doc: "hosted or cached: only these"}, {name: "registry", doc: "only what comes through this registry"},
-			{name: "prefix", doc: "only names that begin so"}, {name: "sort", doc: "name, last_pulled_at or -last_pulled_at"},
+			{name: "kind", doc: "hosted or cached: only these", of: []string{"hosted", "cached"}}, {name: "registry", doc: "only what comes through this registry"},
+			{name: "prefix", doc: "only names that begin so"}, {name: "sort", doc: "name, last_pulled_at or -last_pulled_at", of: []string{"name", "last_pulled_at", "-last_pulled_at"}},
 		},
 		verbs: []string{"list", "get"},
 		more:  repositoryCommands,
@@ -123,7 +123,7 @@ func tags() *resource {
 	return &resource{
 		noun: "tag", short: "Tags of a repository", path: "/groups/{group}/repositories/{repository}/tags/{tag}", key: "name", query: ofUpstream,
 		columns: columns{"name=tag", "digest:digest", "platform", "size:bytes", "updated_at:time=updated", "pulls", "cached.stale=stale"},
-		filters: []filter{{name: "prefix", doc: "only tags that begin so"}, {name: "sort", doc: "name, or -updated_at for what moved last"}},
+		filters: []filter{{name: "prefix", doc: "only tags that begin so"}, {name: "sort", doc: "name, or -updated_at for what moved last", of: []string{"name", "-updated_at"}}},
 		verbs:   []string{"list", "get", "delete"},
 		warning: "Of a hosted repository the manifest stays. Of a cached one it goes too, and the next pull fetches it anew.",
 		more:    tagCommands,

@@ -69,6 +69,9 @@ func (r *resource) get(word string, connect connector) *cobra.Command {
 func (r *resource) formFlags(cmd *cobra.Command, skip []string) func(cmd *cobra.Command) (document map[string]any, whole bool, err error) {
 	file := cmd.Flags().StringP("file", "f", "", `file with the whole definition, as get prints it; "-" for standard input`)
 	set := fieldFlags(cmd, fieldsOf(r.formType(), append([]string{r.key}, skip...)))
+	for flag, values := range r.values {
+		offer(cmd, flag, values...)
+	}
 	return func(cmd *cobra.Command) (document map[string]any, whole bool, err error) {
 		document = map[string]any{}
 		if *file != "" {

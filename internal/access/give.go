@@ -27,6 +27,9 @@ type Lack struct{ At, Message string }
 // what counts everywhere is for administrators to give. Whatever gives, be it a grant, a robot, a role or a token, must ask for these.
 func ToGive(at, path string, actions []Action) (out []Right) {
 	for _, a := range actions {
+		if a.bit() == 0 {
+			continue // no action, so that there is nothing to give: whoever keeps roles refuses it
+		}
 		r := Right{at, a, path, "you cannot give what you do not have: " + string(a)}
 		if path != "" {
 			r.Text += " at " + path

@@ -49,7 +49,7 @@ func TestGivenByRequestAndByDeclaration(t *testing.T) {
 		robotWith(`[{"role": "boss"}]`), robotWith(`[{"role": "boss"}, {"path": "app", "role": "developer"}]`), robotWith(`[{"role": "admin"}]`),
 		robotWith(`[{"path": "a//b", "role": "developer"}]`), robotWith(`[{"path": "a//b", "role": "keeper"}]`),
 		ruleWith(`[{"role": "keeper"}]`), ruleWith(`[{"path": "app", "role": "maintainer"}]`), ruleWith(`[{"role": "admin"}]`),
-		roleWith(`["pull", "own"]`), roleWith(`["push", "delete"]`), roleWith(`["administer"]`), roleWith(`["pull", "administer"]`),
+		roleWith(`["pull", "own"]`), roleWith(`["push", "delete"]`), roleWith(`["administer"]`), roleWith(`["pull", "administer"]`), roleWith(`["fly", "pull"]`),
 		grantOf("keeper"), grantOf("reader"), grantOf("owner"), grantOf("admin"), grantOf("boss"),
 	} {
 		for _, user := range []string{"reader", "stranger", "owner", "admin"} {

@@ -83,6 +83,10 @@ func TestNobodyGivesMoreThanHeHas(t *testing.T) {
 	w.wantAs(t, "stranger", "PUT", "/groups/acme/grants/reader/app", `{"role": "keeper"}`, 201)
 	w.wantAs(t, "owner", "PUT", "/groups/acme/roles/root", `{"actions": ["administer"]}`, 403)
 	w.wantAs(t, "admin", "PUT", "/groups/acme/roles/root", `{"actions": ["administer"]}`, 422, `"location":"body.actions"`)
+	r := w.wantAs(t, "admin", "PUT", "/groups/acme/roles/root", `{"actions": ["fly"]}`, 422, `"location":"body.actions"`)
+	if strings.Contains(r.body, "administer") {
+		t.Error("offers what no role of people can have: ", r.body)
+	}
 	// An owner of a path is an owner there and nowhere else.
 	w.wantAs(t, "owner", "PUT", "/groups/acme/grants/developer/team", `{"role": "owner"}`, 201)
 	w.wantAs(t, "developer", "PUT", "/groups/acme/grants/reader/team%2Fapp", `{"role": "owner"}`, 201)

@@ -17,7 +17,7 @@ import (
 // Role is a named set of actions.
 type Role struct {
 	Name      string          `json:"name,omitempty" doc:"Lower-case letters and digits with single separators; none of the built-in ones"`
-	Actions   []access.Action `json:"actions,omitempty" enum:"pull,catalog,view,push,delete,configure,audit,own,administer" doc:"What it allows, at the place of the grant and below. Administer is of the built-in role admin alone"`
+	Actions   []access.Action `json:"actions,omitempty" doc:"What it allows, at the place of the grant and below: any of pull, catalog, view, push, delete, configure, audit and own. The built-in role admin alone has administer too"`
 	Builtin   bool            `json:"builtin,omitempty" readOnly:"true"`
 	Instance  bool            `json:"instance,omitempty" readOnly:"true" doc:"Of the instance: every group's grants can give it"`
 	CreatedAt *time.Time      `json:"created_at,omitempty" readOnly:"true"`
