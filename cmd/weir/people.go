@@ -19,8 +19,8 @@ func users() *resource {
 	return &resource{
 		noun: "user", short: "Users: people who log in", path: "/users/{name}", key: "name",
 		long:    "What a user may do is given by `weir grant`.",
-		columns: columns{"name", "has_password=password", "disabled", "created_at:time=created", "id"},
-		filters: append([]filter{{name: "disabled", doc: "true or false: only those that are locked out, or that are not"}}, nameFilters...),
+		columns: columns{"name", "has_password=password", "enabled", "created_at:time=created", "id"},
+		filters: append([]filter{{name: "enabled", doc: "true or false: only those that may log in, or that are locked out"}}, nameFilters...),
 		verbs:   []string{"list", "get", "delete"},
 		warning: "Its grants, tokens and sessions go too.",
 		more:    userCommands,

@@ -21,7 +21,7 @@ func newSearchCommand() *cobra.Command {
 		Long: "Looks through what the group hosts and what its upstreams' caches hold, and shows what you may pull.\n" +
 			"What the flags ask must hold together.",
 		Example: "  weir search --name alpine --stale\n" +
-			"  weir search --group main --source hosted --not-pulled-for 90d",
+			"  weir search --group main --kind hosted --not-pulled-for 90d",
 	}
 	var s client.Search
 	flags := cmd.Flags()
@@ -31,7 +31,8 @@ func newSearchCommand() *cobra.Command {
 	flags.StringVar(&s.Platform, "platform", "", "os, os/architecture or os/architecture/variant")
 	flags.StringVar(&s.Type, "type", "", "artifact type or media type")
 	flags.StringArrayVar(&s.Labels, "label", nil, "a label of the image's config, KEY or KEY=VALUE; may be repeated")
-	flags.StringVar(&s.Source, "source", "", "hosted, or upstream/NAME: where the content is from")
+	flags.StringVar(&s.Kind, "kind", "", "hosted or cached: only these")
+	flags.StringVar(&s.Upstream, "upstream", "", "only what is cached from this upstream")
 	flags.BoolVar(&s.Stale, "stale", false, "only what has a cached tag that is due for confirmation")
 	unused := flags.String("not-pulled-for", "", "only what nobody has pulled for so long, such as 12h or 90d")
 	most := flags.Int("limit", 50, "how many at most; 0 is all")
@@ -52,12 +53,7 @@ func newSearchCommand() *cobra.Command {
 		}
 		found, more, err := c.Search(cmd.Context(), s, *most)
 		if err != nil {
-			return err
-		}
-		if len(found) == 0 {
-			if err := knownSource(cmd, c, s); err != nil {
-				return err
-			}
+			return otherUpstreams(cmd, c, s, err)
 		}
 		if more {
 			fmt.Fprintf(cmd.ErrOrStderr(), "there may be more than these %d: --limit\n", len(found))
@@ -70,26 +66,17 @@ func newSearchCommand() *cobra.Command {
 	return cmd
 }
 
-// knownSource is the error of a source that nothing can be from, since the group has no such upstream. Whoever may not see the
-// upstreams is told nothing of them.
-func knownSource(cmd *cobra.Command, c *client.Client, s client.Search) error {
-	name, ok := strings.CutPrefix(s.Source, "upstream/")
-	if !ok {
-		return nil
+// otherUpstreams names the upstreams that there are where the one that was asked for is none.
+func otherUpstreams(cmd *cobra.Command, c *client.Client, s client.Search, err error) error {
+	p, ok := errors.AsType[*client.Problem](err)
+	if !ok || !slices.ContainsFunc(p.Errors, func(e client.ProblemPart) bool { return e.Location == "query.upstream" }) {
+		return err
 	}
-	items, err := c.Items(cmd.Context(), "/groups/"+url.PathEscape(s.Group)+"/upstreams", nil, nearest)
-	if err != nil {
-		return nil //nolint:nilerr // it found nothing, which is an answer too
+	items, failed := c.Items(cmd.Context(), "/groups/"+url.PathEscape(s.Group)+"/upstreams", nil, nearest)
+	if failed != nil {
+		return err
 	}
-	names := keysOf(items, "name")
-	if slices.Contains(names, name) {
-		return nil
-	}
-	text := fmt.Sprintf("--source: group %s has no upstream %q: want hosted", s.Group, name)
-	for _, other := range names {
-		text += ", upstream/" + other
-	}
-	return &codeError{errors.New(text), exitNotFound}
+	return &codeError{fmt.Errorf("--upstream: group %s has no upstream %q: want %s", s.Group, s.Upstream, strings.Join(keysOf(items, "name"), ", ")), exitNotFound}
 }
 
 // ago is the time so long before now.
@@ -113,8 +100,8 @@ func foundRows(found []client.Found) [][]string {
 		if from == "" {
 			from = "hosted"
 		}
-		if m.LastPulled != nil {
-			pulled = m.LastPulled.Local().Format(time.DateTime)
+		if m.LastPulledAt != nil {
+			pulled = m.LastPulledAt.Local().Format(time.DateTime)
 		}
 		rows = append(rows, []string{m.Repository, tagNames(m), shortDigest(m.Digest), platforms(m), byteSize(m.Size), from, pulled})
 	}

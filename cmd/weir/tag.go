@@ -22,7 +22,7 @@ func tagCommands(r *resource, connect connector) []*cobra.Command {
 		if done, err := show(cmd.OutOrStdout(), items, keysOf(items, "digest")...); done || err != nil {
 			return err
 		}
-		return table(cmd.OutOrStdout(), columns{"at:time", "digest", "actor_name=by"}.rows(items))
+		return table(cmd.OutOrStdout(), columns{"at:time", "digest", "actor.name=by"}.rows(items))
 	}
 	return []*cobra.Command{cmd}
 }

@@ -15,8 +15,8 @@ import (
 func userCommands(r *resource, connect connector) []*cobra.Command {
 	out := []*cobra.Command{
 		newUserCreate(connect), newUserPassword(connect),
-		newUserSwitch(connect, "disable", "Lock a user out, tokens included", true),
-		newUserSwitch(connect, "enable", "Let a user in again", false), newUserErase(connect),
+		newUserSwitch(connect, "disable", "Lock a user out, tokens included", false),
+		newUserSwitch(connect, "enable", "Let a user in again", true), newUserErase(connect),
 	}
 	for _, cmd := range out[1:] {
 		cmd.ValidArgsFunction = r.complete(connect)
@@ -108,14 +108,14 @@ func showPassword(cmd *cobra.Command, made bool, password string) {
 	}
 }
 
-func newUserSwitch(connect connector, word, short string, disabled bool) *cobra.Command {
+func newUserSwitch(connect connector, word, short string, enabled bool) *cobra.Command {
 	cmd := &cobra.Command{Use: word + " NAME", Short: short, Args: cobra.ExactArgs(1)}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		c, err := connect()
 		if err != nil {
 			return err
 		}
-		u, err := c.SetDisabled(cmd.Context(), args[0], disabled)
+		u, err := c.SetEnabled(cmd.Context(), args[0], enabled)
 		if err != nil {
 			return err
 		}

@@ -100,11 +100,16 @@ type TagFreshness struct {
 
 // TagMove is a change of a tag; without a digest, its deletion.
 type TagMove struct {
-	ID        string    `json:"id"`
-	Digest    string    `json:"digest,omitempty"`
-	At        time.Time `json:"at"`
-	ActorID   string    `json:"actor_id,omitempty"`
-	ActorName string    `json:"actor_name,omitempty"`
+	ID     string    `json:"id"`
+	Digest string    `json:"digest,omitempty"`
+	At     time.Time `json:"at"`
+	Actor  *TagMover `json:"actor,omitempty"` // nil: the server by itself, or the caller may not know
+}
+
+// TagMover is who moved a tag.
+type TagMover struct {
+	ID   string `json:"id"`
+	Name string `json:"name,omitempty"`
 }
 
 // Tags lists the tags of a repository that begin with prefix, by name, or the latest first, page by page as they are asked for.

@@ -18,7 +18,8 @@ type Search struct {
 	Platform       string // os, os/architecture or os/architecture/variant
 	Type           string // artifact type or media type
 	Labels         []string
-	Source         string // hosted, or upstream/NAME
+	Kind           string // hosted or cached
+	Upstream       string // that it is cached from
 	NotPulledSince time.Time
 	Stale          bool // only what has a cached tag that is due for confirmation
 }
@@ -33,9 +34,9 @@ type Found struct {
 	Platform     string            `json:"platform,omitempty"`
 	Images       []FoundImage      `json:"images,omitempty"` // of an index found by platform or label: those that fit
 	Size         int64             `json:"size"`             // in bytes
-	Created      *time.Time        `json:"created,omitempty"`
+	ImageCreated *time.Time        `json:"image_created_at,omitempty"`
 	StoredAt     time.Time         `json:"stored_at"`
-	LastPulled   *time.Time        `json:"last_pulled,omitempty"`
+	LastPulledAt *time.Time        `json:"last_pulled_at,omitempty"`
 	Pulls        int64             `json:"pulls"`
 	Labels       map[string]string `json:"labels,omitempty"`
 	Tags         []FoundTag        `json:"tags"`
@@ -89,7 +90,7 @@ func (c *Client) Search(ctx context.Context, s Search, most int) (found []Found,
 func (s Search) query() url.Values {
 	q := url.Values{}
 	for name, value := range map[string]string{
-		"name": s.Name, "tag": s.Tag, "digest": s.Digest, "platform": s.Platform, "type": s.Type, "source": s.Source,
+		"name": s.Name, "tag": s.Tag, "digest": s.Digest, "platform": s.Platform, "type": s.Type, "kind": s.Kind, "upstream": s.Upstream,
 	} {
 		if value != "" {
 			q.Set(name, value)

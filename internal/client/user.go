@@ -10,7 +10,7 @@ import (
 type User struct {
 	ID          string `json:"id"`
 	Name        string `json:"name"`
-	Disabled    bool   `json:"disabled"`
+	Enabled     bool   `json:"enabled"`
 	HasPassword bool   `json:"has_password"`
 }
 
@@ -26,8 +26,8 @@ func (c *Client) SetPassword(ctx context.Context, name, password, old string) er
 	return c.Call(ctx, http.MethodPut, "/users/"+url.PathEscape(name)+"/password", in, nil)
 }
 
-// SetDisabled locks a user out or lets it in again.
-func (c *Client) SetDisabled(ctx context.Context, name string, disabled bool) (out User, err error) {
-	err = c.Call(ctx, http.MethodPatch, "/users/"+url.PathEscape(name), map[string]bool{"disabled": disabled}, &out)
+// SetEnabled lets a user in, or locks it out.
+func (c *Client) SetEnabled(ctx context.Context, name string, enabled bool) (out User, err error) {
+	err = c.Call(ctx, http.MethodPatch, "/users/"+url.PathEscape(name), map[string]bool{"enabled": enabled}, &out)
 	return out, err
 }

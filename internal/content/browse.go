@@ -296,7 +296,7 @@ func (f *finder) moves(in store.FoundIn, tag string, before int64, n int) ([]api
 	for i, row := range rows {
 		moves[i] = api.TagMove{ID: strconv.FormatInt(row.ID, 10), Digest: string(row.Digest), At: row.At}
 		if f.views && row.ActorID != 0 {
-			moves[i].ActorID, moves[i].ActorName = strconv.FormatInt(row.ActorID, 10), names[row.ActorID]
+			moves[i].Actor = &api.TagMover{ID: strconv.FormatInt(row.ActorID, 10), Name: names[row.ActorID]}
 		}
 	}
 	return moves, nil

@@ -18,12 +18,12 @@ func (desk *Desk) Search(ctx context.Context, q api.SearchQuery) (api.SearchPage
 	if err != nil || f == nil {
 		return api.SearchPage{Manifests: []api.FoundManifest{}}, err
 	}
-	if err := f.off(); err != nil && strings.HasPrefix(q.Source, "upstream/") {
+	if err := f.off(); err != nil && (q.Kind == "cached" || q.Upstream != "") {
 		return api.SearchPage{}, err
 	}
 	question, ok := f.question(q)
 	if !ok && f.views {
-		return api.SearchPage{}, noUpstream("source")
+		return api.SearchPage{}, noUpstream("upstream")
 	}
 	if !ok {
 		return api.SearchPage{Manifests: []api.FoundManifest{}}, nil
@@ -66,18 +66,20 @@ func (f *finder) question(q api.SearchQuery) (_ store.Search, ok bool) {
 	if q.Stale {
 		out.Stale = f.stale
 	}
-	if q.Source == "" {
-		return out, true
-	}
-	var id int64 // hosted
-	if name, cached := strings.CutPrefix(q.Source, "upstream/"); cached {
-		u := f.upstream(name)
+	if q.Upstream != "" {
+		u := f.upstream(q.Upstream)
 		if u == nil {
 			return out, false
 		}
-		id = u.ID
+		out.Upstream = &u.ID
 	}
-	out.Upstream = &id
+	if q.Kind != "" {
+		visible := out.Visible
+		out.Visible = func(in store.FoundIn) bool { return q.Kind == "cached" == (in.UpstreamID != 0) && visible(in) }
+	}
+	if q.Kind == "hosted" && q.Upstream == "" {
+		out.Upstream = new(int64)
+	}
 	return out, true
 }
 
@@ -96,7 +98,7 @@ func (f *finder) stale(in store.FoundIn, tag store.Tag) bool {
 func (f *finder) manifest(m store.Found) api.FoundManifest {
 	out := api.FoundManifest{
 		Repository: f.pathOf(m.In), Digest: string(m.Digest), MediaType: m.MediaType, ArtifactType: m.ArtifactType, Platform: m.Platform,
-		Size: m.Size, Created: optionalTime(m.ImageCreated), StoredAt: m.StoredAt, LastPulled: optionalTime(m.LastPulled), Pulls: m.Pulls,
+		Size: m.Size, ImageCreated: optionalTime(m.ImageCreated), StoredAt: m.StoredAt, LastPulledAt: optionalTime(m.LastPulled), Pulls: m.Pulls,
 		Labels: m.Labels, Tags: make([]api.FoundTag, 0, len(m.Tags)), MoreTags: m.MoreTags,
 	}
 	if u := f.upstreams[m.In.UpstreamID]; u != nil {

@@ -132,10 +132,10 @@ func lookAtSearches(f *figures, s *server, p *prepared) {
 		{"platform that nothing has", "limit=100&platform=plan9"},
 		{"type", "limit=100&type=application/vnd.cncf.helm.config.v1%2Bjson"},
 		{"type that nothing has", "limit=100&type=none/such"},
-		{"upstream", "limit=100&source=upstream/hub"},
-		{"hosted", "limit=100&source=hosted"},
+		{"upstream", "limit=100&upstream=hub"},
+		{"hosted", "limit=100&kind=hosted"},
 		{"stale, where nothing is", "limit=100&stale=true"},
-		{"not pulled, cached", "limit=100&source=upstream/hub&not_pulled_since=2020-01-01T00:00:00Z"},
+		{"not pulled, cached", "limit=100&upstream=hub&not_pulled_since=2020-01-01T00:00:00Z"},
 	} {
 		found, next := s.search(q[1])
 		c := s.measure(20, 1, func(int) { s.search(q[1]) })

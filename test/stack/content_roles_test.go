@@ -42,7 +42,7 @@ func TestContentRoles(t *testing.T) {
 		{"list-repositories", "GET", group + "/repositories", "", "401 404 200 200 200 200 200 200"},
 		{"list-repositories", "GET", group + "/repositories?upstream=none", "", "401 404 200 422 422 422 422 422"},
 		{"list-repositories", "GET", group + "/repositories?registry=none", "", "401 404 200 422 422 422 422 422"},
-		{"search", "GET", group + "/search?source=upstream/none", "", "401 200 200 422 422 422 422 422"},
+		{"search", "GET", group + "/search?upstream=none", "", "401 200 200 422 422 422 422 422"},
 		{"get-repository", "GET", mine, "", "401 404 200 200 200 200 200 200"},
 		{"get-repository", "GET", app, "", "401 404 404 200 200 200 200 200"},
 		{"list-tags", "GET", app + "/tags", "", "401 404 404 200 200 200 200 200"},

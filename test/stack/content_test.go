@@ -105,11 +105,11 @@ func contentIsRead(t *testing.T, ann *client.Client, hosted, far client.Place, i
 	}
 	tag := must(ann.Tag(ctx, far, "tag-real"))(t)
 	if f := tag.Cached; tag.Digest != string(cached.Manifest.Digest) || f == nil || f.Upstream != "far" || f.Stale || f.Class != "default" ||
-		f.ExpiresAt == nil || !f.ExpiresAt.After(f.CheckedAt) || f.FetchedAt.IsZero() || len(tag.History) != 1 || tag.History[0].ActorName != "ann" {
+		f.ExpiresAt == nil || !f.ExpiresAt.After(f.CheckedAt) || f.FetchedAt.IsZero() || len(tag.History) != 1 || tag.History[0].Actor.Name != "ann" {
 		t.Errorf("cached tag %+v %+v", tag, tag.Cached)
 	}
 	tag = must(ann.Tag(ctx, hosted, "tag-real"))(t)
-	if tag.Cached != nil || tag.Digest != string(image.Manifest.Digest) || len(tag.History) != 1 || tag.History[0].ActorName != "ann" {
+	if tag.Cached != nil || tag.Digest != string(image.Manifest.Digest) || len(tag.History) != 1 || tag.History[0].Actor.Name != "ann" {
 		t.Errorf("hosted tag %+v", tag)
 	}
 	if tags := every(t, ann.Tags(ctx, far, "tag-", true)); len(tags) != 1 || tags[0].Size == 0 {
@@ -149,7 +149,7 @@ func tagsAreDeleted(t *testing.T, remote stack.Remote, ann *client.Client, hoste
 	remote.Do(t, "DELETE", path, stack.Header("If-Match", tag.Header.Get("ETag"))).Want(t, 204)
 	remote.Do(t, "DELETE", path).Want(t, 404)
 	history := every(t, ann.TagHistory(t.Context(), hosted, "tag-real"))
-	if len(history) != 2 || history[0].Digest != "" || history[0].ActorName != "ann" {
+	if len(history) != 2 || history[0].Digest != "" || history[0].Actor.Name != "ann" {
 		t.Errorf("history %+v", history)
 	}
 	remote.Do(t, "GET", "a/secret/app/manifests/tag-real").Want(t, 404)

@@ -46,7 +46,7 @@ func TestManagement(t *testing.T) {
 				call(409, "POST", path, "{}", "turned off")
 			}
 			call(409, "POST", "/registries/hub/evaluate", `{"reference": "app:v1"}`, "turned off")
-			for _, path := range []string{"/upstreams/far/health", "/search?source=upstream/far", "/repositories?kind=cached", "/repositories?registry=hub",
+			for _, path := range []string{"/upstreams/far/health", "/search?upstream=far", "/search?kind=cached", "/repositories?kind=cached", "/repositories?registry=hub",
 				"/repositories/app?upstream=far", "/repositories/app/tags/v1?upstream=far", "/repositories/app/manifests?upstream=far"} {
 				call(409, "GET", path, "", "turned off")
 			}

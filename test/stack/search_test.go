@@ -56,26 +56,29 @@ func TestSearch(t *testing.T) {
 			ann, bob := s.As(t, "ann"), s.As(t, "bob")
 			for query, want := range map[string][]string{
 				"": {"a/hub/library/app", "a/secret/app"},
-				"name=SECRET&type=application/vnd.test.sbom":               {"a/secret/app"},
-				"name=a/hub/library":                                       {"a/hub/library/app"},
-				"name=a/secret/app":                                        {"a/secret/app"},
-				"name=a/hub/secret":                                        nil,
-				"name=a/secret/app1":                                       nil,
-				"platform=linux&tag=tag-real":                              {"a/hub/library/app", "a/secret/app"},
-				"source=hosted":                                            {"a/secret/app"},
-				"source=upstream/far":                                      {"a/hub/library/app"},
-				"digest=" + string(cached.Manifest.Digest)[:20]:            {"a/hub/library/app"},
+				"name=SECRET&type=application/vnd.test.sbom":    {"a/secret/app"},
+				"name=a/hub/library":                            {"a/hub/library/app"},
+				"name=a/secret/app":                             {"a/secret/app"},
+				"name=a/hub/secret":                             nil,
+				"name=a/secret/app1":                            nil,
+				"platform=linux&tag=tag-real":                   {"a/hub/library/app", "a/secret/app"},
+				"kind=hosted":                                   {"a/secret/app"},
+				"kind=cached":                                   {"a/hub/library/app"},
+				"kind=cached&upstream=far":                      {"a/hub/library/app"},
+				"kind=hosted&upstream=far":                      nil,
+				"upstream=far":                                  {"a/hub/library/app"},
+				"digest=" + string(cached.Manifest.Digest)[:20]: {"a/hub/library/app"},
 				"digest=" + url.QueryEscape(string(image.Manifest.Digest)): {"a/secret/app"},
-				"tag=tag-*":                                                {"a/hub/library/app", "a/secret/app"},
-				"stale=true":                                               nil,
-				"not_pulled_since=2020-01-01T00:00:00Z":                    nil,
-				"label=no&label=such=label":                                nil,
+				"tag=tag-*":                             {"a/hub/library/app", "a/secret/app"},
+				"stale=true":                            nil,
+				"not_pulled_since=2020-01-01T00:00:00Z": nil,
+				"label=no&label=such=label":             nil,
 			} {
 				if got := repositories(search(t, ann, "a", query)); !slices.Equal(got, want) {
 					t.Errorf("%q found %q, want %q", query, got, want)
 				}
 			}
-			far := search(t, ann, "a", "source=upstream/far")
+			far := search(t, ann, "a", "upstream=far")
 			if m := far.Items[0]; m.Upstream != "far" || m.Digest != string(cached.Manifest.Digest) || len(m.Tags) != 1 || m.Tags[0].Name != "tag-real" || m.Tags[0].Stale {
 				t.Errorf("found %+v", m)
 			}
@@ -92,7 +95,7 @@ func TestSearch(t *testing.T) {
 				t.Errorf("a group that exists answers %s, one that does not %s", a.Body, none.Body)
 			}
 			s.As(t, "").Do(t, "GET", "/api/v1/groups/b/search").Want(t, 401)
-			for _, query := range []string{"after=x", "digest=x", "limit=101", "limit=0", "label==x", "source=x", "source=upstream/none", "unknown=x", "not_pulled_since=x"} {
+			for _, query := range []string{"after=x", "digest=x", "limit=101", "limit=0", "label==x", "kind=x", "upstream=none", "unknown=x", "not_pulled_since=x"} {
 				ann.Do(t, "GET", "/api/v1/groups/a/search?"+query).Want(t, 422)
 			}
 		})

@@ -139,8 +139,8 @@ func TestEveryWriteLeavesItsEvents(t *testing.T) {
 func (w *writer) people() {
 	w.write("POST /users", `{"name": "ann", "password": "s3cret-one"}`)
 	w.write("PUT /users/ann/password", `{"password": "s3cret-two"}`)
-	w.write("PATCH /users/ann", `{"disabled": true}`)
-	w.write("PATCH /users/ann", `{"disabled": false}`)
+	w.write("PATCH /users/ann", `{"enabled": false}`)
+	w.write("PATCH /users/ann", `{"enabled": true}`)
 	w.write("POST /tokens", `{"name": "laptop", "user": "ann"}`)
 	w.write("POST /tokens/{id}/rotate?user=ann", `{"overlap_seconds": 60}`)
 	w.write("DELETE /tokens/{id}?user=ann", "")

@@ -34,11 +34,11 @@ type Decision struct {
 type Considered struct {
 	Member     string               `json:"member"`
 	Local      bool                 `json:"local,omitempty"`
-	Repository string               `json:"repository"`        // the member's own name
-	Verdict    string               `json:"verdict"`           // may_answer, off, other_host, claimed, rule
-	Rule       string               `json:"rule,omitempty"`    // verdict rule
-	Claimed    string               `json:"claimed,omitempty"` // verdict claimed: the owner
-	Held       string               `json:"held,omitempty"`    // what its store holds: nothing, fresh, stale, fresh_absent, referenced; hidden from the caller
+	Repository string               `json:"repository"`           // the member's own name
+	Verdict    string               `json:"verdict"`              // may_answer, off, other_host, claimed, rule
+	Rule       string               `json:"rule,omitempty"`       // verdict rule
+	Claimed    string               `json:"claimed_by,omitempty"` // verdict claimed: the owner
+	Held       string               `json:"held,omitempty"`       // what its store holds: nothing, fresh, stale, fresh_absent, referenced; hidden from the caller
 	HeldAge    float64              `json:"held_age_seconds,omitempty"`
 	FreshFor   float64              `json:"fresh_for_seconds,omitempty"` // -1 = for ever
 	Digest     oci.Digest           `json:"digest,omitempty"`            // of what it holds

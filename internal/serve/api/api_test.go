@@ -275,17 +275,17 @@ func TestUsers(t *testing.T) {
 	for _, user := range []string{"ann", "limited"} {
 		s.want(t, user, "GET", "/users", "", 403)
 		s.want(t, user, "POST", "/users", `{"name": "eve"}`, 403)
-		s.want(t, user, "PATCH", "/users/bob", `{"disabled": true}`, 403)
+		s.want(t, user, "PATCH", "/users/bob", `{"enabled": false}`, 403)
 		s.want(t, user, "PUT", "/users/bob/password", `{"password": "s3cret-new", "old_password": "s3cret-old"}`, 403)
 	}
 	s.want(t, "limited", "PUT", "/users/admin/password", `{"password": "s3cret-new", "old_password": "s3cret-old"}`, 403)
-	s.want(t, "local", "GET", "/users", "", 200, `{"id":"3","name":"bob","disabled":true,"has_password":false}`)
+	s.want(t, "local", "GET", "/users", "", 200, `{"id":"3","name":"bob","enabled":false,"has_password":false}`)
 	s.want(t, "admin", "POST", "/users", `{"name": "eve"}`, 201, `"id":"4"`, `"has_password":false`)
 	s.want(t, "admin", "POST", "/users", `{"name": "eve", "password": "short"}`, 422, "8 to 1024")
-	s.want(t, "local", "PATCH", "/users/bob", `{"disabled": true}`, 200, `"disabled":true`)
+	s.want(t, "local", "PATCH", "/users/bob", `{"enabled": false}`, 200, `"enabled":false`)
 	s.want(t, "local", "PATCH", "/users/bob", `{}`, 422)
-	s.want(t, "local", "PATCH", "/users/admin", `{"disabled": true}`, 409)
-	s.want(t, "local", "PATCH", "/users/none", `{"disabled": true}`, 404)
+	s.want(t, "local", "PATCH", "/users/admin", `{"enabled": false}`, 409)
+	s.want(t, "local", "PATCH", "/users/none", `{"enabled": false}`, 404)
 
 	s.want(t, "ann", "PUT", "/users/ann/password", `{"password": "s3cret-1", "old_password": "s3cret-guess"}`, 422, "old password is wrong")
 	s.want(t, "ann", "PUT", "/users/ann/password", `{"password": "s3cret-1"}`, 422)

@@ -32,7 +32,7 @@ var identityContract = []row{
 	{"get-user", "GET /users/spare", "", ofAdmins},
 	{"get-user", "GET /users/ghost", "", "401 403 403 403 403 403 404"},
 	{"get-user", "GET /users/{role}", "", ofEverybody},
-	{"change-user", "PATCH /users/spare", `{"disabled": true}`, ofAdmins},
+	{"change-user", "PATCH /users/spare", `{"enabled": false}`, ofAdmins},
 	{"set-password", "PUT /users/spare/password", `{"password": "correct-horse-2"}`, gone(ofAdmins)},
 	{"set-password", "PUT /users/stranger/password", `{"password": "correct-horse-2", "old_password": "wrong"}`, "401 422 403 403 403 403 204"},
 	{"delete-user", "DELETE /users/spare", "", gone(ofAdmins)},

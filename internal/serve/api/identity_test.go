@@ -177,9 +177,9 @@ func TestUsersByAPI(t *testing.T) {
 	if !strings.Contains(first.header.Get("Link"), "after=") {
 		t.Error(first.header)
 	}
-	w.wantAs(t, "admin", "GET", "/users?name=zo&disabled=false", "", 200, `"name":"zoe"`, `"has_password":true`)
+	w.wantAs(t, "admin", "GET", "/users?name=zo&enabled=true", "", 200, `"name":"zoe"`, `"has_password":true`)
 	tag := w.wantAs(t, "zoe", "GET", "/users/zoe", "", 200).header.Get("ETag")
-	if r := w.send(t, "admin", "PATCH", "/users/zoe", `{"disabled": true}`, "If-Match", tag); r.status != 200 {
+	if r := w.send(t, "admin", "PATCH", "/users/zoe", `{"enabled": false}`, "If-Match", tag); r.status != 200 {
 		t.Error(r.status, r.body)
 	}
 	if r := w.send(t, "admin", "DELETE", "/users/zoe", "", "If-Match", tag); r.status != 412 {

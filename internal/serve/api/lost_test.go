@@ -63,7 +63,7 @@ func TestOneOfTwoChanges(t *testing.T) {
 		w := newWorld(t, db)
 		w.wantAs(t, "admin", "PUT", "/grants/reader", `{"role": "reader"}`, 200)
 		for _, c := range []struct{ path, method, body string }{
-			{"/users/reader", "PATCH", `{"disabled": true}`}, {"/grants/reader", "PUT", `{"role": "developer"}`},
+			{"/users/reader", "PATCH", `{"enabled": false}`}, {"/grants/reader", "PUT", `{"role": "developer"}`},
 		} {
 			tag := w.wantAs(t, "admin", "GET", c.path, "", 200).header.Get("ETag")
 			answers := make(chan int)

@@ -18,7 +18,8 @@ type SearchQuery struct {
 	Platform       string    `query:"platform" maxLength:"128" doc:"os, os/architecture or os/architecture/variant; an index has those of its images"`
 	Type           string    `query:"type" maxLength:"255" doc:"Artifact type or media type"`
 	Label          []string  `query:"label,explode" maxItems:"10" doc:"A label of the image's config, as key or key=value; all of them must be there. An index has those of each of its images that is here"`
-	Source         string    `query:"source" maxLength:"128" doc:"hosted, or upstream/<name>: where the content is from"`
+	Kind           string    `query:"kind" enum:"hosted,cached" doc:"Only these"`
+	Upstream       string    `query:"upstream" maxLength:"128" doc:"Only what is cached from this upstream"`
 	NotPulledSince time.Time `query:"not_pulled_since" doc:"Last pulled before then, or stored before then and never pulled"`
 	Stale          bool      `query:"stale" doc:"Only what has a cached tag that is due for confirmation"`
 	Limit          int       `query:"limit" minimum:"1" maximum:"100" default:"50" doc:"Manifests on a page"`
@@ -44,9 +45,9 @@ type FoundManifest struct {
 	Platform     string            `json:"platform,omitempty" doc:"Of an image; of an index see images"`
 	Images       []FoundImage      `json:"images,omitempty" doc:"Of an index that was found by platform or label: the images in it that fit, at most twenty"`
 	Size         int64             `json:"size" doc:"Bytes, with config and layers, here or not; of an index, with the manifests in it that are here. What two of them share counts for each"`
-	Created      *time.Time        `json:"created,omitempty" doc:"When the image says it was made"`
+	ImageCreated *time.Time        `json:"image_created_at,omitempty" doc:"When the image says it was made"`
 	StoredAt     time.Time         `json:"stored_at"`
-	LastPulled   *time.Time        `json:"last_pulled,omitempty" doc:"Missing when it never was"`
+	LastPulledAt *time.Time        `json:"last_pulled_at,omitempty" doc:"Missing when it never was"`
 	Pulls        int64             `json:"pulls"`
 	Labels       map[string]string `json:"labels,omitempty"`
 	Tags         []FoundTag        `json:"tags" doc:"At most ten"`
@@ -86,9 +87,6 @@ func (a *API) search(ctx context.Context, in *SearchQuery) (*page[FoundManifest]
 		if strings.HasPrefix(label, "=") || label == "" {
 			return nil, WrongQuery("label", "name the label as key or key=value")
 		}
-	}
-	if name, ok := strings.CutPrefix(in.Source, "upstream/"); in.Source != "" && in.Source != "hosted" && (!ok || name == "") {
-		return nil, WrongQuery("source", "want hosted or upstream/<name>")
 	}
 	in.Caller = callerFrom(ctx)
 	found, err := a.Searcher.Search(ctx, *in)

@@ -48,11 +48,16 @@ type TagDetail struct {
 
 // TagMove is a change of a tag.
 type TagMove struct {
-	ID        string    `json:"id"`
-	Digest    string    `json:"digest,omitempty" doc:"Where it pointed from then on; missing when it was deleted"`
-	At        time.Time `json:"at"`
-	ActorID   string    `json:"actor_id,omitempty" doc:"Who moved it, in a cache by a pull; missing when the server did by itself, and for callers who may not view the group"`
-	ActorName string    `json:"actor_name,omitempty"`
+	ID     string    `json:"id"`
+	Digest string    `json:"digest,omitempty" doc:"Where it pointed from then on; missing when it was deleted"`
+	At     time.Time `json:"at"`
+	Actor  *TagMover `json:"actor,omitempty" doc:"Who moved it, in a cache by a pull; missing when the server did by itself, and for callers who may not view the group"`
+}
+
+// TagMover is who moved a tag.
+type TagMover struct {
+	ID   string `json:"id"`
+	Name string `json:"name,omitempty" doc:"Missing once it was erased"`
 }
 
 // TagQuery is what a list of tags asks.

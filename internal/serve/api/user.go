@@ -19,7 +19,7 @@ import (
 type User struct {
 	ID          string     `json:"id"`
 	Name        string     `json:"name"`
-	Disabled    bool       `json:"disabled"`
+	Enabled     bool       `json:"enabled" doc:"false: locked out, tokens included"`
 	HasPassword bool       `json:"has_password" doc:"false: it logs in with personal tokens, or by a sign-in provider"`
 	CreatedAt   *time.Time `json:"created_at,omitempty"`
 }
@@ -38,7 +38,7 @@ type NewPassword struct {
 
 // UserChange is the body of PATCH /users/{name}.
 type UserChange struct {
-	Disabled *bool `json:"disabled,omitempty" doc:"Locks the user out, tokens included, or lets it in again"`
+	Enabled *bool `json:"enabled,omitempty" doc:"false locks the user out, tokens included; true lets it in again"`
 }
 
 type passwordInput struct {
@@ -64,9 +64,9 @@ type deleteUserInput struct {
 }
 
 type listUsersInput struct {
-	Name     string `query:"name" maxLength:"128" doc:"Only those with this in their name"`
-	Disabled string `query:"disabled" enum:"true,false" doc:"Only those that are locked out, or that are not"`
-	Sort     string `query:"sort" enum:"name,-name" default:"name" doc:"Order; with - backwards"`
+	Name    string `query:"name" maxLength:"128" doc:"Only those with this in their name"`
+	Enabled string `query:"enabled" enum:"true,false" doc:"Only those that may log in, or that are locked out"`
+	Sort    string `query:"sort" enum:"name,-name" default:"name" doc:"Order; with - backwards"`
 	ListInput
 }
 
@@ -106,7 +106,7 @@ func (a *API) listUsers(ctx context.Context, in *listUsersInput) (*page[User], e
 	}
 	items := []User{}
 	for _, u := range accounts {
-		if strings.Contains(u.Name, in.Name) && (in.Disabled == "" || in.Disabled == strconv.FormatBool(u.Disabled)) {
+		if strings.Contains(u.Name, in.Name) && (in.Enabled == "" || in.Enabled == strconv.FormatBool(!u.Disabled)) {
 			items = append(items, user(u))
 		}
 	}
@@ -206,24 +206,24 @@ func (a *API) changeUser(ctx context.Context, in *userChangeInput) (*tagged[User
 	if err := a.may(ctx, access.Administer, ""); err != nil {
 		return nil, err
 	}
-	if in.Body.Disabled == nil {
-		return nil, missing("disabled", "say true or false")
+	if in.Body.Enabled == nil {
+		return nil, missing("enabled", "say true or false")
 	}
 	u, err := a.Directory.Account(ctx, in.Name)
 	if err != nil {
 		return nil, err
 	}
-	err = a.Directory.SetDisabled(ctx, a.actor(ctx), u.ID, *in.Body.Disabled, func(now *access.Account) error {
+	err = a.Directory.SetDisabled(ctx, a.actor(ctx), u.ID, !*in.Body.Enabled, func(now *access.Account) error {
 		u = *now
 		return in.update(etag(user(u)))
 	})
 	if err != nil {
 		return nil, err
 	}
-	u.Disabled = *in.Body.Disabled
+	u.Disabled = !*in.Body.Enabled
 	return &tagged[User]{etag(user(u)), user(u)}, nil
 }
 
 func user(u access.Account) User {
-	return User{ID: strconv.FormatInt(u.ID, 10), Name: u.Name, Disabled: u.Disabled, HasPassword: u.HasPassword, CreatedAt: optional(u.CreatedAt)}
+	return User{ID: strconv.FormatInt(u.ID, 10), Name: u.Name, Enabled: !u.Disabled, HasPassword: u.HasPassword, CreatedAt: optional(u.CreatedAt)}
 }
