@@ -92,8 +92,8 @@ func sessions() *resource {
 func trustRuleCommands(r *resource, connect connector) []*cobra.Command {
 	cmd := &cobra.Command{
 		Use: "test NAME -f FILE", Short: "Try the claims of a token on a trust rule", Args: cobra.ExactArgs(1), ValidArgsFunction: r.complete(connect),
-		Long: "The file holds the claims as JSON, decoded: never the token itself. Tried are issuer, audience and conditions, neither\n" +
-			"the signature nor the times (exp, nbf, iat). The exit code is 1 when the rule would not let them in.",
+		Long: "The file holds the claims as JSON, decoded: never the token itself. Tried are issuer, audience, conditions and times (exp, nbf,\n" +
+			"iat), as at an exchange, but not the signature. The exit code is 1 when the rule would not let them in.",
 	}
 	file := cmd.Flags().StringP("file", "f", "", `claims as a JSON object; "-" for standard input`)
 	_ = cmd.MarkFlagRequired("file") // the flag exists
@@ -138,7 +138,7 @@ func tellVerdict(cmd *cobra.Command, v api.TrustVerdict) {
 	case !v.Enabled:
 		fmt.Fprintln(w, "the rule is turned off and lets nobody in")
 	case v.Matches:
-		fmt.Fprintln(w, "the rule lets them in; tried were issuer, audience and conditions, not the signature nor the times (exp, nbf, iat)")
+		fmt.Fprintln(w, "the rule lets them in; all was tried but the signature")
 	}
 	for _, lack := range v.Lacks {
 		fmt.Fprintln(w, "not: "+lack)

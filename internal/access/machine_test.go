@@ -2,6 +2,7 @@ package access
 
 import (
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -222,7 +223,9 @@ func TestTrustRulesAreChecked(t *testing.T) {
 }
 
 func TestConditions(t *testing.T) {
+	now := time.Unix(1_800_000_000, 0)
 	claims := map[string]any{
+		"iat": 1_800_000_000.0, "exp": 1_800_000_060.0,
 		"iss": "https://gitlab.test", "aud": []any{"other", "weir"}, "project_path": "acme/app", "ref_protected": true, "runner_id": 7.0,
 		"groups": []any{"a", "b"}, "https://x.test/role": "dev", "kubernetes.io": map[string]any{"namespace": "prod", "pod": map[string]any{"name": "p-1"}},
 	}
@@ -240,13 +243,42 @@ func TestConditions(t *testing.T) {
 	} {
 		r := rule(1)
 		r.Conditions = []Condition{tc.c}
-		if lacks := r.Test(claims); (len(lacks) == 0) != tc.want {
+		if lacks := r.Test(claims, now); (len(lacks) == 0) != tc.want {
 			t.Errorf("%+v: %v", tc.c, lacks)
 		}
 	}
 	r := rule(1)
 	r.Issuer, r.Audience = "https://other.test", "else"
-	if lacks := r.Test(claims); len(lacks) != 2 {
+	if lacks := r.Test(claims, now); len(lacks) != 2 {
+		t.Error(lacks)
+	}
+}
+
+// What an exchange finds wrong with the times of a token, whoever tries its claims is told.
+func TestTimesOfClaims(t *testing.T) {
+	const now = 1_800_000_000
+	for _, c := range []struct {
+		iat, exp, nbf float64 // from now; 0 of exp and nbf: none
+		want          string
+	}{
+		{0, 60, 0, ""}, {-3600, 1, -3600, ""}, {60, 120, 60, ""}, {-3600, 23 * 3600, 0, ""},
+		{-60, -1, 0, "the token has expired: its exp is 2027-01-15T07:59:59Z"}, {-60, 1e-3, 0, "the token has expired"},
+		{61, 120, 0, "the token is from the future: its iat is 2027-01-15T08:01:01Z"},
+		{0, 120, 61, "the token is not valid yet: its nbf is 2027-01-15T08:01:01Z"},
+		{-1, 24 * 3600, 0, "the token lives longer than 24 hours"}, {0, 0, 0, "there is no claim exp"},
+	} {
+		claims := map[string]any{"iss": rule(1).Issuer, "aud": "weir", "project_path": "acme/app", "iat": now + c.iat}
+		for name, v := range map[string]float64{"exp": c.exp, "nbf": c.nbf} {
+			if v != 0 {
+				claims[name] = now + v
+			}
+		}
+		lacks := strings.Join(rule(1).Test(claims, time.Unix(now, 0)), "; ")
+		if (lacks == "") != (c.want == "") || !strings.HasPrefix(lacks, c.want) {
+			t.Errorf("%+v: %q", c, lacks)
+		}
+	}
+	if lacks := rule(1).Test(map[string]any{"iss": rule(1).Issuer, "aud": "weir", "project_path": "acme/app"}, time.Unix(now, 0)); len(lacks) != 2 {
 		t.Error(lacks)
 	}
 }

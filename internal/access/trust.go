@@ -277,9 +277,10 @@ func (r *TrustRule) plain() map[string]any {
 	return out
 }
 
-// Test tells whether claims fulfil the rule, and if not, each thing that they lack. It is what decides at a login, after the token's
-// signature and times are checked.
-func (r TrustRule) Test(claims map[string]any) (lacks []string) {
+// Test tells whether claims fulfil the rule at a time, and if not, each thing that they lack. It is what decides at a login, after the
+// token's signature is checked.
+func (r TrustRule) Test(claims map[string]any, now time.Time) (lacks []string) {
+	lacks = untimely(claims, now)
 	if s, _ := claims["iss"].(string); s != r.Issuer {
 		lacks = append(lacks, "the claim iss is not "+r.Issuer)
 	}
@@ -290,6 +291,30 @@ func (r TrustRule) Test(claims map[string]any) (lacks []string) {
 		if lack := c.test(claims); lack != "" {
 			lacks = append(lacks, lack)
 		}
+	}
+	return lacks
+}
+
+// untimely tells what is wrong with the times of claims.
+func untimely(claims map[string]any, now time.Time) (lacks []string) {
+	issued, expires, begins := seconds(claims["iat"]), seconds(claims["exp"]), seconds(claims["nbf"])
+	at := func(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+	if issued.IsZero() {
+		lacks = append(lacks, "there is no claim iat: when the token was issued")
+	}
+	switch {
+	case expires.IsZero():
+		lacks = append(lacks, "there is no claim exp: when the token expires")
+	case !now.Before(expires):
+		lacks = append(lacks, "the token has expired: its exp is "+at(expires))
+	case !issued.IsZero() && expires.Sub(issued) > maxForeignLife:
+		lacks = append(lacks, fmt.Sprintf("the token lives longer than %d hours: from iat to exp", maxForeignLife/time.Hour))
+	}
+	switch early := now.Add(foreignSkew); {
+	case issued.After(early):
+		lacks = append(lacks, "the token is from the future: its iat is "+at(issued))
+	case begins.After(early):
+		lacks = append(lacks, "the token is not valid yet: its nbf is "+at(begins))
 	}
 	return lacks
 }

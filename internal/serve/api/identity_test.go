@@ -2,9 +2,11 @@ package api_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/weir-registry/weir/internal/access"
 	"github.com/weir-registry/weir/internal/serve/api"
@@ -130,8 +132,16 @@ func TestTrustRulesByAPI(t *testing.T) {
 		w.wantAs(t, "owner", "PUT", "/groups/acme/trust-rules/x", body, 422, `"location":"`+field+`"`)
 	}
 	w.wantAs(t, "owner", "PATCH", "/groups/acme/trust-rules/gitlab", `{"single_use": true}`, 200, `"single_use":true`, `"https://ci.test"`)
-	w.wantAs(t, "owner", "POST", "/groups/acme/trust-rules/gitlab/test", `{"claims": {"iss": "https://ci.test", "aud": "weir", "sub": "x"}}`, 200, `"matches":true`, `"lacks":[]`)
-	w.wantAs(t, "owner", "POST", "/groups/acme/trust-rules/gitlab/test", `{"claims": {"iss": "https://ci.test", "aud": ["weir"], "sub": "y"}}`, 200, `"matches":false`, `the claim sub is not x`)
+	try := func(claims string, issued time.Time, parts ...string) {
+		t.Helper()
+		in := fmt.Sprintf(`{"claims": {"iss": "https://ci.test", "iat": %d, "exp": %d, %s}}`, issued.Unix(), issued.Add(10*time.Hour).Unix(), claims)
+		w.wantAs(t, "owner", "POST", "/groups/acme/trust-rules/gitlab/test", in, 200, parts...)
+	}
+	now := time.Now()
+	try(`"aud": "weir", "sub": "x"`, now, `"matches":true`, `"lacks":[]`)
+	try(`"aud": ["weir"], "sub": "y"`, now, `"matches":false`, `["the claim sub is not x"]`)
+	try(`"aud": "weir", "sub": "x"`, now.Add(-24*time.Hour), `"matches":false`, `["the token has expired: `)
+	try(`"aud": "weir", "sub": "x"`, now.Add(24*time.Hour), `"matches":false`, `["the token is from the future: `)
 	w.wantAs(t, "owner", "PUT", "/groups/acme/robots/gitlab", `{}`, 409)
 	w.wantAs(t, "owner", "DELETE", "/groups/acme/trust-rules/gitlab", "", 204)
 	w.wantAs(t, "owner", "POST", "/groups/acme/trust-rules/gitlab/test", `{"claims": {}}`, 404)

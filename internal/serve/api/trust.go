@@ -88,7 +88,7 @@ type TrustTest struct {
 type TrustVerdict struct {
 	Matches bool     `json:"matches"`
 	Enabled bool     `json:"enabled" doc:"False: the rule lets nobody in, whatever the claims"`
-	Lacks   []string `json:"lacks" doc:"What the claims lack, each condition that fails"`
+	Lacks   []string `json:"lacks" doc:"What the claims lack: each condition that fails, and what is wrong with their times"`
 }
 
 func (a *API) registerTrustRules() {
@@ -96,7 +96,7 @@ func (a *API) registerTrustRules() {
 	k.register(a)
 	operation(a, huma.Operation{
 		OperationID: "test-trust-rule", Method: http.MethodPost, Path: "/groups/{group}/trust-rules/{name}/test", Tags: []string{"trust-rules"},
-		Summary: "Try claims on a trust rule", Description: "Changes nothing. Signature and times of a token are not part of this.",
+		Summary: "Try claims on a trust rule", Description: "Changes nothing. Decides as an exchange does, but for the token's signature: its times are part of it.",
 	}, func(ctx context.Context, in *testTrustRuleInput) (*body[TrustVerdict], error) {
 		group, err := k.group(ctx, a, in.Group)
 		if err != nil {
@@ -106,7 +106,7 @@ func (a *API) registerTrustRules() {
 		if err != nil {
 			return nil, k.problem(err)
 		}
-		lacks := r.Test(in.Body.Claims)
+		lacks := r.Test(in.Body.Claims, time.Now())
 		if lacks == nil {
 			lacks = []string{}
 		}
