@@ -2,12 +2,14 @@ package main
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/weir-registry/weir/internal/client"
 )
@@ -57,6 +59,9 @@ func credentialVerb(ctx context.Context, verb string, in io.Reader, out io.Write
 		users := map[string]string{}
 		for server, l := range logins.Servers {
 			users[server] = l.User
+			if l.Docker != nil {
+				users[server] = l.Docker.User
+			}
 		}
 		return json.NewEncoder(out).Encode(users)
 	}
@@ -65,7 +70,7 @@ func credentialVerb(ctx context.Context, verb string, in io.Reader, out io.Write
 		return fmt.Errorf("read standard input: %w", err)
 	}
 	if verb == "store" {
-		return storeCredential(ctx, text)
+		return storeCredential(ctx, logins, text)
 	}
 	login, err := logins.Find(strings.TrimSpace(string(text)))
 	if err != nil {
@@ -73,8 +78,15 @@ func credentialVerb(ctx context.Context, verb string, in io.Reader, out io.Write
 	}
 	switch verb {
 	case "get":
-		login = renewed(ctx, logins, login)
-		return json.NewEncoder(out).Encode(credential{ServerURL: strings.TrimSpace(string(text)), Username: login.User, Secret: login.Token})
+		c := credential{ServerURL: strings.TrimSpace(string(text))}
+		if login.Docker != nil {
+			i := renewedIdentity(ctx, logins, login)
+			c.Username, c.Secret = i.User, i.Secret
+		} else {
+			login = renewed(ctx, logins, login)
+			c.Username, c.Secret = login.User, login.Token
+		}
+		return json.NewEncoder(out).Encode(c)
 	case "erase":
 		logins.Drop(login.Server)
 		if err := logins.Save(); err != nil {
@@ -86,8 +98,10 @@ func credentialVerb(ctx context.Context, verb string, in io.Reader, out io.Write
 	return fmt.Errorf("%s knows get, store, erase and list, not %q", credentialHelper, verb)
 }
 
-// storeCredential is the end of a `docker login`: a password becomes a token, so that no password is kept.
-func storeCredential(ctx context.Context, text []byte) error {
+// storeCredential is the end of a `docker login`. Docker brings the refresh token that the server gave it ("identity token"), which ends
+// with the password or token that was typed, so it is kept as it is, beside what `weir login` has left for commands; so is the token of a
+// pipeline, which is no login of the API. Clients that bring a password get a token made of it, so that no password is kept.
+func storeCredential(ctx context.Context, logins *client.Logins, text []byte) error {
 	var c credential
 	if err := json.Unmarshal(text, &c); err != nil {
 		return fmt.Errorf("read the credential: %w", err)
@@ -96,6 +110,57 @@ func storeCredential(ctx context.Context, text []byte) error {
 	if err != nil {
 		return err
 	}
-	_, err = logIn(ctx, server, c.Username, c.Secret, "")
-	return err
+	ends, signed := endOf(c.Secret)
+	if c.Username != client.IdentityToken && !signed {
+		_, err = logIn(ctx, server, c.Username, c.Secret, "")
+		return err
+	}
+	if !signed {
+		return errors.New("the identity token is not one of a Weir server")
+	}
+	login, err := logins.Find(server)
+	if err != nil {
+		login = client.Login{Server: server}
+	}
+	login.Docker = &client.DockerLogin{User: c.Username, Secret: c.Secret, MadeAt: time.Now().UTC(), ExpiresAt: ends}
+	logins.Servers[login.Server] = login
+	return logins.Save()
+}
+
+// renewedIdentity returns docker's login with a new refresh token if its own is due. A server that gives none leaves it as it is.
+func renewedIdentity(ctx context.Context, logins *client.Logins, login client.Login) client.DockerLogin {
+	i := *login.Docker
+	if !i.Due(time.Now()) {
+		return i
+	}
+	fresh, err := client.Refresh(ctx, login.Server, i.Secret)
+	if err != nil {
+		return i
+	}
+	ends, _ := endOf(fresh)
+	login.Docker = &client.DockerLogin{User: i.User, Secret: fresh, MadeAt: time.Now().UTC(), ExpiresAt: ends}
+	logins.Servers[login.Server] = login
+	if err := logins.Save(); err != nil {
+		return i
+	}
+	return *login.Docker
+}
+
+// endOf is when a signed token (RFC 7519) ends, zero if it does not say; false for what is none. Who signed it is the server's business.
+func endOf(text string) (time.Time, bool) {
+	parts := strings.Split(text, ".")
+	if len(parts) != 3 || !strings.HasPrefix(text, "eyJ") {
+		return time.Time{}, false
+	}
+	var claims struct {
+		Expiry float64 `json:"exp"`
+	}
+	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
+	if err != nil || json.Unmarshal(payload, &claims) != nil {
+		return time.Time{}, false
+	}
+	if claims.Expiry <= 0 || claims.Expiry > 1<<40 {
+		return time.Time{}, true
+	}
+	return time.Unix(int64(claims.Expiry), 0).UTC(), true
 }

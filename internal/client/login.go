@@ -16,13 +16,31 @@ import (
 
 // Login is what `weir login` keeps for one server.
 type Login struct {
-	Server    string     `json:"server"` // such as https://weir.example.com
-	User      string     `json:"user"`
-	Token     string     `json:"token"`
-	TokenID   string     `json:"token_id,omitempty"` // of a token that the login made and may renew and revoke; empty: it was given one
-	MadeAt    time.Time  `json:"made_at"`
-	ExpiresAt *time.Time `json:"expires_at,omitempty"`
-	Group     string     `json:"group,omitempty"` // that commands are about unless they are told
+	Server    string       `json:"server"` // such as https://weir.example.com
+	User      string       `json:"user"`
+	Token     string       `json:"token"`
+	TokenID   string       `json:"token_id,omitempty"` // of a token that the login made and may renew and revoke; empty: it was given one
+	MadeAt    time.Time    `json:"made_at"`
+	ExpiresAt *time.Time   `json:"expires_at,omitempty"`
+	Group     string       `json:"group,omitempty"` // that commands are about unless they are told
+	Docker    *DockerLogin `json:"docker,omitempty"`
+}
+
+// DockerLogin is what a `docker login` left with the credential helper, for docker alone: the refresh token that the server gave it for
+// the password or token that somebody typed, or the token of a pipeline. It goes before Token.
+type DockerLogin struct {
+	User      string    `json:"user"` // IdentityToken for a refresh token
+	Secret    string    `json:"secret"`
+	MadeAt    time.Time `json:"made_at"`
+	ExpiresAt time.Time `json:"expires_at,omitzero"`
+}
+
+// IdentityToken is the user name that tells docker and its kin that the secret is a refresh token.
+const IdentityToken = "<token>"
+
+// Due reports whether a refresh token is in the last third of its life, when another should be asked for.
+func (i DockerLogin) Due(now time.Time) bool {
+	return i.User == IdentityToken && !i.ExpiresAt.IsZero() && now.After(i.ExpiresAt.Add(-i.ExpiresAt.Sub(i.MadeAt)/3))
 }
 
 // Due reports whether the login's own token is in the last third of its life, when it should be renewed.

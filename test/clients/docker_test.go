@@ -272,3 +272,44 @@ func testDockerLoopback(t *testing.T, kind string, upstream func(*testing.T) *up
 	}
 	record(t, "docker", "plain HTTP on loopback", "login, pull, push, and pull again after the upstream ("+kind+") is stopped")
 }
+
+// TestDockerCredentialHelper logs in and out through docker-credential-weir, as docs/how-to/login.md shows, with everything that docker
+// login takes.
+func TestDockerCredentialHelper(t *testing.T) {
+	need(t, "dockerd", "docker")
+	w := startWeir(t)
+	dir := t.TempDir()
+	helper := filepath.Join(dir, "docker-credential-weir")
+	if err := os.Symlink(w.bin, helper); err != nil {
+		t.Fatal(err)
+	}
+	d := startDocker(t, nil, "PATH="+dir+":"+os.Getenv("PATH"), "WEIR_CONFIG_HOME="+dir)
+	writeFile(t, d.config+"/config.json", fmt.Sprintf(`{"credHelpers": {%q: "weir"}}`, w.addr))
+	image := w.addr + "/main/app:1"
+	context := t.TempDir()
+	writeFile(t, context+"/Dockerfile", "FROM scratch\nCOPY Dockerfile /\n")
+	run(t, append(d.env, "DOCKER_BUILDKIT=0"), dockerCLI(), "build", "-t", image, context)
+	w.cli("robot", "create", "ci", "--group", "main", "--grants", "developer")
+	kept := dir + "/logins.json"
+	d.refused("unauthorized", "login", "-u", "admin", "-p", "a-wrong-password", w.addr)
+	for what, login := range map[string][2]string{
+		"a password": {"admin", adminPassword},
+		"a token":    {"anybody", w.cli("token", "create", "--name", "docker", "--expires", "1h")},
+		"a robot":    {"main/ci", w.cli("token", "create", "--robot", "ci", "--group", "main", "--name", "docker")},
+	} {
+		d.run("login", "-u", login[0], "-p", login[1], w.addr)
+		for _, file := range []string{kept, d.config + "/config.json"} {
+			if text, err := os.ReadFile(file); err != nil || strings.Contains(string(text), login[1]) || strings.Contains(string(text), `"auth"`) {
+				t.Errorf("after a login with %s %s has it, or cannot be read: %v", what, file, err)
+			}
+		}
+		d.run("push", image)
+		d.run("pull", image)
+		d.run("logout", w.addr)
+		if text, err := os.ReadFile(kept); err != nil || strings.Contains(string(text), w.addr) {
+			t.Errorf("docker logout leaves %s (%v)", text, err)
+		}
+		d.refused("unauthorized: log in to push", "push", image)
+	}
+	record(t, "docker", "docker-credential-weir", "log in with a password, a token and a robot's token; push, pull, log out; none of them is kept")
+}
