@@ -3,6 +3,7 @@ package access
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 
 	"github.com/weir-registry/weir/internal/store/meta"
@@ -43,11 +44,13 @@ func (d *Directory) Bootstrap(ctx context.Context, password string) (Bootstrappe
 			return err
 		}
 		id := tx.ID()
-		if err := d.insertUser(ctx, tx, Actor{}, id, adminName, hash); err != nil {
+		if err := d.insertUser(ctx, tx, Actor{}, id, adminName, hash, ""); err != nil {
 			return err
 		}
 		out.Admin = id
-		return tx.PutGrant(ctx, query.PutGrantParams{ID: tx.ID(), AccountID: id, Role: string(Admin)})
+		role := Admin
+		err := tx.PutGrant(ctx, query.PutGrantParams{ID: tx.ID(), AccountID: id, Role: string(role)})
+		return errors.Join(err, grantEvent(ctx, tx, Actor{}, Grant{AccountID: id}, nil, &role))
 	})
 	if err != nil {
 		return Bootstrapped{}, fmt.Errorf("make the administrator: %w", err)

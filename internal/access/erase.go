@@ -76,7 +76,7 @@ func eraseUser(ctx context.Context, tx *meta.Tx, by Actor, id int64) error {
 	case err == nil && row.Kind != string(User):
 		return ErrNotFound // robots and trust rules are no people, and belong to their groups
 	case err == nil:
-		if err := deleteAccount(ctx, tx, id); err != nil {
+		if err := deleteUser(ctx, tx, by, id); err != nil {
 			return err
 		}
 	case !errors.Is(err, sql.ErrNoRows):

@@ -93,7 +93,7 @@ func (d *Directory) PutGrant(ctx context.Context, by Actor, g Grant, check func(
 		if err != nil {
 			return fmt.Errorf("put grant: %w", err)
 		}
-		return by.done(errors.Join(grantEvent(ctx, tx, by, "grant.put", g, before, &g.Role), keepAdmin(ctx, tx, admins)))
+		return by.done(errors.Join(grantEvent(ctx, tx, by, g, before, &g.Role), keepAdmin(ctx, tx, admins)))
 	})
 }
 
@@ -133,7 +133,7 @@ func (d *Directory) DeleteGrant(ctx context.Context, by Actor, g Grant, check fu
 		if n == 0 {
 			return fmt.Errorf("grant: %w", ErrNotFound)
 		}
-		return by.done(errors.Join(grantEvent(ctx, tx, by, "grant.deleted", g, before, nil), keepAdmin(ctx, tx, admins)))
+		return by.done(errors.Join(grantEvent(ctx, tx, by, g, before, nil), keepAdmin(ctx, tx, admins)))
 	})
 }
 
@@ -168,9 +168,17 @@ func groupExists(ctx context.Context, tx *meta.Tx, group int64) error {
 	return nil
 }
 
-func grantEvent(ctx context.Context, tx *meta.Tx, by Actor, kind string, g Grant, before, after *Role) error {
+// grantEvent tells of a grant that was put, or deleted with after nil. Whose sign-in provider has mapped it, is in the detail.
+func grantEvent(ctx context.Context, tx *meta.Tx, by Actor, g Grant, before, after *Role) error {
+	kind := "grant.put"
+	if after == nil {
+		kind = "grant.deleted"
+	}
+	detail := map[string]any{"path": g.Path, "before": before, "after": after}
+	if g.Origin != "" {
+		detail["origin"] = g.Origin
+	}
 	return tx.Event(ctx, meta.Event{
-		GroupID: g.GroupID, Kind: kind, ActorID: by.ID, Subject: fmt.Sprintf("user %d", g.AccountID), RequestID: by.RequestID,
-		Detail: map[string]any{"path": g.Path, "before": before, "after": after},
+		GroupID: g.GroupID, Kind: kind, ActorID: by.ID, Subject: fmt.Sprintf("user %d", g.AccountID), RequestID: by.RequestID, Detail: detail,
 	})
 }

@@ -106,7 +106,7 @@ func (d *Directory) CreateUser(ctx context.Context, by Actor, name, password str
 	var id int64
 	err = d.write(ctx, keyDirectory, func(ctx context.Context, tx *meta.Tx) error {
 		id = tx.ID()
-		return d.insertUser(ctx, tx, by, id, name, hash)
+		return d.insertUser(ctx, tx, by, id, name, hash, "")
 	})
 	if err != nil {
 		return Account{}, fmt.Errorf("create user %q: %w", name, err)
@@ -115,7 +115,8 @@ func (d *Directory) CreateUser(ctx context.Context, by Actor, name, password str
 	return Account{ID: id, Name: name, HasPassword: hash != "", CreatedAt: at, UpdatedAt: at}, nil
 }
 
-func (d *Directory) insertUser(ctx context.Context, tx *meta.Tx, by Actor, id int64, name, hash string) error {
+// insertUser makes a user; origin is the sign-in provider that has brought it, empty for none.
+func (d *Directory) insertUser(ctx context.Context, tx *meta.Tx, by Actor, id int64, name, hash, origin string) error {
 	switch _, err := tx.AccessAccountByName(ctx, query.AccessAccountByNameParams{Name: name}); {
 	case err == nil:
 		return ErrExists
@@ -127,7 +128,11 @@ func (d *Directory) insertUser(ctx context.Context, tx *meta.Tx, by Actor, id in
 	if err != nil {
 		return err
 	}
-	return tx.Event(ctx, meta.Event{Kind: "user.created", ActorID: by.ID, Subject: fmt.Sprintf("user %d", id), RequestID: by.RequestID})
+	var detail any
+	if origin != "" {
+		detail = map[string]string{"origin": origin}
+	}
+	return tx.Event(ctx, meta.Event{Kind: "user.created", ActorID: by.ID, Subject: fmt.Sprintf("user %d", id), RequestID: by.RequestID, Detail: detail})
 }
 
 // SetPassword changes a user's password. Bearer and refresh tokens that the old one gave end with it. ErrPassword, ErrNotFound.
@@ -188,10 +193,47 @@ func (d *Directory) DeleteUser(ctx context.Context, by Actor, userID int64, chec
 		if err := userNow(ctx, tx, userID, check); err != nil {
 			return err
 		}
-		if err := deleteAccount(ctx, tx, userID); err != nil {
+		if err := deleteUser(ctx, tx, by, userID); err != nil {
 			return err
 		}
-		return by.done(errors.Join(changedUser(ctx, tx, by, userID, "user.deleted", 1, nil), keepAdmin(ctx, tx, admins)))
+		return by.done(keepAdmin(ctx, tx, admins))
+	})
+}
+
+// deleteUser removes a user. What it was granted is in the event, and in one of each group's own: who loses rights there shows where
+// they were.
+func deleteUser(ctx context.Context, tx *meta.Tx, by Actor, id int64) error {
+	row, err := tx.GetAccount(ctx, id)
+	if err != nil {
+		return err
+	}
+	rows, err := tx.AccountGrants(ctx, id)
+	if err != nil {
+		return err
+	}
+	groups, err := tx.AccessGroups(ctx)
+	if err != nil {
+		return err
+	}
+	names := map[int64]string{}
+	for _, g := range groups {
+		names[g.ID] = g.Name
+	}
+	if err := deleteAccount(ctx, tx, id); err != nil {
+		return err
+	}
+	grants := make([]map[string]string, 0, len(rows))
+	for _, g := range rows {
+		role := Role(g.Role)
+		gone := Grant{AccountID: id, GroupID: g.GroupID, Path: g.Path, Origin: g.Origin}
+		if err := grantEvent(ctx, tx, by, gone, &role, nil); err != nil {
+			return err
+		}
+		grants = append(grants, map[string]string{"group": names[g.GroupID], "path": g.Path, "role": g.Role, "origin": g.Origin})
+	}
+	return tx.Event(ctx, meta.Event{
+		Kind: "user.deleted", ActorID: by.ID, Subject: fmt.Sprintf("user %d", id), RequestID: by.RequestID,
+		Detail: map[string]any{"before": map[string]any{"disabled": row.Disabled, "grants": grants}, "after": nil},
 	})
 }
 

@@ -310,7 +310,7 @@ func (a *attempt) event(ctx context.Context, tx *meta.Tx, kind string, account *
 		detail["reason"] = why
 	}
 	if account != nil {
-		e.GroupID, e.ActorID, e.Subject = account.group, account.id, fmt.Sprintf("account %d", account.id)
+		e.GroupID, e.ActorID, e.ActorKind, e.Subject = account.group, account.id, string(account.kind), fmt.Sprintf("account %d", account.id)
 		detail["rule"] = account.name
 	}
 	e.Detail = detail

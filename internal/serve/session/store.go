@@ -12,6 +12,7 @@ import (
 
 	"github.com/alexedwards/scs/v2"
 
+	"github.com/weir-registry/weir/internal/access"
 	"github.com/weir-registry/weir/internal/store/meta"
 	"github.com/weir-registry/weir/internal/store/meta/query"
 )
@@ -128,7 +129,9 @@ func sessionEvent(ctx context.Context, tx *meta.Tx, kind string, account, sessio
 	if method != "" {
 		detail["method"] = method
 	}
-	return tx.Event(ctx, meta.Event{Kind: kind, ActorID: account, Subject: fmt.Sprintf("account %d", account), RequestID: requestID, Detail: detail})
+	return tx.Event(ctx, meta.Event{
+		Kind: kind, ActorID: account, ActorKind: string(access.User), Subject: fmt.Sprintf("account %d", account), RequestID: requestID, Detail: detail,
+	})
 }
 
 // Find, Commit and Delete implement scs.Store; with a CtxStore the library calls none of them.

@@ -48,12 +48,13 @@ func (tx *Tx) Change(ctx context.Context, group int64, kind, key string) error {
 }
 
 // Event is something that happened, for the audit trail. Who caused it and from where is taken from the context
-// (event.WithActor); ActorID and RequestID count before what the context says. Nothing here may name a person or hold a secret: events
+// (event.WithActor); ActorID with its ActorKind, and RequestID, count before what the context says. Nothing here may name a person or hold a secret: events
 // cannot be changed later.
 type Event struct {
 	GroupID   int64 // 0 = the instance
 	Kind      string
 	ActorID   int64
+	ActorKind string // of ActorID; needed where that is not the context's
 	Subject   string
 	Detail    any // becomes JSON
 	RequestID string
@@ -73,7 +74,7 @@ func (tx *Tx) Event(ctx context.Context, e Event) error {
 	}
 	by, now := event.ActorFrom(ctx), time.Now()
 	if e.ActorID != 0 && e.ActorID != by.ID { // an account that acts by what it has just shown
-		by.ID, by.Kind, by.TokenID = e.ActorID, "", 0
+		by.ID, by.Kind, by.TokenID = e.ActorID, e.ActorKind, 0
 	} else {
 		by.Kind = cmp.Or(by.Kind, event.Server)
 	}

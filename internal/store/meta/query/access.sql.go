@@ -555,20 +555,6 @@ func (q *Queries) DeleteGroupTrustRules(ctx context.Context, groupID int64) erro
 	return err
 }
 
-const deleteMappedGrants = `-- name: DeleteMappedGrants :exec
-DELETE FROM grants WHERE account_id = $1 AND origin = $2
-`
-
-type DeleteMappedGrantsParams struct {
-	AccountID int64
-	Origin    string
-}
-
-func (q *Queries) DeleteMappedGrants(ctx context.Context, arg DeleteMappedGrantsParams) error {
-	_, err := q.db.ExecContext(ctx, deleteMappedGrants, arg.AccountID, arg.Origin)
-	return err
-}
-
 const deleteRole = `-- name: DeleteRole :execrows
 DELETE FROM roles WHERE group_id = $1 AND name = $2
 `

@@ -43,9 +43,6 @@ DELETE FROM grants WHERE account_id = $1 AND group_id = $2 AND path = $3 AND ori
 -- name: DeleteAccountGrants :exec
 DELETE FROM grants WHERE account_id = $1;
 
--- name: DeleteMappedGrants :exec
-DELETE FROM grants WHERE account_id = $1 AND origin = $2;
-
 -- name: DeleteGroupGrants :exec
 DELETE FROM grants WHERE group_id = $1;
 
