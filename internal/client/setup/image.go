@@ -4,6 +4,8 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+
+	"github.com/weir-registry/weir/internal/oci"
 )
 
 // request is what a client asks a door for an image.
@@ -51,7 +53,7 @@ func parseImage(text string) image {
 	if more && strings.ContainsAny(first, ".:") {
 		out.host, out.named, name = first, true, rest
 	} else {
-		out.host = "docker.io"
+		out.host = oci.HubHost
 	}
 	if out.repo = name; isHub(out.host) && !strings.Contains(name, "/") {
 		out.repo = "library/" + name

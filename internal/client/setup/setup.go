@@ -13,6 +13,8 @@ import (
 	"slices"
 	"strings"
 	"text/template"
+
+	"github.com/weir-registry/weir/internal/oci"
 )
 
 // Doors are the ways in which a client can name what it wants.
@@ -118,7 +120,7 @@ func (t *Target) check() error {
 		return nil
 	}
 	if len(t.Images) == 0 {
-		t.Images = []string{"docker.io"}
+		t.Images = []string{oci.HubHost}
 	}
 	return nil
 }
@@ -208,6 +210,4 @@ func (s Setup) Text() string {
 }
 
 // isHub reports whether a host is Docker Hub's.
-func isHub(host string) bool {
-	return host == "docker.io" || host == "index.docker.io" || host == "registry-1.docker.io"
-}
+func isHub(host string) bool { return oci.CanonicalHost(host) == oci.HubHost }

@@ -172,6 +172,7 @@ func TestAsk(t *testing.T) {
 		{"containerd", Host, "ghcr.io/org/app:1", "https://ghcr.acme.test/v2/org/app/manifests/1?ns=ghcr.io"},
 		{"podman", Path, "alpine:1", "https://weir.acme.test/v2/acme/hub/docker.io/library/alpine/manifests/1"},
 		{"podman", Host, "ghcr.io/org/app:1@" + digest, "https://ghcr.acme.test/v2/org/app/manifests/" + digest},
+		{"containerd", NS, "registry.hub.docker.com/alpine:1", "https://weir.acme.test/v2/acme/hub/library/alpine/manifests/1?ns=registry.hub.docker.com"},
 		{"k3s", NS, "alpine", "https://weir.acme.test/v2/acme/hub/library/alpine/manifests/latest?ns=docker.io"},
 	} {
 		if got := acme(c.client, c.door, "docker.io").ask(c.image).manifest(); got != c.want {
