@@ -107,7 +107,7 @@ func (p *Provider) Finish(ctx context.Context, redirect, state, code string, pen
 	text, _ := token.Extra("id_token").(string)
 	verifier := p.provider().VerifierContext(ctx, &oidc.Config{ClientID: p.o.ClientID, SupportedSigningAlgs: algorithms, Now: p.o.Now})
 	verified, err := verifier.Verify(ctx, text)
-	if err != nil || verified.Nonce != pending.Nonce || verified.Subject == "" {
+	if err != nil || verified.Nonce != pending.Nonce || verified.Subject == "" || strings.ContainsRune(verified.Subject, 0) {
 		return access.Identity{}, fmt.Errorf("the provider's token does not fit: %w", access.ErrSignIn)
 	}
 	var claims map[string]any

@@ -45,7 +45,7 @@ type Authorizer func(r *http.Request) (Caller, error)
 type Directory interface {
 	Check(ctx context.Context, p access.Principal, r access.Request) (access.Decision, error)
 	Permissions(ctx context.Context, p access.Principal, path string, public bool) ([]access.Permission, error)
-	As(ctx context.Context, name string) (access.Principal, error)
+	As(ctx context.Context, asker access.Principal, name string) (access.Principal, error)
 
 	Accounts(ctx context.Context) ([]access.Account, error)
 	Account(ctx context.Context, name string) (access.Account, error)
@@ -159,7 +159,7 @@ func New(o Options) *API {
 	}
 	config.Security = []map[string][]string{{"token": {}}, {"basic": {}}, {"session": {}}}
 	a.huma = humago.NewWithPrefix(a.mux, Prefix, config)
-	a.huma.UseMiddleware(a.authenticate)
+	a.huma.UseMiddleware(a.authenticate, a.texts)
 	a.registerServer()
 	a.registerDefinitions()
 	a.registerResolution()

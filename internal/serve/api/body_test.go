@@ -161,16 +161,16 @@ func TestBodies(t *testing.T) {
 
 // FuzzBodies is TestBodies with what the fuzzer thinks of.
 func FuzzBodies(f *testing.F) {
-	w := newWorld(f, metatest.Open(f, meta.SQLite))
-	operations, paths := bodied(w)
+	both := worlds(f)
+	operations, paths := bodied(both[0])
 	for i := range operations {
 		f.Add(i, []byte(`{"name": "x", "url": "https://r.test", "items": [{"upstream": "one", "claims": ["*"]}], "groups": [{"name": "acme"}]}`))
+		f.Add(i, []byte(`{"groups": [{"name": "acme", "trust_rules": [{"name": "x", "audience": "a\u0000"}]}]}`))
 	}
 	f.Fuzz(func(t *testing.T, i int, in []byte) {
-		i = max(i, -i) % len(operations)
-		if i < 0 {
-			return
+		i = int(uint(i) % uint(len(operations)))
+		for _, w := range both {
+			w.survives(t, operations[i], paths[i], string(in))
 		}
-		w.survives(t, operations[i], paths[i], string(in))
 	})
 }

@@ -2,16 +2,20 @@ package api
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"unicode/utf8"
 
 	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/weir-registry/weir/internal/oci"
 )
 
-// jsonFormat is JSON that is refused where a field stands twice: of two values one would be lost without a word. Its errors do not
-// repeat what was sent.
+// jsonFormat is JSON that is refused where a field stands twice, for of two values one would be lost without a word, and where a text
+// is none. Its errors do not repeat what was sent.
 func jsonFormat() huma.Format {
 	return huma.Format{Marshal: huma.DefaultJSONFormat.Marshal, Unmarshal: unmarshal}
 }
@@ -23,7 +27,7 @@ func unmarshal(data []byte, v any) error {
 	if _, first := v.(*any); !first { // it has been looked through before it was put into its type
 		return nil
 	}
-	return unrepeated(data)
+	return wellFormed(data)
 }
 
 // readable is an error of the JSON library without the value that it is about.
@@ -37,8 +41,11 @@ func readable(err error) error {
 	return errors.New("a field has a value of the wrong kind")
 }
 
-// unrepeated names a field that stands twice in an object of valid JSON.
-func unrepeated(data []byte) error {
+// wellFormed names a field of valid JSON that stands twice in its object, or that holds what is no text.
+func wellFormed(data []byte) error {
+	if !utf8.Valid(data) {
+		return errors.New("the body is not UTF-8")
+	}
 	d := json.NewDecoder(bytes.NewReader(data))
 	d.UseNumber()
 	err := fieldsOnce(d, "")
@@ -54,6 +61,9 @@ func fieldsOnce(d *json.Decoder, path string) error {
 	if err != nil {
 		return err
 	}
+	if text, ok := token.(string); ok && !oci.ValidText(text) {
+		return fmt.Errorf("the field %s %s", cmp.Or(path, "body"), notText)
+	}
 	kind, _ := token.(json.Delim)
 	if kind != '{' && kind != '[' {
 		return nil
@@ -67,6 +77,9 @@ func fieldsOnce(d *json.Decoder, path string) error {
 				return err
 			}
 			name, _ := key.(string)
+			if !oci.ValidText(name) {
+				return fmt.Errorf("the name of a field %s", notText)
+			}
 			if at = name; path != "" {
 				at = path + "." + name
 			}

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/weir-registry/weir/internal/oci"
 )
 
 // ListInput are the parameters of every list. Lists are read by keyset: a page begins behind the last item of the page before,
@@ -46,7 +48,7 @@ func (in ListInput) start(order string, parts int) ([]string, error) {
 	if err == nil {
 		err = json.Unmarshal(text, &p)
 	}
-	if err != nil || p.Order != order || len(p.Key) != parts {
+	if err != nil || p.Order != order || len(p.Key) != parts || slices.ContainsFunc(p.Key, func(k string) bool { return !oci.ValidText(k) }) {
 		return nil, WrongQuery("after", "not from a page of this list in this order: begin again without after")
 	}
 	return p.Key, nil

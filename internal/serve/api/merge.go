@@ -16,7 +16,7 @@ func merged[T any](a *API, v T, patch []byte) (T, error) {
 	if err := json.Unmarshal(patch, &change); err != nil {
 		return out, huma.NewError(http.StatusBadRequest, "the body is not JSON")
 	}
-	if err := unrepeated(patch); err != nil {
+	if err := wellFormed(patch); err != nil {
 		return out, huma.NewError(http.StatusBadRequest, err.Error())
 	}
 	if _, ok := change.(map[string]any); !ok {

@@ -155,10 +155,12 @@ func (a *API) revokeSession(ctx context.Context, in *sessionInput) (*struct{}, e
 		return nil, err
 	}
 	number, err := strconv.ParseInt(in.ID, 10, 64)
-	if err == nil {
+	if err != nil {
+		err = session.ErrNotFound
+	} else {
 		err = a.Sessions.Revoke(ctx, a.actor(ctx), caller.ID, number)
 	}
-	if err != nil && (errors.Is(err, session.ErrNotFound) || number == 0) {
+	if errors.Is(err, session.ErrNotFound) {
 		return nil, huma.NewError(http.StatusNotFound, "you have no such session")
 	}
 	return nil, err

@@ -91,7 +91,15 @@ func parse(method string, u *url.URL) (request, error) {
 	if err != nil {
 		return req, oci.NewError(oci.CodeUnsupported, "the query of the URL is malformed").WithStatus(http.StatusBadRequest)
 	}
-	return req, req.parseQuery(method, q)
+	if err := req.parseQuery(method, q); err != nil {
+		return req, err
+	}
+	for _, values := range q {
+		if slices.ContainsFunc(values, func(v string) bool { return !oci.ValidText(v) }) {
+			return req, oci.NewError(oci.CodeUnsupported, "a parameter of the URL is no text: want UTF-8 without NUL").WithStatus(http.StatusBadRequest)
+		}
+	}
+	return req, nil
 }
 
 // parsePath reads the path from its end, because a repository name may contain any of the words.

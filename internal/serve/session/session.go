@@ -11,7 +11,9 @@ import (
 	"errors"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/alexedwards/scs/v2"
 
@@ -111,7 +113,7 @@ func (m *Manager) Start(ctx context.Context, p access.Principal, method, userAge
 	m.scs.Put(ctx, keyAccount, strconv.FormatInt(p.ID, 10))
 	m.scs.Put(ctx, keyStamp, stamp)
 	m.scs.Put(ctx, keyMethod, method)
-	begin := &start{account: p.ID, userAgent: cut(userAgent, 255), method: method}
+	begin := &start{account: p.ID, userAgent: printable(userAgent, 255), method: method}
 	if info := serve.FromContext(ctx); info != nil {
 		begin.address, begin.requestID = info.Address, info.ID
 	}
@@ -124,11 +126,14 @@ func (m *Manager) Start(ctx context.Context, p access.Principal, method, userAge
 	return m.cookie(ctx, token, int(m.lifetime/time.Second)), s, nil
 }
 
-func cut(s string, n int) string {
-	if len(s) > n {
-		return s[:n]
-	}
-	return s
+// printable is a note about a client, at most n bytes of it, without what no database or terminal takes as text.
+func printable(s string, n int) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f || r == utf8.RuneError {
+			return '?'
+		}
+		return r
+	}, s[:min(len(s), n)])
 }
 
 // cookie is as strict as a browser can be told: no script reads it, no other site sends it, and over TLS nobody else sets it.
