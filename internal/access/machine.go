@@ -193,7 +193,11 @@ func machineNow(ctx context.Context, tx *meta.Tx, group int64, name string, kind
 		return nil, err
 	}
 	if row.Kind != string(kind) {
-		return nil, fmt.Errorf("by a %s: %w", row.Kind, ErrExists)
+		what := "robot"
+		if row.Kind == string(Workload) {
+			what = "trust rule"
+		}
+		return nil, fmt.Errorf("%w by a %s of the group: robots and trust rules share names", ErrExists, what)
 	}
 	m := &Machine{
 		ID: row.ID, GroupID: group, Name: row.Name, Disabled: row.Disabled, Grants: []Given{},

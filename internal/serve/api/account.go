@@ -218,6 +218,9 @@ func (k *owned[T]) problem(err error) error {
 	if errors.Is(err, access.ErrNotFound) {
 		return notThere(k.one)
 	}
+	if errors.Is(err, access.ErrExists) {
+		return conflict(from(err, access.ErrExists))
+	}
 	if e, ok := errors.AsType[*access.FieldError](err); ok {
 		return missing(e.Field, e.Message)
 	}
@@ -229,7 +232,7 @@ func (k *owned[T]) problem(err error) error {
 		{access.ErrActions, "actions"},
 	} {
 		if errors.Is(err, f.err) {
-			return missing(f.field, err.Error())
+			return missing(f.field, from(err, f.err))
 		}
 	}
 	return err

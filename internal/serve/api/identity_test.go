@@ -142,7 +142,10 @@ func TestTrustRulesByAPI(t *testing.T) {
 	try(`"aud": ["weir"], "sub": "y"`, now, `"matches":false`, `["the claim sub is not x"]`)
 	try(`"aud": "weir", "sub": "x"`, now.Add(-24*time.Hour), `"matches":false`, `["the token has expired: `)
 	try(`"aud": "weir", "sub": "x"`, now.Add(24*time.Hour), `"matches":false`, `["the token is from the future: `)
-	w.wantAs(t, "owner", "PUT", "/groups/acme/robots/gitlab", `{}`, 409)
+	const rule, robot = "the name is taken by a trust rule of the group: robots", "the name is taken by a robot of the group: robots"
+	w.wantAs(t, "owner", "PUT", "/groups/acme/robots/gitlab", `{}`, 409, `"detail":"`+rule)
+	w.wantAs(t, "owner", "PUT", "/groups/acme/robots/bot", `{}`, 201)
+	w.wantAs(t, "owner", "PUT", "/groups/acme/trust-rules/bot", aRule, 409, `"detail":"`+robot)
 	w.wantAs(t, "owner", "DELETE", "/groups/acme/trust-rules/gitlab", "", 204)
 	w.wantAs(t, "owner", "POST", "/groups/acme/trust-rules/gitlab/test", `{"claims": {}}`, 404)
 }
@@ -233,6 +236,11 @@ func TestFieldsOfIdentities(t *testing.T) {
 		r := w.wantAs(t, "admin", method, path, c.in, 422, `"location":"body.`+c.field+`"`)
 		if strings.Contains(r.body, "Mal ory") || c.field == "name" && path == "/tokens" && strings.Contains(r.body, "user name") {
 			t.Errorf("%s %s: %s", c.request, c.in, r.body)
+		}
+	}
+	for _, in := range []string{`{"grants": [{"role": "no-such-role"}]}`, `{"grants": [{"path": "x-path", "role": "reader"}, {"path": "x-path", "role": "owner"}]}`} {
+		if r := w.wantAs(t, "owner", "PUT", "/groups/acme/robots/new", in, 422); strings.Contains(r.body, "no-such-role") || strings.Contains(r.body, "x-path") {
+			t.Errorf("repeats what was sent: %s", r.body)
 		}
 	}
 	w.wantAs(t, "owner", "PUT", "/groups/acme/grants/reader/te%20am", `{"role": "reader"}`, 422, `"location":"path.path"`)

@@ -69,7 +69,7 @@ func (a *API) problem(ctx context.Context, err error) huma.StatusError {
 		if s.field == "" {
 			return huma.NewError(s.status, what)
 		}
-		what = what[max(0, strings.Index(what, s.err.Error())):]
+		what = from(err, s.err)
 		return huma.NewError(s.status, what, &huma.ErrorDetail{Location: "body." + s.field, Message: what})
 	}
 	id := callerFrom(ctx).RequestID
@@ -78,6 +78,12 @@ func (a *API) problem(ctx context.Context, err error) huma.StatusError {
 		return headed{huma.NewError(http.StatusServiceUnavailable, "the database does not answer: try again in a moment"), http.Header{"Retry-After": {"5"}}}
 	}
 	return huma.NewError(http.StatusInternalServerError, "internal error; the server's log has it under request id "+id)
+}
+
+// from is the text of an error from the sentinel on: what stands before it is for the log, and may repeat what was sent.
+func from(err, sentinel error) string {
+	what := err.Error()
+	return what[max(0, strings.Index(what, sentinel.Error())):]
 }
 
 func details(problems []plan.Problem) []error {

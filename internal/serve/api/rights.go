@@ -55,7 +55,7 @@ func (a *API) gives(ctx context.Context, group string, grants []Given) error {
 		at := fmt.Sprintf("grants[%d]", i)
 		actions, err := a.Directory.RoleActions(ctx, number, access.Role(g.Role))
 		if errors.Is(err, access.ErrRole) {
-			wrong = cmp.Or(wrong, missing(at+".role", err.Error()))
+			wrong = cmp.Or(wrong, missing(at+".role", access.ErrRole.Error()))
 		} else if err != nil {
 			return err
 		}
