@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/weir-registry/weir/internal/event"
 	"github.com/weir-registry/weir/internal/oci"
 )
 
@@ -25,6 +26,7 @@ const (
 	Login     Cause = "login"     // nobody is logged in
 	Ungranted Cause = "ungranted" // no grant covers it
 	Limited   Cause = "limited"   // a grant does, but the token in use is limited
+	Disabled  Cause = "disabled"  // the account is disabled
 )
 
 // Decision is the answer of Check.
@@ -35,6 +37,7 @@ type Decision struct {
 	Role    Role   // that covers it, with Cause Granted or Limited; empty for what takes none
 	Scope   string // of the grant: "<group>/<path>", or "the instance"
 	retry   bool   // another bearer token may do
+	refused Request
 }
 
 // Check decides whether p may act: the one place that does. It denies by default. A grant covers its path and all below
@@ -54,11 +57,16 @@ func (s *snapshot) check(p Principal, r Request) Decision {
 	if p.Kind == Operator {
 		return Decision{Allowed: true, Cause: Granted, Why: "the local socket may do everything"}
 	}
+	var u *user
+	if p.ID != 0 {
+		if u = s.users[p.ID]; u != nil && u.disabled {
+			return Decision{Cause: Disabled, Why: u.name + " is disabled", refused: r}
+		}
+	}
 	if r.Action == Pull && r.Public {
 		return Decision{Allowed: true, Cause: Public, Why: "anybody may pull here"}
 	}
-	u := s.users[p.ID]
-	if p.IsAnonymous() || u == nil || u.disabled {
+	if u == nil {
 		return deny(p, r)
 	}
 	everything := r.Action == Catalog && r.Path == "" // for everybody with an account: each name is checked afterwards
@@ -130,7 +138,7 @@ func validPath(path string) bool { return oci.ValidRepository(path) }
 func deny(p Principal, r Request) Decision {
 	what := describe(r)
 	if p.IsAnonymous() {
-		return Decision{Cause: Login, Why: "log in to " + what}
+		return Decision{Cause: Login, Why: "log in to " + what, refused: r}
 	}
 	why := fmt.Sprintf("%s may not %s", p.Name, what)
 	role := least(r.Action)
@@ -139,13 +147,13 @@ func deny(p Principal, r Request) Decision {
 	} else if role == Admin {
 		why += "; it takes an administrator"
 	}
-	return Decision{Cause: Ungranted, Why: why}
+	return Decision{Cause: Ungranted, Why: why, refused: r}
 }
 
 // limited tells a client with a bearer token to come back with another one, as registry clients do by themselves; with a
 // personal token only a person can help.
 func limited(p Principal, r Request, by *Ceiling, granted Decision) Decision {
-	d := Decision{Cause: Limited, Role: granted.Role, Scope: granted.Scope}
+	d := Decision{Cause: Limited, Role: granted.Role, Scope: granted.Scope, refused: r}
 	if p.Bearer && by == p.Ceiling {
 		d.Why, d.retry = "the bearer token does not cover this: ask for one to "+describe(r), true
 		return d
@@ -184,13 +192,47 @@ func describe(r Request) string {
 // Err is nil for an allowed Decision, else the protocol error to answer: UNAUTHORIZED, which needs a challenge, when another
 // login could help, DENIED when not.
 func (d Decision) Err() error {
+	var cause error
+	code := oci.CodeUnauthorized
 	switch {
 	case d.Allowed:
 		return nil
 	case d.retry:
-		return oci.NewError(oci.CodeUnauthorized, d.Why).WithCause(ErrInsufficientScope)
-	case d.Cause == Login:
-		return oci.NewError(oci.CodeUnauthorized, d.Why)
+		cause = ErrInsufficientScope
+	case d.Cause != Login && d.Cause != Disabled:
+		code = oci.CodeDenied
 	}
-	return oci.NewError(oci.CodeDenied, d.Why)
+	return oci.NewError(code, d.Why).WithCause(&event.RefusedError{Refusal: d.refusal(), Cause: cause})
+}
+
+// refusal is what the trail is told of a denial: why, without a name of anybody.
+func (d Decision) refusal() event.Refusal {
+	told := toldDecision{Cause: d.Cause, Action: d.refused.Action, Path: d.refused.Path, Role: d.Role, Scope: d.Scope}
+	out := event.Refusal{Path: d.refused.Path}
+	switch d.Cause {
+	case Disabled:
+		out.Reason = "the account is disabled"
+	case Login:
+		out.Reason = "nobody is logged in"
+	case Limited:
+		out.Reason = "a grant covers it, and the token in use does not"
+	default:
+		out.Reason = "no grant covers it"
+		if told.Takes = least(d.refused.Action); told.Takes != "" {
+			out.Reason += fmt.Sprintf(": it takes the role %s", told.Takes)
+		}
+	}
+	out.Decision = map[string]toldDecision{"access": told}
+	return out
+}
+
+// toldDecision is a denial in the trail.
+type toldDecision struct {
+	Allowed bool   `json:"allowed"`
+	Cause   Cause  `json:"cause"`
+	Action  Action `json:"action"`
+	Path    string `json:"path,omitempty"`
+	Takes   Role   `json:"takes,omitempty"` // the role that would do
+	Role    Role   `json:"role,omitempty"`  // of the grant that covers it
+	Scope   string `json:"scope,omitempty"`
 }

@@ -54,7 +54,7 @@ func TestRobots(t *testing.T) {
 		}
 		w.wants(p, "acme/app/x", "push")
 		w.wants(p, "acme/app/y", "")
-		if as, err := w.As(ctx, "acme/ci"); err != nil || as.ID != bot.ID || as.Kind != Robot {
+		if as, err := w.As(ctx, Local(), "acme/ci"); err != nil || as.ID != bot.ID || as.Kind != Robot {
 			t.Error(as, err)
 		}
 		w.wants(Principal{ID: bot.ID, Kind: Robot}, "acme/app", "pull catalog view push")

@@ -8,6 +8,7 @@ import (
 
 	"github.com/maypok86/otter/v2"
 
+	"github.com/weir-registry/weir/internal/event"
 	"github.com/weir-registry/weir/internal/oci"
 )
 
@@ -48,7 +49,8 @@ func tooMany(who string, wait time.Duration) error {
 		return nil
 	}
 	wait = wait.Truncate(time.Second) + time.Second
-	return oci.NewError(oci.CodeTooManyRequests, fmt.Sprintf("too many requests by %s; go on in %s", who, wait)).WithRetryAfter(wait)
+	return oci.NewError(oci.CodeTooManyRequests, fmt.Sprintf("too many requests by %s; go on in %s", who, wait)).WithRetryAfter(wait).
+		WithCause(&event.RefusedError{Refusal: event.Refusal{Kind: event.RequestLimited, Reason: "more requests than limits allow"}})
 }
 
 // rate is GCRA over keys: for each the time at which all that was taken is paid off.

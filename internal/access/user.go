@@ -70,9 +70,10 @@ func (d *Directory) Account(ctx context.Context, name string) (Account, error) {
 	return u.account(), nil
 }
 
-// As returns the principal of an account, for questions on somebody's behalf: a user's name, or "<group>/<name>" for a robot or
-// trust rule. The empty name is nobody. ErrNotFound.
-func (d *Directory) As(ctx context.Context, name string) (Principal, error) {
+// As returns the principal of an account, for questions that somebody asks on another's behalf: a user's name, or "<group>/<name>" for a
+// robot or trust rule. The empty name is nobody. ErrNotFound, the same for who is not there and for whom the asker may not know of: robots
+// and trust rules of groups, and users without a grant in any group, that he may see. Who has a role at the instance knows all users.
+func (d *Directory) As(ctx context.Context, asker Principal, name string) (Principal, error) {
 	if name == "" || name == string(Anonymous) {
 		return Nobody(), nil
 	}
@@ -81,10 +82,27 @@ func (d *Directory) As(ctx context.Context, name string) (Principal, error) {
 		return Principal{}, err
 	}
 	u := s.byName[name]
-	if u == nil {
-		return Principal{}, fmt.Errorf("account %q: %w", name, ErrNotFound)
+	if u == nil || !s.knows(asker, u) {
+		return Principal{}, fmt.Errorf("account %q, or you may not know of it: %w", name, ErrNotFound)
 	}
 	return u.principal(), nil
+}
+
+// knows reports whether somebody may know that there is an account.
+func (s *snapshot) knows(asker Principal, u *user) bool {
+	if asker.ID == u.id || s.check(asker, Request{Action: Administer}).Allowed {
+		return true
+	}
+	sees := func(group int64) bool {
+		return group != 0 && s.check(asker, Request{Action: View, Path: s.names[group]}).Allowed
+	}
+	if u.group != 0 {
+		return sees(u.group)
+	}
+	if a := s.users[asker.ID]; a != nil && !a.disabled && asker.Ceiling == nil && slices.ContainsFunc(a.grants, func(g grant) bool { return g.group == 0 }) {
+		return true
+	}
+	return slices.ContainsFunc(u.grants, func(g grant) bool { return sees(g.group) })
 }
 
 func (u *user) principal() Principal { return Principal{ID: u.id, Name: u.name, Kind: u.kind} }

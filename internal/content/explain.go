@@ -144,7 +144,7 @@ func (desk *Desk) asWhom(ctx context.Context, as string, caller api.Caller) (acc
 	case "anonymous":
 		return access.Nobody(), nil
 	}
-	return desk.Directory.As(ctx, as)
+	return desk.Directory.As(ctx, caller.Principal, as)
 }
 
 // Evaluate implements api.Content. The API has checked that the caller may view the group.

@@ -15,6 +15,7 @@ func Changes() []string {
 // Requests lists the kinds of Request, and what stands for requests in the trail.
 func Requests() []string {
 	return []string{
-		Pull, PullChecked, PullDenied, PullFailed, PushDenied, APIDenied, LoginAccepted, LoginRefused, LoginLimited, Gap, PullsCounted,
+		Pull, PullChecked, PullDenied, PullFailed, PushDenied, APIDenied, LoginAccepted, LoginRefused, LoginLimited, RequestLimited,
+		Gap, PullsCounted,
 	}
 }

@@ -13,7 +13,7 @@ type Request struct {
 	Bytes     int64 // of the response body
 	Cache     string
 	Member    string // upstream that answered
-	Reason    string // why it is stale
+	Reason    string // why it is stale, or was refused
 	Code      string // of the error
 	Decision  any    // becomes JSON; kept unless the answer came fresh from the store
 }
@@ -29,6 +29,8 @@ const (
 	LoginAccepted = "login.accepted" // the token endpoint has given a token to an account
 	LoginRefused  = "login.refused"  // credentials that are not good
 	LoginLimited  = "login.limited"  // too many of them
+
+	RequestLimited = "request.limited" // more requests than one account or address may make
 
 	PullsCounted = "pull.counted" // pulls of one repository by one account that could not be kept one by one
 	Gap          = "gap"          // such pulls follow: from when to when, and how many

@@ -86,7 +86,8 @@ const (
 	newest   = 1<<63 - 1
 )
 
-// Read returns a page of a stream. meta.ErrNotFound for an actor that nobody is or was.
+// Read returns a page of a stream. meta.ErrNotFound for an actor that nobody is or was; in a group, which must not tell that of others,
+// there is nothing of such an actor.
 func (k *Keeper) Read(ctx context.Context, q Query) (Page, error) {
 	r := newReader(k.db, q)
 	if err := r.findActor(ctx); err != nil {
@@ -154,8 +155,11 @@ func (r *reader) findActor(ctx context.Context) error {
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return err
 	}
-	if len(r.actors) == 0 {
+	if len(r.actors) == 0 && r.GroupID == 0 {
 		return fmt.Errorf("account: %w", meta.ErrNotFound)
+	}
+	if r.actors == nil {
+		r.actors = []int64{} // and not all
 	}
 	return nil
 }
@@ -271,7 +275,7 @@ func actorOf(id, token int64, kind string) Actor {
 
 func outcomeOf(kind string) string {
 	switch kind {
-	case event.PullDenied, event.PushDenied, event.APIDenied, event.LoginRefused, event.LoginLimited, "workload.refused":
+	case event.PullDenied, event.PushDenied, event.APIDenied, event.LoginRefused, event.LoginLimited, event.RequestLimited, "workload.refused":
 		return Denied
 	case event.PullFailed:
 		return Failed

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/weir-registry/weir/internal/store/meta/query"
@@ -143,7 +144,7 @@ func (r *reader) fill(ctx context.Context, entries []Entry) error {
 		e := &entries[i]
 		id, _ := strconv.ParseInt(e.Actor.ID, 10, 64) // none is 0
 		about := int64(0)
-		if !e.pulled {
+		if !e.pulled || strings.HasPrefix(e.Kind, "login.") {
 			about = subjectAccount(e.Subject)
 		}
 		for _, f := range []struct {

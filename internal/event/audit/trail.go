@@ -105,7 +105,7 @@ var classes = [2]string{Pulls, Access}
 
 func classOf(kind string) int {
 	switch kind {
-	case event.PullDenied, event.PushDenied, event.APIDenied, event.LoginAccepted, event.LoginRefused, event.LoginLimited:
+	case event.PullDenied, event.PushDenied, event.APIDenied, event.LoginAccepted, event.LoginRefused, event.LoginLimited, event.RequestLimited:
 		return 1
 	}
 	return 0

@@ -163,7 +163,7 @@ func (f furniture) token(t *testing.T, role string) string {
 
 func (f furniture) robotToken(t *testing.T) string {
 	t.Helper()
-	p, err := f.dir.As(t.Context(), "acme/bot")
+	p, err := f.dir.As(t.Context(), access.Local(), "acme/bot")
 	if err != nil {
 		t.Fatal(err)
 	}

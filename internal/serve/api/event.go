@@ -19,7 +19,7 @@ import (
 
 // Trail is the audit trail; *audit.Keeper is one.
 type Trail interface {
-	// Read returns a page; meta.ErrNotFound for an actor that nobody is or was.
+	// Read returns a page; meta.ErrNotFound for an actor that nobody is or was. In a group nothing is of such an actor.
 	Read(ctx context.Context, q audit.Query) (audit.Page, error)
 	// Verify looks at all that is sealed; report is called for each seal.
 	Verify(ctx context.Context, report func(audit.Finding)) (audit.Verified, error)
@@ -166,7 +166,22 @@ func (a *API) readEvents(ctx context.Context, q audit.Query) (audit.Page, error)
 	if errors.Is(err, meta.ErrNotFound) {
 		return p, WrongQuery("actor", "nobody has this name, and nobody who is gone had it")
 	}
-	return p, err
+	if err != nil || q.GroupID == 0 || len(p.Entries) > 0 || p.More || q.Before != (audit.Cursor{}) {
+		return p, err
+	}
+	return p, a.knownActor(ctx, q.Actor)
+}
+
+// knownActor refuses a name that is of nobody, for a list of a group in which nothing is of it. Whom the caller may not know of is nobody.
+func (a *API) knownActor(ctx context.Context, name string) error {
+	if _, notID := strconv.ParseInt(name, 10, 64); name == "" || notID == nil {
+		return nil
+	}
+	_, err := a.Directory.As(ctx, callerFrom(ctx).Principal, name)
+	if errors.Is(err, access.ErrNotFound) {
+		return WrongQuery("actor", "nobody whom you may know of has this name, and nothing of what is asked for is of anybody who had it")
+	}
+	return err
 }
 
 // knownKind refuses a kind of which there never is an event: that there is none would look like an answer.

@@ -52,7 +52,7 @@ func (a *API) permissions(ctx context.Context, in *permissionsInput) (*body[Perm
 			return nil, err
 		}
 		var err error
-		if p, err = a.Directory.As(ctx, in.As); err != nil {
+		if p, err = a.Directory.As(ctx, caller.Principal, in.As); err != nil {
 			return nil, err
 		}
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/weir-registry/weir/internal/access"
 	"github.com/weir-registry/weir/internal/store/meta"
 	"github.com/weir-registry/weir/internal/store/meta/metatest"
 	"github.com/weir-registry/weir/internal/store/meta/query"
@@ -24,7 +25,7 @@ var silent = []string{"test-upstream"}
 // asked, in that request. A write without an event fails even when the file says so.
 func TestWritesLeaveEvents(t *testing.T) {
 	w := newWorld(t, metatest.Open(t, meta.SQLite))
-	admin, err := w.dir.As(t.Context(), "admin")
+	admin, err := w.dir.As(t.Context(), access.Local(), "admin")
 	if err != nil {
 		t.Fatal(err)
 	}

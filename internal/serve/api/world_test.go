@@ -99,7 +99,7 @@ func (w *world) authorize(r *http.Request) (api.Caller, error) {
 	if name == "nobody" {
 		return api.Caller{Principal: access.Nobody()}, nil
 	}
-	p, err := w.dir.As(r.Context(), name)
+	p, err := w.dir.As(r.Context(), access.Local(), name)
 	return api.Caller{Principal: p, RequestID: "r1"}, err
 }
 
