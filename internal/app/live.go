@@ -94,6 +94,12 @@ func (l *live) bindings(g *assemble.Group) []namespace.Binding {
 // group returns a group in force.
 func (l *live) named(name string) *assemble.Group { return (*l.groups.Load())[name] }
 
+// accepted implements plan.Planner.Accepted with what this replica knows from its own requests.
+func (l *live) accepted(group string, credential, version int64) bool {
+	g := l.named(group)
+	return g != nil && g.Accepted(credential, version)
+}
+
 // fill finds the cache that an interrupted fill belonged to; false when its upstream is gone or another one by now.
 func (l *live) fill(id cache.Identity) (cache.Fill, bool) {
 	for _, g := range *l.groups.Load() {

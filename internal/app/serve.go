@@ -170,6 +170,7 @@ func (s *server) open(ctx context.Context) (err error) {
 	s.gate = gate{token.New(token.Options{Access: s.dir, Doors: s.doors, ExternalURLs: c.ExternalURLs, Listen: c.Listen, Metrics: s.metrics.Access, Log: s.log,
 		Rates: s.rates})}
 	s.live = newLive(s.db, s.assembler(), table, ownHosts(c), s.log)
+	s.planner.Accepted = s.live.accepted
 	s.trail = s.newTrail()
 	return nil
 }

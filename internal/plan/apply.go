@@ -128,14 +128,25 @@ func (g *group) fillCredential(c *meta.Credential, w desired.Credential) (change
 	if err != nil || slices.Equal(f, c.Fingerprint) {
 		return false, err
 	}
-	c.Previous = meta.PreviousSecret{}
-	if c.Version > 0 && before == w.Username {
-		c.Previous = meta.PreviousSecret{Secret: c.Secret, Version: c.Version, Until: time.Now().Add(Overlap)}
-	}
+	c.Previous = g.replaced(c, before == w.Username)
 	c.Version++
 	c.Fingerprint = f
 	c.Secret, err = sealer.Seal(CredentialPlace(g.now.ID, c.ID, c.Version), secret)
 	return true, err
+}
+
+// replaced is the secret that takes over where a new one of c is refused: the present one. If that is not known to have been taken by
+// an upstream, and itself replaced another less than Overlap ago, it stays that other: two slips of the hand must not lose the good one.
+func (g *group) replaced(c *meta.Credential, sameUser bool) meta.PreviousSecret {
+	if c.Version == 0 || !sameUser {
+		return meta.PreviousSecret{}
+	}
+	until := time.Now().Add(Overlap)
+	accepted := g.planner.Accepted
+	if len(c.Previous.Secret) > 0 && time.Now().Before(c.Previous.Until) && accepted != nil && !accepted(g.now.Name, c.ID, c.Version) {
+		return meta.PreviousSecret{Secret: c.Previous.Secret, Version: c.Previous.Version, Until: until}
+	}
+	return meta.PreviousSecret{Secret: c.Secret, Version: c.Version, Until: until}
 }
 
 // differs reports whether what is declared is not what is there.

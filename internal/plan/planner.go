@@ -43,6 +43,8 @@ type Planner struct {
 	MaxRegistries int
 	// Hosts that lead to the server as such, with their ports: binding one would take its paths, and its API's login, away.
 	Hosts []string
+	// Accepted reports whether an upstream is known to have taken this version of a credential's secret. nil knows it of all.
+	Accepted func(group string, credential, version int64) bool
 }
 
 // Options of one Apply.

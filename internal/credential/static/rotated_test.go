@@ -46,14 +46,20 @@ func TestRotated(t *testing.T) {
 	now = now.Add(time.Minute)
 	fresh := login("new")
 	rejected(fresh, true)
-	if !s.UsesPrevious() {
-		t.Error("the previous secret is not used")
+	if !s.UsesPrevious() || s.PreviousWorks() {
+		t.Error("the previous secret is not used, or works before it was tried")
 	}
-	login("old")
+	s.Accept(login("old"))
+	if !s.PreviousWorks() || s.Accepted() {
+		t.Error("the previous secret does not work, or the present one does")
+	}
 	now = now.Add(time.Hour)
 	rejected(login("new"), false)
 	login("new")
-	if s.UsesPrevious() {
+	if s.UsesPrevious() || s.PreviousWorks() {
 		t.Error("the previous secret is used for ever")
+	}
+	if s.Accept(login("new")); !s.Accepted() {
+		t.Error("the present secret was accepted")
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/rand"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/weir-registry/weir/internal/credential"
@@ -15,6 +16,7 @@ import (
 type Source struct {
 	login       credential.Login
 	fingerprint string
+	accepted    atomic.Bool // the present secret was, once
 	previous    previous
 }
 
@@ -27,6 +29,7 @@ type previous struct {
 
 	mu      sync.Mutex
 	inUse   bool
+	works   bool      // it was accepted when it was used last
 	refused time.Time // the present secret, last
 	over    time.Time // the previous one was refused, last
 }
@@ -86,11 +89,25 @@ func (s *Source) Rejected(_ context.Context, _ credential.Target, refused creden
 		s.previous.refused, s.previous.inUse = now, true
 		return now.Sub(s.previous.over) >= recent
 	case s.previous.login:
-		s.previous.over, s.previous.inUse = now, false
+		s.previous.over, s.previous.inUse, s.previous.works = now, false, false
 		return now.Sub(s.previous.refused) >= recent
 	}
 	return false
 }
+
+// Accept tells that an upstream took the login.
+func (s *Source) Accept(taken credential.Login) {
+	if taken == s.login {
+		s.accepted.Store(true)
+		return
+	}
+	s.previous.mu.Lock()
+	defer s.previous.mu.Unlock()
+	s.previous.works = s.previous.works || taken == s.previous.login
+}
+
+// Accepted reports whether an upstream took the present secret, since this Source was made.
+func (s *Source) Accepted() bool { return s.accepted.Load() }
 
 // TryPresent has the present secret tried next, although it was refused a moment ago.
 func (s *Source) TryPresent() {
@@ -107,6 +124,16 @@ func (s *Source) UsesPrevious() bool {
 	s.previous.mu.Lock()
 	defer s.previous.mu.Unlock()
 	return s.previous.inUse && s.previous.now().Sub(s.previous.refused) < retry
+}
+
+// PreviousWorks reports whether the secret before the present one is used, and was accepted.
+func (s *Source) PreviousWorks() bool {
+	if !s.UsesPrevious() {
+		return false
+	}
+	s.previous.mu.Lock()
+	defer s.previous.mu.Unlock()
+	return s.previous.works
 }
 
 func (s *Source) overlaps() bool {

@@ -55,6 +55,15 @@ func (a *Assembler) remote(g *Group, u meta.Upstream, name string, before map[in
 	return r, nil
 }
 
+// Accepted reports whether an upstream of the group has taken this version of a credential's secret.
+func (g *Group) Accepted(credential, version int64) bool {
+	return slices.ContainsFunc(g.Credentials, func(c meta.Credential) bool { return c.ID == credential && c.Version == version }) &&
+		slices.ContainsFunc(g.Upstreams, func(u meta.Upstream) bool {
+			r := g.Remotes[u.Name]
+			return u.CredentialID == credential && r != nil && r.SecretAccepted()
+		})
+}
+
 // source opens a credential's secret for the kind of provider it is for.
 func (a *Assembler) source(g *Group, c meta.Credential) (credential.Source, error) {
 	switch {

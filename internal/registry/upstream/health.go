@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/weir-registry/weir/internal/credential"
 	"github.com/weir-registry/weir/internal/registry"
 )
 
@@ -13,20 +14,31 @@ type Health struct {
 	Host         string
 	Open         bool      // the circuit breaker refuses requests to the host
 	Answered     time.Time // when the host last answered, whatever it said; zero = not yet
-	Failed       time.Time // when a request to it last got no answer, or one that says that it cannot (5xx, 429); zero = not yet
+	Failed       time.Time // when a request to it last got no answer, or one that says that it cannot (5xx, 429), or a login was refused; zero = not yet
 	Failure      string    // why: the status, or what became of name, connection, TLS or patience
 	Failing      bool      // the last request went so, but for 429
-	TriedAgain   time.Time // Open: when a request tries it again at the latest; pulls of what is not cached do each half second
-	LoginRefused bool      // the last login was refused, and is not tried again for a moment
-	// PreviousSecret: the credential's present secret was refused, and the one before it is used while it may be.
+	LoginRefused bool      // the last login was refused
+	// TriedAgain: when a request tries it again: Open, at the latest (pulls of what is not cached do each half second), and after a
+	// refused login.
+	TriedAgain time.Time
+	// PreviousSecret: the credential's present secret was refused, and the one before it works and is used while it may be.
 	PreviousSecret bool
 	Budget         Budget
 }
 
-// rotated is a credential whose secret has been replaced, and that falls back to the one before.
+// rotated is a credential whose secret may have been replaced, and that falls back to the one before then.
 type rotated interface {
+	Accept(credential.Login)
+	Accepted() bool
 	UsesPrevious() bool
+	PreviousWorks() bool
 	TryPresent()
+}
+
+// SecretAccepted reports whether the upstream took the credential's present secret since this connection was made.
+func (r *Registry) SecretAccepted() bool {
+	c, ok := r.o.Credential.(rotated)
+	return ok && c.Accepted()
 }
 
 // Health tells how the upstream is.
@@ -34,9 +46,17 @@ func (r *Registry) Health() Health {
 	h := r.noted.read()
 	h.Host, h.Open, h.Budget = r.base.Host, r.Open(), r.budget.state()
 	h.TriedAgain = r.breaker(r.base.Host).until()
-	h.LoginRefused = r.login.refusedLately() != nil
+	if refused := r.login.lastRefusal(); !refused.at.IsZero() {
+		h.LoginRefused = true
+		if !refused.at.Before(h.Failed) {
+			h.Failed, h.Failure = refused.at, r.refusedReason()
+		}
+		if !h.Open && refused.until.After(r.o.Now()) {
+			h.TriedAgain = refused.until
+		}
+	}
 	if c, ok := r.o.Credential.(rotated); ok {
-		h.PreviousSecret = c.UsesPrevious()
+		h.PreviousSecret = c.PreviousWorks()
 	}
 	return h
 }

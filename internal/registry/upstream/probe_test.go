@@ -123,8 +123,41 @@ func TestOverlap(t *testing.T) {
 		if _, err := r.StatManifest(t.Context(), app, v1()); err != nil {
 			t.Errorf("%v: %v", auth, err)
 		}
-		if h := r.Health(); !h.PreviousSecret || h.LoginRefused {
+		if h := r.Health(); !h.PreviousSecret || h.LoginRefused || r.SecretAccepted() {
 			t.Errorf("%v: %+v", auth, h)
+		}
+	}
+}
+
+// When both secrets are refused, neither is said to work, and the refusal is the failure that is shown, with when it is tried again.
+func TestOverlapRefused(t *testing.T) {
+	for _, auth := range []registrytest.Auth{registrytest.AuthBearer, registrytest.AuthBasic} {
+		clock := newClock()
+		u, _ := fake(t, func(b *registrytest.Behavior) { b.Auth, b.Username, b.Password = auth, "ci", "s3cret-old" })
+		source := static.Rotated("ci", credential.NewSecret("s3cret-new"), credential.NewSecret("s3cret-old"), clock.now().Add(time.Hour), clock.now)
+		r := connect(t, u, func(o *upstream.Options) { o.Credential, o.Now = source, clock.now })
+		u.Fail(registrytest.Rule{Fault: registrytest.Status(503)})
+		_, _ = r.StatManifest(t.Context(), app, v1())
+		u.Heal()
+		u.Set(func(b *registrytest.Behavior) { b.Password = "s3cret-other" })
+		clock.advance(time.Minute)
+		for range 3 {
+			clock.advance(10 * time.Second)
+			if _, err := r.StatManifest(t.Context(), app, v1()); err == nil {
+				t.Fatalf("%v: refused secrets do", auth)
+			}
+		}
+		h := r.Health()
+		if !h.LoginRefused || h.PreviousSecret || r.SecretAccepted() || !h.Failed.Equal(clock.now()) || !strings.Contains(h.Failure, "credentials were refused") || !h.TriedAgain.After(clock.now()) {
+			t.Errorf("%v: %+v", auth, h)
+		}
+		u.Set(func(b *registrytest.Behavior) { b.Password = "s3cret-new" })
+		clock.advance(time.Minute)
+		if _, err := r.StatManifest(t.Context(), app, v1()); err != nil || !r.SecretAccepted() {
+			t.Errorf("%v: %v, accepted %v", auth, err, r.SecretAccepted())
+		}
+		if h := r.Health(); h.LoginRefused || !h.TriedAgain.IsZero() {
+			t.Errorf("%v: once the new one is accepted: %+v", auth, h)
 		}
 	}
 }

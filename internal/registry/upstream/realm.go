@@ -56,28 +56,29 @@ func (l *login) request(ctx context.Context, repository string, key tokenKey) (t
 	if err := l.refusedLately(); err != nil {
 		return token{}, err
 	}
-	identity, err := l.identity(ctx, repository)
-	if err != nil {
-		return token{}, err
-	}
-	if u, err := url.Parse(key.realm); err != nil || (!identity.IsZero() && !l.mayReceive(u.Host)) {
-		return token{}, notAllowed(u.Host)
-	}
-	resp, err := l.askRealm(ctx, key, identity)
-	if err != nil {
-		return token{}, err
-	}
-	target := credential.Target{Host: l.base.Host, Repository: repository}
-	if resp.StatusCode == http.StatusUnauthorized && !identity.IsZero() && l.o.Credential.Rejected(ctx, target, identity) {
+	for try := 0; ; try++ {
+		identity, err := l.identity(ctx, repository)
+		if err != nil {
+			return token{}, err
+		}
+		if u, err := url.Parse(key.realm); err != nil || (!identity.IsZero() && !l.mayReceive(u.Host)) {
+			return token{}, notAllowed(u.Host)
+		}
+		resp, err := l.askRealm(ctx, key, identity)
+		if err != nil {
+			return token{}, err
+		}
+		if !l.anotherLogin(ctx, repository, resp, identity) || try > 0 {
+			return l.readToken(resp, identity)
+		}
 		drain(resp)
-		if identity, err = l.identity(ctx, repository); err != nil {
-			return token{}, err
-		}
-		if resp, err = l.askRealm(ctx, key, identity); err != nil { //nolint:bodyclose // readToken does
-			return token{}, err
-		}
 	}
-	return l.readToken(resp, identity)
+}
+
+// anotherLogin tells the credential that the realm refused identity, and reports whether another one may do.
+func (l *login) anotherLogin(ctx context.Context, repository string, resp *http.Response, identity credential.Login) bool {
+	return resp.StatusCode == http.StatusUnauthorized && !identity.IsZero() &&
+		l.o.Credential.Rejected(ctx, credential.Target{Host: l.base.Host, Repository: repository}, identity)
 }
 
 // askRealm sends the form of request that fits the login: POST for an identity token, else GET, or POST where the realm
@@ -148,6 +149,7 @@ func (l *login) readToken(resp *http.Response, identity credential.Login) (token
 		return token{}, o
 	}
 	l.noteAccepted()
+	l.accept(identity)
 	return l.parseToken(resp)
 }
 
@@ -193,9 +195,18 @@ func (l *login) refusedLately() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if wait := l.refused.until.Sub(l.o.Now()); wait > 0 {
-		return &registry.OutcomeError{Outcome: registry.Unknown, Status: http.StatusUnauthorized, Reason: l.base.Host + ": the credentials were refused", At: l.refused.at, RetryAfter: wait}
+		return &registry.OutcomeError{Outcome: registry.Unknown, Status: http.StatusUnauthorized, Reason: l.refusedReason(), At: l.refused.at, RetryAfter: wait}
 	}
 	return nil
+}
+
+func (r *Registry) refusedReason() string { return r.base.Host + ": the credentials were refused" }
+
+// lastRefusal is zero once a login was accepted.
+func (l *login) lastRefusal() refusedLogin {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.refused
 }
 
 // judged notes how the registry took a Basic login.
@@ -206,6 +217,15 @@ func (l *login) judged(resp *http.Response, p proof) {
 		l.noteRefused()
 	default:
 		l.noteAccepted()
+		if resp.StatusCode < http.StatusBadRequest || resp.StatusCode == http.StatusNotFound { // others may not have looked at it
+			l.accept(p.login)
+		}
+	}
+}
+
+func (l *login) accept(identity credential.Login) {
+	if c, ok := l.o.Credential.(rotated); ok {
+		c.Accept(identity)
 	}
 }
 

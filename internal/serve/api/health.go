@@ -45,12 +45,12 @@ type UpstreamHealth struct {
 	Host           string     `json:"host"`
 	Status         string     `json:"status" enum:"ok,limited,failing,unknown" doc:"unknown: not asked for anything since it was configured or this replica has started"`
 	BreakerOpen    bool       `json:"breaker_open" doc:"It did not answer repeatedly: requests are held back but for single tries"`
-	LoginRefused   bool       `json:"login_refused" doc:"The last login was refused, and is not tried again for a moment"`
-	PreviousSecret bool       `json:"previous_secret" doc:"The credential's present secret was refused, and the one before it is used: correct the secret before its hour is over"`
+	LoginRefused   bool       `json:"login_refused" doc:"The last login was refused"`
+	PreviousSecret bool       `json:"previous_secret" doc:"The credential's present secret was refused, and the one before it was accepted and is used: correct the secret before its hour is over"`
 	AnsweredAt     *time.Time `json:"answered_at,omitempty"`
-	FailedAt       *time.Time `json:"failed_at,omitempty" doc:"When it last gave no answer, or one that says that it cannot (5xx, 429)"`
-	Failure        string     `json:"failure,omitempty" doc:"What it was then: the status, or what became of name, connection, TLS or patience"`
-	RestsUntil     *time.Time `json:"rests_until,omitempty" doc:"While breaker_open: at the latest then a request tries it again; pulls of what is not cached do each half second"`
+	FailedAt       *time.Time `json:"failed_at,omitempty" doc:"When it last gave no answer, or one that says that it cannot (5xx, 429), or refused a login"`
+	Failure        string     `json:"failure,omitempty" doc:"What it was then: the status, what became of name, connection, TLS or patience, or that the credentials were refused"`
+	RestsUntil     *time.Time `json:"rests_until,omitempty" doc:"At the latest then a request tries it again. While breaker_open pulls of what is not cached do each half second; after a refused login nothing is asked before"`
 	RateLimit      *RateLimit `json:"rate_limit,omitempty" doc:"As the upstream last described it; missing if it never did"`
 }
 
