@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 	"time"
 
@@ -137,6 +136,9 @@ func (c *copying) run(ctx context.Context, ref oci.Reference) error {
 	}
 	c.out.Digest = string(m.Digest)
 	c.seen[m.Digest] = true
+	if err := c.hasPlatforms(ctx, m); err != nil {
+		return err
+	}
 	if err := c.survey(ctx, m); err != nil {
 		return err
 	}
@@ -198,6 +200,9 @@ func (c *copying) content(ctx context.Context, m *registry.Manifest, depth int) 
 		if err := c.manifest(ctx, oci.ByDigest(child.Digest), "", depth+1); err != nil {
 			return nil, err
 		}
+		if depth == 0 && len(c.request.Platforms) > 0 && !c.seen[child.Digest] {
+			return nil, api.WrongBody("platforms", "the source's registry does not have the image of "+oci.PlatformText(child.Platform)+", which its index names")
+		}
 	}
 	for _, d := range parsed.Blobs() {
 		if len(d.URLs) > 0 || c.linked[d.Digest] {
@@ -212,14 +217,6 @@ func (c *copying) content(ctx context.Context, m *registry.Manifest, depth int) 
 		c.tell()
 	}
 	return parsed, nil
-}
-
-// wants reports whether a platform was asked for.
-func (c *copying) wants(p *oci.Platform) bool {
-	return len(c.request.Platforms) == 0 || slices.ContainsFunc(c.request.Platforms, func(want string) bool {
-		have := oci.PlatformText(p)
-		return have == want || strings.HasPrefix(have, want+"/")
-	})
 }
 
 // manifest copies one with all it refers to. One that is not there is left out: whether the target takes an index without it, the

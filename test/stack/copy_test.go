@@ -176,6 +176,24 @@ func TestCopyRights(t *testing.T) {
 	for i, status := range []int{404, 200} {
 		remote.Do(t, "HEAD", "b/sparse/x/manifests/"+string(index.Children[i].Manifest.Digest)).Want(t, status)
 	}
+	// What an image does not have is not copied, and nothing is tagged.
+	s.As(t, "bob").Push(t, "b/one", []string{"1"}, index.Children[0])
+	for _, c := range []struct{ source, platform, has string }{
+		{"b/hub/library/base:1.0", "linux/xyz", "the index has linux/amd64, linux/arm64"},
+		{"b/one:1", "linux/arm64", "one image of linux/amd64"},
+	} {
+		err := copyTo(bob, c.source, "b/sparse/none:1", c.platform)
+		if refused(t, err, 422); err == nil || !strings.Contains(err.Error(), c.has) || !strings.Contains(err.Error(), "body.platforms[0]") {
+			t.Errorf("%s of %s: %v", c.platform, c.source, err)
+		}
+	}
+	u.Put("library/part", []string{"1.0"}, lacking)
+	u.Remove("library/part", lacking.Children[0].Manifest.Digest)
+	refused(t, copyTo(bob, "b/hub/library/part:1.0", "b/sparse/none:1", "linux/amd64"), 422)
+	remote.Do(t, "GET", "b/sparse/none/manifests/1").Want(t, 404)
+	if err := copyTo(bob, "b/one:1", "b/sparse/same:1", "linux/amd64"); err != nil {
+		t.Error(err)
+	}
 	// Anyone may copy from what is public, into a path that he may push to.
 	if err := copyTo(ann, "b/hub/library/base:1.0", "b/team/base:mine"); err != nil {
 		t.Error(err)

@@ -65,7 +65,7 @@ type CopyRequest struct {
 	Target    string   `json:"target" maxLength:"512" doc:"Where to: a hosted repository of the group and a tag. Without a tag, that of the source; with none there either, the copy has no tag" example:"acme/base/alpine:3.20"`
 	Referrers *bool    `json:"referrers,omitempty" default:"true" doc:"Copy signatures, attestations and what else refers to it, too"`
 	Progress  bool     `json:"progress,omitempty" doc:"Answer JSON lines that tell about once a second how far it is, and at the end what was copied"`
-	Platforms []string `json:"platforms,omitempty" maxItems:"50" doc:"Of an index, only these manifests: os/architecture or os/architecture/variant. The index stays as it is, so the target must allow sparse indexes, or have the others"`
+	Platforms []string `json:"platforms,omitempty" maxItems:"50" doc:"Of an index, only these manifests: os/architecture or os/architecture/variant. What the image does not have is refused. The index stays as it is, so the target must allow sparse indexes, or have the others"`
 
 	Group  string `json:"-"` // filled in by the API
 	DryRun bool   `json:"-"`
