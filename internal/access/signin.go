@@ -16,8 +16,10 @@ import (
 	"github.com/weir-registry/weir/internal/store/meta/query"
 )
 
-// Identity is who somebody is elsewhere. It is all that SignIn needs to know, whatever has proved it: OpenID Connect does in package
-// access/oidc; LDAP and SAML would fill in the same.
+// Identity is who somebody is elsewhere, proved. It is all that SignIn needs to know, whatever has proved it, and the one thing that a
+// way to do so has to deliver: OpenID Connect does in package access/oidc. SAML, to which a browser is sent and from which it comes back,
+// would be another signin.Provider; LDAP, which checks a name with a password, would be asked by Directory.Login for
+// names that are no user's with a password here. ADR 16 says what each puts into the fields.
 type Identity struct {
 	Provider string // as the operator calls it
 	Issuer   string // whose word it is; with Subject it names a person for good

@@ -3,6 +3,7 @@ package oidc
 import (
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -55,8 +56,8 @@ type Provider struct {
 // tryAgain is how long a provider is taken to be down when it was not found: a crowd that signs in does not ask one after another.
 const tryAgain = 5 * time.Second
 
-// Pending is a sign-in that has begun. Whoever keeps it must keep it from everybody but the browser that has begun.
-type Pending struct {
+// pending is a sign-in that has begun. Whoever keeps it must keep it from everybody but the browser that has begun.
+type pending struct {
 	State    string `json:"state"`
 	Nonce    string `json:"nonce"`
 	Verifier string `json:"verifier"`
@@ -76,20 +77,28 @@ func NewProvider(o ProviderOptions) *Provider {
 // Name is how the operator calls the provider.
 func (p *Provider) Name() string { return p.o.Name }
 
-// Begin returns where to send the browser; redirect is where it comes back to.
-func (p *Provider) Begin(ctx context.Context, redirect string) (address string, pending Pending, err error) {
+// Begin returns where to send the browser; redirect is where it comes back to. What is pending must be kept from everybody else.
+func (p *Provider) Begin(ctx context.Context, redirect string) (address, state string, err error) {
 	config, err := p.config(ctx, redirect)
 	if err != nil {
-		return "", Pending{}, err
+		return "", "", err
 	}
-	pending = Pending{State: rand.Text(), Nonce: rand.Text(), Verifier: oauth2.GenerateVerifier()}
-	return config.AuthCodeURL(pending.State, oidc.Nonce(pending.Nonce), oauth2.S256ChallengeOption(pending.Verifier)), pending, nil
+	begun := pending{State: rand.Text(), Nonce: rand.Text(), Verifier: oauth2.GenerateVerifier()}
+	text, err := json.Marshal(begun)
+	return config.AuthCodeURL(begun.State, oidc.Nonce(begun.Nonce), oauth2.S256ChallengeOption(begun.Verifier)), string(text), err
 }
 
-// Finish is who has come back with a code. access.ErrSignIn when the provider vouches for nobody who may sign in; access.ErrUnreachable
+// Finish is who has come back with a code in the answer. access.ErrSignIn when the provider vouches for nobody who may sign in; access.ErrUnreachable
 // while it does not answer.
-func (p *Provider) Finish(ctx context.Context, redirect, state, code string, pending Pending) (access.Identity, error) {
-	if state == "" || state != pending.State {
+func (p *Provider) Finish(ctx context.Context, redirect string, answer url.Values, state string) (access.Identity, error) {
+	var begun pending
+	if err := json.Unmarshal([]byte(state), &begun); err != nil {
+		return access.Identity{}, fmt.Errorf("a sign-in that has begun: %w", err)
+	}
+	if answer.Get("error") != "" {
+		return access.Identity{}, fmt.Errorf("the identity provider has not signed you in: %w", access.ErrSignIn)
+	}
+	if given := answer.Get("state"); given == "" || given != begun.State {
 		return access.Identity{}, fmt.Errorf("the answer belongs to another sign-in: %w", access.ErrSignIn)
 	}
 	config, err := p.config(ctx, redirect)
@@ -97,7 +106,7 @@ func (p *Provider) Finish(ctx context.Context, redirect, state, code string, pen
 		return access.Identity{}, err
 	}
 	ctx = oidc.ClientContext(ctx, p.client)
-	token, err := config.Exchange(ctx, code, oauth2.VerifierOption(pending.Verifier))
+	token, err := config.Exchange(ctx, answer.Get("code"), oauth2.VerifierOption(begun.Verifier))
 	if refusal, ok := errors.AsType[*oauth2.RetrieveError](err); ok && refusal.Response.StatusCode < 500 {
 		return access.Identity{}, fmt.Errorf("the provider does not accept the code: %w", access.ErrSignIn)
 	}
@@ -107,7 +116,7 @@ func (p *Provider) Finish(ctx context.Context, redirect, state, code string, pen
 	text, _ := token.Extra("id_token").(string)
 	verifier := p.provider().VerifierContext(ctx, &oidc.Config{ClientID: p.o.ClientID, SupportedSigningAlgs: algorithms, Now: p.o.Now})
 	verified, err := verifier.Verify(ctx, text)
-	if err != nil || verified.Nonce != pending.Nonce || verified.Subject == "" || strings.ContainsRune(verified.Subject, 0) {
+	if err != nil || verified.Nonce != begun.Nonce || verified.Subject == "" || strings.ContainsRune(verified.Subject, 0) {
 		return access.Identity{}, fmt.Errorf("the provider's token does not fit: %w", access.ErrSignIn)
 	}
 	var claims map[string]any

@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"github.com/weir-registry/weir/internal/access"
-	"github.com/weir-registry/weir/internal/access/oidc"
 	"github.com/weir-registry/weir/internal/oci"
 	"github.com/weir-registry/weir/internal/seal"
 	"github.com/weir-registry/weir/internal/serve"
@@ -26,11 +25,19 @@ import (
 // Prefix is where the door is mounted.
 const Prefix = "/auth/"
 
-// Provider is a way to prove who somebody is at another place; *oidc.Provider is one, and one for SAML would look the same.
+// Provider is a way to prove who somebody is at another place, where the browser is sent and from where it comes back; *oidc.Provider is
+// one. Adding another kind, such as SAML, is a package beside access/oidc and a line in package app that makes it of its settings.
 type Provider interface {
+	// Name is how the operator calls it: a part of paths, lower case.
 	Name() string
-	Begin(ctx context.Context, redirect string) (address string, pending oidc.Pending, err error)
-	Finish(ctx context.Context, redirect, state, code string, pending oidc.Pending) (access.Identity, error)
+	// Begin returns where to send the browser, and what Finish needs to know again, which only that browser brings back. redirect
+	// is where it comes back to. access.ErrUnreachable while the provider does not answer.
+	Begin(ctx context.Context, redirect string) (address, pending string, err error)
+	// Finish is who has come back with an answer, the query of a GET. access.ErrSignIn for nobody who may sign in, with a text for
+	// that person; access.ErrUnreachable.
+	Finish(ctx context.Context, redirect string, answer url.Values, pending string) (access.Identity, error)
+	// Logout is where to send a browser that has logged out here, so that the provider forgets it too, and then back; empty for
+	// nowhere.
 	Logout(ctx context.Context, back string) string
 }
 
@@ -68,10 +75,10 @@ const (
 
 // pending is the content of the cookie.
 type pending struct {
-	Provider string       `json:"provider"`
-	Return   string       `json:"return"`
-	Until    int64        `json:"until"` // Unix seconds
-	OIDC     oidc.Pending `json:"oidc"`
+	Provider string `json:"provider"`
+	Return   string `json:"return"`
+	Until    int64  `json:"until"` // Unix seconds
+	State    string `json:"state"` // the provider's own
 }
 
 var place = seal.Place{Table: "signin", Field: "pending", Version: 1}
@@ -118,7 +125,7 @@ func (d *Door) begin(w http.ResponseWriter, r *http.Request, p Provider) error {
 	if err != nil {
 		return unreachable(err)
 	}
-	text, err := json.Marshal(pending{Provider: p.Name(), Return: local(r.URL.Query().Get("return")), Until: d.Now().Add(maxPending).Unix(), OIDC: state})
+	text, err := json.Marshal(pending{Provider: p.Name(), Return: local(r.URL.Query().Get("return")), Until: d.Now().Add(maxPending).Unix(), State: state})
 	if err != nil {
 		return err
 	}
@@ -137,11 +144,7 @@ func (d *Door) finish(w http.ResponseWriter, r *http.Request, p Provider) error 
 	if err != nil {
 		return err
 	}
-	q := r.URL.Query()
-	if q.Get("error") != "" {
-		return oci.NewError(oci.CodeDenied, "the identity provider has not signed you in")
-	}
-	who, err := p.Finish(r.Context(), d.redirect(r, p), q.Get("state"), q.Get("code"), at.OIDC)
+	who, err := p.Finish(r.Context(), d.redirect(r, p), r.URL.Query(), at.State)
 	if err != nil {
 		return unreachable(err)
 	}
