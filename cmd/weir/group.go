@@ -84,6 +84,8 @@ func offered(cmd *cobra.Command, connect connector, path, key, part string, args
 var lists = map[string][2]string{
 	"registry":   {"/groups/{group}/registries", "name"},
 	"upstream":   {"/groups/{group}/upstreams", "name"},
+	"credential": {"/groups/{group}/credentials", "name"},
+	"role":       {"/groups/{group}/roles", "name"},
 	"repository": {"/groups/{group}/repositories", "name"},
 }
 

@@ -17,7 +17,10 @@ func jobs() *resource {
 		noun: "job", short: "Jobs: what the server does in the background", path: "/jobs/{kind}", key: "kind",
 		long:    "Work that recurs is always in the list, other work while it waits, runs or has failed. It takes an administrator.",
 		columns: columns{"kind", "key", "state", "run_after:time=due", "attempts", "last_error=error"},
-		verbs:   []string{"list"}, more: jobCommands,
+		filters: []filter{
+			{name: "kind", doc: "only this kind"}, {name: "state", doc: "waiting, running or failed: only those", of: []string{"waiting", "running", "failed"}},
+		},
+		verbs: []string{"list"}, more: jobCommands,
 		example: "  weir job list\n  weir job run gc",
 	}
 }

@@ -20,7 +20,7 @@ func users() *resource {
 		noun: "user", short: "Users: people who log in", path: "/users/{name}", key: "name",
 		long:    "What a user may do is given by `weir grant`.",
 		columns: columns{"name", "has_password=password", "enabled", "created_at:time=created", "id"},
-		filters: append([]filter{{name: "enabled", doc: "true or false: only those that may log in, or that are locked out"}}, nameFilters...),
+		filters: append([]filter{{name: "enabled", doc: "true or false: only those that may log in, or that are locked out", of: yesNo}}, nameFilters...),
 		verbs:   []string{"list", "get", "delete"},
 		warning: "Its grants, tokens and sessions go too.",
 		more:    userCommands,
@@ -31,7 +31,8 @@ func roles() *resource {
 	return &resource{
 		noun: "role", short: "Roles: named sets of actions that grants give", path: "/groups/{group}/roles/{name}", key: "name",
 		long: "The built-in roles are reader, developer, maintainer and owner; those of the instance are good in every group.",
-		form: api.Role{}, columns: columns{"name=role", "actions", "builtin=built in", "instance"}, filters: nameFilters, verbs: everyVerb, dry: triedGone, global: true,
+		form: api.Role{}, columns: columns{"name=role", "actions", "builtin=built in", "instance"},
+		filters: append([]filter{{name: "action", doc: "only those that allow it", of: append(actionsToGive(), string(access.Administer))}}, nameFilters...), verbs: everyVerb, dry: triedGone, global: true,
 		warning: "It is refused while a grant gives it.",
 		example: "  weir role create publisher --actions pull,push",
 		values:  map[string][]string{"actions": actionsToGive()},
@@ -52,8 +53,11 @@ func grants() *resource {
 		long: "A grant gives a user a role at a path of the group and below it; without a path, or with -, in all of the group, and with --instance in every\n" +
 			"group. Robots and trust rules have their grants themselves: `weir robot update NAME --grants ROLE:PATH`.",
 		form: api.AccountGrant{}, columns: columns{"account", "kind", "path", "role", "origin"},
-		filters: []filter{{name: "account", doc: "only those of accounts with this in their name"}, {name: "sort", doc: "account, or -account for backwards", of: []string{"account", "-account"}}},
-		verbs:   []string{"list", "get", "create", "delete"}, called: map[string]string{"create": "set"}, upsert: true, global: true,
+		filters: []filter{
+			{name: "account", doc: "only those of accounts with this in their name"}, {name: "role", doc: "only those that give this role"},
+			{name: "kind", doc: "user, robot or workload: only those of such accounts", of: []string{"user", "robot", "workload"}}, {name: "sort", doc: "account, or -account for backwards", of: []string{"account", "-account"}},
+		},
+		verbs: []string{"list", "get", "create", "delete"}, called: map[string]string{"create": "set"}, upsert: true, global: true,
 		warning: "Who has no other grant that covers the path may do nothing there from now on.",
 		example: "  weir grant set ann --role developer\n  weir grant set bob team/app --role maintainer", whole: "-",
 	}
@@ -62,7 +66,7 @@ func grants() *resource {
 func robots() *resource {
 	return &resource{
 		noun: "robot", short: "Robots: accounts of a group that log in with tokens alone", path: "/groups/{group}/robots/{name}", key: "name",
-		form: api.Robot{}, columns: columns{"name=robot", "enabled", "grants.role=roles", "grants.path=paths"}, filters: nameFilters, verbs: everyVerb, dry: triedGone,
+		form: api.Robot{}, columns: columns{"name=robot", "enabled", "grants.role=roles", "grants.path=paths"}, filters: switchable, verbs: everyVerb, dry: triedGone,
 		long:    "Their tokens are made by `weir token create --robot NAME`.",
 		warning: "Its tokens end.",
 		example: "  weir robot create ci --grants developer:team\n  weir token create --robot ci --name pipeline --expires 90d",
@@ -73,7 +77,7 @@ func trustRules() *resource {
 	return &resource{
 		noun: "trust-rule", short: "Trust rules: workloads that are let in by tokens of another issuer", path: "/groups/{group}/trust-rules/{name}", key: "name",
 		form: api.TrustRule{}, columns: columns{"name=rule", "issuer", "audience", "conditions:count", "grants.role=roles", "enabled"},
-		filters: nameFilters, verbs: everyVerb, dry: triedGone,
+		filters: append([]filter{{name: "issuer", doc: "only those for tokens of this issuer"}}, switchable...), verbs: everyVerb, dry: triedGone,
 		warning: "Workloads it let in end with their tokens.",
 		more:    trustRuleCommands,
 		example: "  weir trust-rule create gitlab --issuer https://gitlab.example.com --audience weir --conditions \"project_path=acme/*\" --grants developer:team",
@@ -169,11 +173,11 @@ func newPermissionsCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		if done, err := show(cmd.OutOrStdout(), a.Body); done || err != nil {
-			return err
-		}
 		var out struct{ Actions []json.RawMessage }
 		if err := decode(a, &out); err != nil {
+			return err
+		}
+		if done, err := show(cmd.OutOrStdout(), a.Body); done || err != nil {
 			return err
 		}
 		return table(cmd.OutOrStdout(), columns{"action", "allowed", "role", "scope", "why"}.rows(out.Actions))

@@ -16,7 +16,7 @@ func repositoryCommands(r *resource, connect connector) []*cobra.Command {
 			"A cached one is purged: the next pull fetches it anew.",
 		Example: "  weir repository delete team/old --dry-run\n  weir repository delete library/alpine --upstream dockerhub",
 	}
-	query, dryRun, yes, show := queryFlags(cmd, r.query), dryRunFlag(cmd), yesFlag(cmd), outputFlag(cmd)
+	query, dryRun, yes, show := queryFlags(cmd, connect, r.query), dryRunFlag(cmd), yesFlag(cmd), outputFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		t, err := r.at(cmd, connect, r.path, args, query())
 		if err != nil {

@@ -152,15 +152,15 @@ type target struct {
 	query  url.Values
 }
 
-// queryFlags adds flags for parameters.
-func queryFlags(cmd *cobra.Command, filters ...[]filter) func() url.Values {
+// queryFlags adds flags for parameters. Those that name something of the group are completed with what there is.
+func queryFlags(cmd *cobra.Command, connect connector, filters ...[]filter) func() url.Values {
 	var names []filter
 	for _, f := range slices.Concat(filters...) {
 		if f.yes {
 			cmd.Flags().Bool(flagName([]string{f.name}), false, f.doc)
 		} else {
 			cmd.Flags().String(flagName([]string{f.name}), "", f.doc)
-			offer(cmd, flagName([]string{f.name}), f.of...)
+			offerValue(cmd, connect, f)
 		}
 		names = append(names, f)
 	}
@@ -173,6 +173,17 @@ func queryFlags(cmd *cobra.Command, filters ...[]filter) func() url.Values {
 		}
 		return q
 	}
+}
+
+func offerValue(cmd *cobra.Command, connect connector, f filter) {
+	flag := flagName([]string{f.name})
+	if _, named := lists[f.name]; !named {
+		offer(cmd, flag, f.of...)
+		return
+	}
+	_ = cmd.RegisterFlagCompletionFunc(flag, func(cmd *cobra.Command, _ []string, part string) ([]string, cobra.ShellCompDirective) { // the flag exists
+		return offerParam(cmd, connect, f.name, part)
+	})
 }
 
 // at finds the server and the group that a command is about.

@@ -33,7 +33,7 @@ var (
 func groups() *resource {
 	return &resource{
 		noun: "group", short: "Groups: tenants, the first part of every name", path: "/groups/{name}", key: "name",
-		form: api.GroupSettings{}, columns: columns{"name=group", "enabled", "id"}, verbs: everyVerb, dry: tried,
+		form: api.GroupSettings{}, columns: columns{"name=group", "enabled", "id"}, filters: switchable, verbs: everyVerb, dry: tried,
 		warning: "Everything that is defined below it goes too. It is refused while its repositories hold content.",
 	}
 }
@@ -42,7 +42,7 @@ func registries() *resource {
 	return &resource{
 		noun: "registry", short: "Virtual registries: ordered lists of upstreams behind one name", path: "/groups/{group}/registries/{registry}", key: "name",
 		form: desired.Registry{}, columns: columns{"name=registry", "members.upstream=members", "rules:count", "anonymous_pull=anonymous", "enabled"},
-		filters: nameFilters, verbs: everyVerb, dry: tried,
+		filters: append([]filter{{name: "upstream", doc: "only those that have this upstream as a member"}, anyonePulls}, switchable...), verbs: everyVerb, dry: tried,
 		warning: "Its upstreams stay, with what is cached from them, unless --with-exclusive-upstreams is given. It is refused while a host leads to it.",
 		deleted: []filter{{name: "with_exclusive_upstreams", doc: "delete its upstreams too, as far as no other registry has them", yes: true}},
 		more:    registryCommands,
@@ -63,7 +63,7 @@ func upstreams() *resource {
 	return &resource{
 		noun: "upstream", short: "Upstreams: remote registries, and hosted repositories of the group", path: "/groups/{group}/upstreams/{upstream}", key: "name",
 		form: desired.Upstream{}, columns: columns{"name=upstream", "url", "local", "credential", "freshness.default=fresh for", "rules:count", "enabled"},
-		filters: nameFilters, verbs: everyVerb, dry: tried,
+		filters: append([]filter{{name: "credential", doc: "only those that use this credential"}, {name: "host", doc: "only those that answer for this host"}}, switchable...), verbs: everyVerb, dry: tried,
 		warning: "Every registry that has it as a member loses it, and what is cached from it goes.",
 		more:    upstreamCommands,
 		example: "  weir upstream create ghcr --url https://ghcr.io --freshness-default 12h\n  weir upstream purge ghcr --repository org/app --dry-run",
@@ -73,7 +73,8 @@ func upstreams() *resource {
 func credentials() *resource {
 	return &resource{
 		noun: "credential", short: "Credentials: how Weir proves itself to upstreams", path: "/groups/{group}/credentials/{name}", key: "name",
-		form: desired.Credential{}, columns: columns{"name=credential", "kind", "username", "hosts"}, filters: nameFilters, verbs: everyVerb, dry: tried,
+		form: desired.Credential{}, columns: columns{"name=credential", "kind", "username", "hosts"},
+		filters: append([]filter{{name: "host", doc: "only those that may be sent to this host"}}, nameFilters...), verbs: everyVerb, dry: tried,
 		fixed:   []string{"password"},
 		warning: "It is refused while an upstream uses it.",
 		more:    credentialCommands,
@@ -84,7 +85,10 @@ func credentials() *resource {
 func bindings() *resource {
 	return &resource{
 		noun: "binding", short: "Host bindings: host names that lead to a registry", path: "/groups/{group}/host-bindings/{host}", key: "host",
-		form: desired.HostBinding{}, columns: columns{"host", "registry", "mirror", "networks"}, filters: nameFilters, verbs: everyVerb, dry: tried,
+		form: desired.HostBinding{}, columns: columns{"host", "registry", "mirror", "networks"},
+		filters: append([]filter{
+			{name: "registry", doc: "only those that lead to this registry"}, {name: "mirror", doc: "true or false: only mirrors, or the others", of: yesNo},
+		}, nameFilters...), verbs: everyVerb, dry: tried,
 		warning: "Requests to the host no longer lead to the registry.",
 		example: "  weir binding create mirror.example.com --registry open --mirror --networks 10.0.0.0/8",
 	}
@@ -94,13 +98,17 @@ func hosted() *resource {
 	return &resource{
 		noun: "hosted", short: "Settings of hosted repositories, by the beginning of their path",
 		long: "The longest matching prefix decides; the prefix - is the whole group.", path: "/groups/{group}/hosted/{prefix}", key: "prefix",
-		form: desired.Hosted{}, columns: columns{"prefix", "anonymous_pull=anonymous", "allow_sparse_index=sparse index"}, filters: nameFilters, verbs: everyVerb, dry: tried,
+		form: desired.Hosted{}, columns: columns{"prefix", "anonymous_pull=anonymous", "allow_sparse_index=sparse index"},
+		filters: append([]filter{anyonePulls}, nameFilters...), verbs: everyVerb, dry: tried,
 		warning: "Settings only: repositories stay.",
 	}
 }
 
 var (
 	nameFilters = []filter{{name: "name", doc: "only those with this in their name"}, {name: "sort", doc: "name, or -name for backwards", of: []string{"name", "-name"}}}
+	switchable  = append([]filter{{name: "enabled", doc: "true or false: only those that are turned on, or off", of: yesNo}}, nameFilters...)
+	anyonePulls = filter{name: "anonymous_pull", doc: "true or false: only where anyone may pull, or not", of: yesNo}
+	yesNo       = []string{"true", "false"}
 	ofUpstream  = []filter{{name: "upstream", doc: "the upstream that a cached repository is from; a hosted one without it"}}
 )
 

@@ -8,7 +8,7 @@ func tagCommands(r *resource, connect connector) []*cobra.Command {
 	cmd := &cobra.Command{
 		Use: "history REPOSITORY TAG", Short: "Tell where a tag pointed, the latest first", Args: cobra.ExactArgs(2), ValidArgsFunction: r.complete(connect),
 	}
-	query, show := queryFlags(cmd, r.query), outputFlag(cmd)
+	query, show := queryFlags(cmd, connect, r.query), outputFlag(cmd)
 	most := cmd.Flags().Int("limit", 0, "how many at most; 0 is all")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		t, err := r.at(cmd, connect, r.path+"/history", args, query())

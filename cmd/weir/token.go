@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -110,12 +111,14 @@ func parseLimits(limits []string) (out []client.Scope) {
 
 func (h tokenHolder) list() *cobra.Command {
 	cmd := &cobra.Command{Use: "list", Short: "List tokens, revoked and expired ones included", Args: cobra.NoArgs}
+	filters := queryFlags(cmd, h.connect, []filter{{name: "state", doc: "active, expired or revoked: only those", of: []string{"active", "expired", "revoked"}}})
 	show := outputFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		t, err := h.at(cmd)
 		if err != nil {
 			return err
 		}
+		maps.Copy(t.query, filters())
 		tokens, err := t.client.Items(cmd.Context(), t.path, t.query, 0)
 		if err != nil {
 			return err

@@ -17,7 +17,7 @@ import (
 
 func (r *resource) list(word string, connect connector) *cobra.Command {
 	cmd := &cobra.Command{Use: r.usage(word, r.parents()), Short: "List them", Args: cobra.ExactArgs(r.parents())}
-	query := queryFlags(cmd, r.query, r.filters)
+	query := queryFlags(cmd, connect, r.query, r.filters)
 	most := cmd.Flags().Int("limit", 0, "how many at most; 0 is all")
 	show := outputFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -42,7 +42,7 @@ func (r *resource) list(word string, connect connector) *cobra.Command {
 
 func (r *resource) get(word string, connect connector) *cobra.Command {
 	cmd := &cobra.Command{Use: r.usage(word, len(r.params())), Short: "Show " + article(r.noun), Args: cobra.ExactArgs(len(r.params()))}
-	query := queryFlags(cmd, r.query)
+	query := queryFlags(cmd, connect, r.query)
 	show := outputOr(cmd, "yaml")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		t, err := r.at(cmd, connect, r.path, args, query())
@@ -91,7 +91,7 @@ func (r *resource) create(word string, connect connector) *cobra.Command {
 	if r.upsert {
 		cmd.Short, cmd.Long = "Create or replace "+article(r.noun), ""
 	}
-	form, query, dryRun, show := r.formFlags(cmd, nil), queryFlags(cmd, r.query), r.tryFlag(cmd, "create"), outputFlag(cmd)
+	form, query, dryRun, show := r.formFlags(cmd, nil), queryFlags(cmd, connect, r.query), r.tryFlag(cmd, "create"), outputFlag(cmd)
 	cmd.ValidArgsFunction = r.completeParents(connect)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		document, _, err := form(cmd)
@@ -135,7 +135,7 @@ func (r *resource) update(word string, connect connector) *cobra.Command {
 		Use: r.usage(word, len(r.params())), Short: "Change " + article(r.noun), Args: cobra.ExactArgs(len(r.params())),
 		Long: "Changes the fields that flags give, and no other. With --file the whole definition is replaced: what the file leaves out gets its default, secrets stay.",
 	}
-	form, query, dryRun, show := r.formFlags(cmd, r.fixed), queryFlags(cmd, r.query), r.tryFlag(cmd, "update"), outputFlag(cmd)
+	form, query, dryRun, show := r.formFlags(cmd, r.fixed), queryFlags(cmd, connect, r.query), r.tryFlag(cmd, "update"), outputFlag(cmd)
 	ifMatch := ifMatchFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		document, whole, err := form(cmd)
@@ -191,7 +191,7 @@ func (r *resource) told(cmd *cobra.Command, a client.Answer, err error, dryRun b
 
 func (r *resource) remove(word string, connect connector) *cobra.Command {
 	cmd := &cobra.Command{Use: r.usage(word, len(r.params())), Short: strings.ToUpper(word[:1]) + word[1:] + " " + article(r.noun), Long: r.warning, Args: cobra.ExactArgs(len(r.params()))}
-	query, dryRun, yes := queryFlags(cmd, r.query, r.deleted), r.tryFlag(cmd, "delete"), yesFlag(cmd)
+	query, dryRun, yes := queryFlags(cmd, connect, r.query, r.deleted), r.tryFlag(cmd, "delete"), yesFlag(cmd)
 	ifMatch, show := new(string), outputFlag(cmd)
 	if slices.Contains(r.verbs, "get") { // which tells ETags
 		ifMatch = ifMatchFlag(cmd)

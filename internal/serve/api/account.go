@@ -30,23 +30,10 @@ type owned[T any] struct {
 	gives func(ctx context.Context, group string, v T) error
 }
 
+// register declares the operations of an owned kind, but for the list: listedOwned.
 func (k *owned[T]) register(a *API) {
-	all := "/groups/{group}/" + k.segment
-	one := all + "/{name}"
+	one := "/groups/{group}/" + k.segment + "/{name}"
 	tags := []string{k.segment}
-	operation(a, huma.Operation{
-		OperationID: "list-" + k.segment, Method: http.MethodGet, Path: all, Tags: tags, Summary: "List the " + k.many + " of a group",
-	}, func(ctx context.Context, in *listInput) (*page[T], error) {
-		group, err := k.group(ctx, a, in.Group)
-		if err != nil {
-			return nil, err
-		}
-		items, err := k.list(ctx, group)
-		if err != nil {
-			return nil, err
-		}
-		return pageOf(ctx, in.ListInput, in.Sort, containing(items, k.key, in.Name), k.key)
-	})
 	operation(a, huma.Operation{
 		OperationID: "get-" + dashed(k.one), Method: http.MethodGet, Path: one, Tags: tags, Summary: "Read " + article(k.one),
 	}, func(ctx context.Context, in *getInput) (*tagged[T], error) {

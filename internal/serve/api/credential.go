@@ -41,6 +41,7 @@ type UpstreamUse struct {
 }
 
 func (a *API) registerCredentials() {
+	listed[desired.Credential, credentialFilters](a, credentials)
 	credentials.register(a)
 	credentials.registerDelete(a, "Refused while an upstream uses it.")
 	operation(a, huma.Operation{

@@ -27,15 +27,18 @@ type AccountGrant struct {
 }
 
 type listGrantsInput struct {
-	Group   string `path:"group" maxLength:"128" doc:"Name of the group"`
-	Account string `query:"account" maxLength:"300" doc:"Only those of accounts with this in their name"`
-	Sort    string `query:"sort" enum:"account,-account" default:"account" doc:"Order; with - backwards"`
-	ListInput
+	Group string `path:"group" maxLength:"128" doc:"Name of the group"`
+	GrantFilter
 }
 
-type listInstanceGrantsInput struct {
-	Account string `query:"account" maxLength:"300" doc:"Only those of accounts with this in their name"`
-	Sort    string `query:"sort" enum:"account,-account" default:"account" doc:"Order; with - backwards"`
+type listInstanceGrantsInput struct{ GrantFilter }
+
+// GrantFilter are the parameters of lists of grants.
+type GrantFilter struct {
+	Account string      `query:"account" maxLength:"300" doc:"Only those of accounts with this in their name"`
+	Kind    access.Kind `query:"kind" enum:"user,robot,workload" doc:"Only those of such accounts"`
+	Role    access.Role `query:"role" maxLength:"128" doc:"Only those that give this role"`
+	Sort    string      `query:"sort" enum:"account,-account" default:"account" doc:"Order; with - backwards"`
 	ListInput
 }
 
@@ -101,7 +104,7 @@ func (a *API) registerGrants() {
 		if err != nil {
 			return nil, err
 		}
-		return a.grantPage(ctx, group, in.Account, in.Sort, in.ListInput)
+		return a.grantPage(ctx, group, in.GrantFilter)
 	})
 	operation(a, huma.Operation{
 		OperationID: "get-grant", Method: http.MethodGet, Path: one, Tags: tags, Summary: "Read the role that a user was given at a path",
@@ -119,7 +122,7 @@ func (a *API) registerGrants() {
 		if err := a.may(ctx, access.Administer, ""); err != nil {
 			return nil, err
 		}
-		return a.grantPage(ctx, 0, in.Account, in.Sort, in.ListInput)
+		return a.grantPage(ctx, 0, in.GrantFilter)
 	})
 	operation(a, huma.Operation{
 		OperationID: "get-instance-grant", Method: http.MethodGet, Path: "/grants/{user}", Tags: tags, Summary: "Read the role that a user was given in every group",
@@ -132,17 +135,27 @@ func (a *API) registerGrants() {
 	}), a.deleteInstanceGrant)
 }
 
-func (a *API) grantPage(ctx context.Context, group int64, account, sort string, in ListInput) (*page[AccountGrant], error) {
+func (a *API) grantPage(ctx context.Context, group int64, in GrantFilter) (*page[AccountGrant], error) {
+	if in.Role != "" {
+		roles, err := a.Directory.Roles(ctx, group)
+		if err != nil {
+			return nil, err
+		}
+		if !slices.ContainsFunc(roles, func(r access.RoleSet) bool { return r.Role == in.Role }) {
+			return nil, WrongQuery("role", "there is no such role here")
+		}
+	}
 	grants, err := a.Directory.Grants(ctx, group)
 	if err != nil {
 		return nil, err
 	}
-	items := make([]AccountGrant, len(grants))
-	for i, g := range grants {
-		items[i] = AccountGrant{Account: g.User, Kind: g.Kind, Path: g.Path, Role: string(g.Role), Origin: g.Origin}
+	items := []AccountGrant{}
+	for _, g := range grants {
+		if strings.Contains(g.User, in.Account) && (in.Kind == "" || g.Kind == in.Kind) && (in.Role == "" || g.Role == in.Role) {
+			items = append(items, AccountGrant{Account: g.User, Kind: g.Kind, Path: g.Path, Role: string(g.Role), Origin: g.Origin})
+		}
 	}
-	items = containing(items, func(g AccountGrant) string { return g.Account }, account)
-	return pageOf(ctx, in, sort, items, func(g AccountGrant) string { return g.Account + "\x00" + g.Path + "\x00" + g.Origin })
+	return pageOf(ctx, in.ListInput, in.Sort, items, func(g AccountGrant) string { return g.Account + "\x00" + g.Path + "\x00" + g.Origin })
 }
 
 // ownPath lets through who owns a path; who cannot even see the group gets that of a group that does not exist.

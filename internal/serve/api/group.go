@@ -22,6 +22,8 @@ type GroupSettings struct {
 }
 
 type listGroupsInput struct {
+	Name string `query:"name" maxLength:"128" doc:"Only those with this in their name"`
+	EnabledFilter
 	Sort string `query:"sort" enum:"name,-name" default:"name" doc:"Order; with - backwards"`
 	ListInput
 }
@@ -87,7 +89,9 @@ func (a *API) listGroups(ctx context.Context, in *listGroupsInput) (*page[GroupS
 			if len(items) > in.Limit {
 				break
 			}
-			after = g.Name
+			if after = g.Name; !strings.Contains(g.Name, in.Name) || !in.isOn(&g.Enabled) {
+				continue
+			}
 			switch seen := a.knows(ctx, g.Name); {
 			case seen == nil:
 				items = append(items, describeGroup(plan.State{ID: g.ID, Group: desired.Group{Name: g.Name, Enabled: &g.Enabled}}))

@@ -41,8 +41,10 @@ var hostBindings = &kind[desired.HostBinding]{
 }
 
 func (a *API) registerHosted() {
+	listed[desired.Hosted, hostedFilters](a, hostedPrefixes)
 	hostedPrefixes.register(a)
 	hostedPrefixes.registerDelete(a, "Settings only: repositories stay. The name "+wholeGroup+" is the empty prefix, and slashes in others are written %2F.")
+	listed[desired.HostBinding, bindingFilters](a, hostBindings)
 	hostBindings.register(a)
 	hostBindings.registerDelete(a, "Requests to the host no longer lead to the registry.")
 }

@@ -32,6 +32,12 @@ type Job struct {
 	CreatedAt  time.Time  `json:"created_at"`
 }
 
+type jobListInput struct {
+	Kind  string `query:"kind" maxLength:"128" doc:"Only this kind"`
+	State string `query:"state" enum:"waiting,running,failed" doc:"Only jobs that wait, run, or have failed"`
+	ListInput
+}
+
 type jobInput struct {
 	Kind string `path:"kind" maxLength:"128"`
 	Key  string `query:"key" maxLength:"512" doc:"Of the job, if it has one"`
@@ -40,7 +46,8 @@ type jobInput struct {
 func (a *API) registerJobs() {
 	operation(a, huma.Operation{
 		OperationID: "list-jobs", Method: http.MethodGet, Path: "/jobs", Tags: []string{"jobs"},
-		Summary: "List background work: what recurs, what waits, what runs and what failed, by kind and key",
+		Summary:     "List background work: what recurs, what waits, what runs and what failed, by kind and key",
+		Description: "A page reads at most 5,000 jobs: with a filter it may hold few or none, although a Link says that there are more.",
 	}, a.listJobs)
 	operation(a, huma.Operation{
 		OperationID: "run-job", Method: http.MethodPost, Path: "/jobs/{kind}/run", Tags: []string{"jobs"}, DefaultStatus: http.StatusAccepted,
@@ -54,7 +61,13 @@ func (a *API) registerJobs() {
 	})
 }
 
-func (a *API) listJobs(ctx context.Context, in *ListInput) (*page[Job], error) {
+// What a page of jobs reads at most, and at once.
+const (
+	jobsRead  = 5000
+	jobsBatch = 1000
+)
+
+func (a *API) listJobs(ctx context.Context, in *jobListInput) (*page[Job], error) {
 	if err := a.may(ctx, access.Administer, ""); err != nil {
 		return nil, err
 	}
@@ -66,19 +79,30 @@ func (a *API) listJobs(ctx context.Context, in *ListInput) (*page[Job], error) {
 	if after == nil {
 		after = []string{"", ""}
 	}
-	list, err := a.Jobs.Jobs(ctx, after[0], after[1], in.Limit+1)
-	if err != nil {
-		return nil, err
+	items := []Job{}
+	for range jobsRead / jobsBatch {
+		list, err := a.Jobs.Jobs(ctx, after[0], after[1], jobsBatch)
+		if err != nil {
+			return nil, err
+		}
+		for _, s := range list {
+			j := jobOf(s)
+			if in.keeps(j) && len(items) == in.Limit {
+				return newPage(ctx, items, true, order, after...), nil
+			}
+			if after = []string{j.Kind, j.Key}; in.keeps(j) {
+				items = append(items, j)
+			}
+		}
+		if len(list) < jobsBatch {
+			return newPage(ctx, items, false, order), nil
+		}
 	}
-	items := make([]Job, len(list))
-	for i, s := range list {
-		items[i] = jobOf(s)
-	}
-	if len(items) <= in.Limit {
-		return newPage(ctx, items, false, order), nil
-	}
-	last := items[in.Limit-1]
-	return newPage(ctx, items[:in.Limit], true, order, last.Kind, last.Key), nil
+	return newPage(ctx, items, true, order, after...), nil
+}
+
+func (in *jobListInput) keeps(j Job) bool {
+	return (in.Kind == "" || j.Kind == in.Kind) && (in.State == "" || j.State == in.State)
 }
 
 func jobOf(s work.Status) Job {

@@ -35,13 +35,6 @@ type OneInput struct {
 	Name  string `path:"name" maxLength:"300" doc:"Name of the definition"`
 }
 
-type listInput struct {
-	Group string `path:"group" maxLength:"128" doc:"Name of the group"`
-	Name  string `query:"name" maxLength:"300" doc:"Only those with this in their name"`
-	Sort  string `query:"sort" enum:"name,-name" default:"name" doc:"Order; with - backwards"`
-	ListInput
-}
-
 type getInput struct {
 	OneInput
 	Conditions

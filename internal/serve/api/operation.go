@@ -13,20 +13,9 @@ import (
 	"github.com/weir-registry/weir/internal/store/meta"
 )
 
-// register declares the operations of a kind: list, get, put, patch and, unless it has its own, delete.
+// register declares the operations of a kind: get, put and patch; see listed and registerDelete.
 func (k *kind[T]) register(a *API) {
-	all := "/groups/{group}/" + k.segment
-	one := all + "/{name}"
-	operation(a, huma.Operation{
-		OperationID: "list-" + k.segment, Method: http.MethodGet, Path: all, Tags: []string{k.segment},
-		Summary: "List the " + k.many + " of a group",
-	}, func(ctx context.Context, in *listInput) (*page[T], error) {
-		s, err := a.state(ctx, in.Group, k.virtual)
-		if err != nil {
-			return nil, err
-		}
-		return pageOf(ctx, in.ListInput, in.Sort, containing(*k.list(&s.Group), k.key, in.Name), k.key)
-	})
+	one := "/groups/{group}/" + k.segment + "/{name}"
 	operation(a, huma.Operation{
 		OperationID: "get-" + dashed(k.one), Method: http.MethodGet, Path: one, Tags: []string{k.segment},
 		Summary: "Read " + article(k.one),

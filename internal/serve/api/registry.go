@@ -25,6 +25,7 @@ type deleteRegistryInput struct {
 }
 
 func (a *API) registerRegistries() {
+	listed[desired.Registry, registryFilters](a, registries)
 	registries.register(a)
 	operation(a, removes(a, huma.Operation{
 		OperationID: "delete-registry", Method: http.MethodDelete, Path: "/groups/{group}/registries/{name}", Tags: []string{"registries"},

@@ -93,6 +93,7 @@ type RobotTokenInput struct {
 
 type robotTokensInput struct {
 	RobotInput
+	TokenState
 	ListInput
 }
 
@@ -115,7 +116,9 @@ type rotateRobotTokenInput struct {
 
 // registerRobots declares robots and their tokens.
 func (a *API) registerRobots() {
-	a.robots().register(a)
+	k := a.robots()
+	listedOwned[Robot, robotFilters](a, k)
+	k.register(a)
 	all, tags := "/groups/{group}/robots/{name}/tokens", []string{"robots"}
 	operation(a, huma.Operation{
 		OperationID: "list-robot-tokens", Method: http.MethodGet, Path: all, Tags: tags, Summary: "List the tokens of a robot, revoked and expired ones included",
@@ -124,7 +127,7 @@ func (a *API) registerRobots() {
 		if err != nil {
 			return nil, err
 		}
-		return a.tokenPage(ctx, owner, in.ListInput)
+		return a.tokenPage(ctx, owner, in.State, in.ListInput)
 	})
 	operation(a, huma.Operation{
 		OperationID: "create-robot-token", Method: http.MethodPost, Path: all, Tags: tags, DefaultStatus: http.StatusCreated, Summary: "Make a token for a robot",

@@ -130,12 +130,14 @@ type deleteInstanceRoleInput struct {
 type listRolesInput struct {
 	Name string `query:"name" maxLength:"128" doc:"Only those with this in their name"`
 	Sort string `query:"sort" enum:"name,-name" default:"name" doc:"Order; with - backwards"`
+	ActionFilter
 	ListInput
 }
 
 // registerRoles declares the roles of groups, and those of the instance, which administrators make.
 func (a *API) registerRoles() {
 	k := a.roles()
+	listedOwned[Role, roleFilters](a, k)
 	k.register(a)
 	tags := []string{"roles"}
 	operation(a, huma.Operation{
@@ -145,7 +147,7 @@ func (a *API) registerRoles() {
 		if err != nil {
 			return nil, err
 		}
-		return pageOf(ctx, in.ListInput, in.Sort, containing(items, k.key, in.Name), k.key)
+		return pageOf(ctx, in.ListInput, in.Sort, without(containing(items, k.key, in.Name), func(v Role) bool { return !in.keeps(v) }), k.key)
 	})
 	operation(a, huma.Operation{
 		OperationID: "get-instance-role", Method: http.MethodGet, Path: "/roles/{name}", Tags: tags, Summary: "Read a role of the instance",

@@ -44,7 +44,24 @@ type NewToken struct {
 
 type tokenListInput struct {
 	User string `query:"user" doc:"Whose; default: the caller's. Others' take an administrator"`
+	TokenState
 	ListInput
+}
+
+// TokenState is the parameter of lists of tokens.
+type TokenState struct {
+	State string `query:"state" enum:"active,expired,revoked" doc:"Only those that log in, whose time is over, or that were revoked"`
+}
+
+// stateOf tells whether a token logs in.
+func stateOf(t access.Token, now time.Time) string {
+	switch {
+	case !t.RevokedAt.IsZero() && !t.RevokedAt.After(now):
+		return "revoked"
+	case !t.ExpiresAt.IsZero() && !t.ExpiresAt.After(now):
+		return "expired"
+	}
+	return "active"
 }
 
 // TokenInput names a personal token.
@@ -130,18 +147,20 @@ func (a *API) listTokens(ctx context.Context, in *tokenListInput) (*page[Token],
 	if err != nil {
 		return nil, err
 	}
-	return a.tokenPage(ctx, owner, in.ListInput)
+	return a.tokenPage(ctx, owner, in.State, in.ListInput)
 }
 
 // tokenPage is in the order in which tokens were made: ids grow, and have as many digits for centuries.
-func (a *API) tokenPage(ctx context.Context, owner access.Account, in ListInput) (*page[Token], error) {
+func (a *API) tokenPage(ctx context.Context, owner access.Account, state string, in ListInput) (*page[Token], error) {
 	tokens, err := a.Directory.Tokens(ctx, owner.ID)
 	if err != nil {
 		return nil, err
 	}
-	items := make([]Token, len(tokens))
-	for i, t := range tokens {
-		items[i] = token(owner, t)
+	items, now := []Token{}, time.Now()
+	for _, t := range tokens {
+		if state == "" || stateOf(t, now) == state {
+			items = append(items, token(owner, t))
+		}
 	}
 	return pageOf(ctx, in, "created", items, func(t Token) string { return fmt.Sprintf("%020s", t.ID) })
 }

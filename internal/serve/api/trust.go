@@ -93,6 +93,7 @@ type TrustVerdict struct {
 
 func (a *API) registerTrustRules() {
 	k := a.trustRules()
+	listedOwned[TrustRule, trustFilters](a, k)
 	k.register(a)
 	operation(a, huma.Operation{
 		OperationID: "test-trust-rule", Method: http.MethodPost, Path: "/groups/{group}/trust-rules/{name}/test", Tags: []string{"trust-rules"},

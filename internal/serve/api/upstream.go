@@ -20,6 +20,7 @@ var upstreams = &kind[desired.Upstream]{
 }
 
 func (a *API) registerUpstreams() {
+	listed[desired.Upstream, upstreamFilters](a, upstreams)
 	upstreams.register(a)
 	upstreams.registerDelete(a, "Every registry that has it as a member loses it, with the claims and rules that were about it; "+
 		"members below move up. What is cached from it is no longer served, and collected.")
