@@ -15,6 +15,7 @@ import (
 
 	"github.com/maypok86/otter/v2"
 
+	"github.com/weir-registry/weir/internal/event"
 	"github.com/weir-registry/weir/internal/oci"
 )
 
@@ -158,7 +159,8 @@ func (l *logins) blocked(k keys, now time.Time) error {
 		return nil
 	}
 	wait = wait.Truncate(time.Second) + time.Second
-	return oci.NewError(oci.CodeTooManyRequests, fmt.Sprintf("too many failed logins; the next one may be tried in %s", wait)).WithRetryAfter(wait)
+	return oci.NewError(oci.CodeTooManyRequests, fmt.Sprintf("too many failed logins; the next one may be tried in %s", wait)).WithRetryAfter(wait).
+		WithCause(&event.RefusedError{Refusal: event.Refusal{Kind: event.LoginLimited, Reason: "too many failed logins"}})
 }
 
 func (l *logins) failed(k keys, now time.Time) {
@@ -184,11 +186,22 @@ func (d *Directory) withPassword(ctx context.Context, name, password string, c C
 	}
 	digest := d.logins.digest(name, stored, password)
 	right, err := d.checkPassword(ctx, digest, name, password, stored, c)
+	if limited, ok := errors.AsType[*oci.Error](err); ok && u != nil {
+		if told, ok := event.RefusalOf(err); ok {
+			told.Account = u.id
+			err = limited.WithCause(&event.RefusedError{Refusal: told})
+		}
+	}
 	if err != nil {
 		return Principal{}, err
 	}
-	if !right || u == nil || u.disabled {
-		return Principal{}, refusedLogin(wrongLogin)
+	switch {
+	case u == nil:
+		return Principal{}, refusedAs(0, wrongLogin, "there is no such user")
+	case !right:
+		return Principal{}, refusedAs(u.id, wrongLogin, "wrong password")
+	case u.disabled:
+		return Principal{}, refusedAs(u.id, wrongLogin, "the account is disabled")
 	}
 	return u.principal(), nil
 }
@@ -265,7 +278,7 @@ func (d *Directory) tokenUser(ctx context.Context, t *heldToken) (Principal, err
 	}
 	u := s.users[t.AccountID]
 	if u == nil || u.disabled {
-		return Principal{}, refused(fmt.Sprintf("the account of token %s is disabled", t.Name))
+		return Principal{}, refusedToken(t.AccountID, fmt.Sprintf("the account of token %s is disabled", t.Name))
 	}
 	d.used.note(t.ID, d.now())
 	p := u.principal()
@@ -276,9 +289,9 @@ func (d *Directory) tokenUser(ctx context.Context, t *heldToken) (Principal, err
 func (d *Directory) tokenAlive(row *heldToken) error {
 	switch {
 	case row.RevokedAt != 0:
-		return refused(fmt.Sprintf("token %s was revoked; create another with `weir token create`", row.Name))
+		return refusedToken(row.AccountID, fmt.Sprintf("token %s was revoked; create another with `weir token create`", row.Name))
 	case row.ExpiresAt != 0 && d.now().UnixMicro() >= row.ExpiresAt:
-		return refused(fmt.Sprintf("token %s expired at %s; create another with `weir token create`",
+		return refusedToken(row.AccountID, fmt.Sprintf("token %s expired at %s; create another with `weir token create`",
 			row.Name, fromMicros(row.ExpiresAt).Format(time.RFC3339)))
 	}
 	return nil
@@ -294,3 +307,15 @@ func parseBasic(value string) (name, password string, ok bool) {
 }
 
 func refusedLogin(message string) error { return oci.NewError(oci.CodeUnauthorized, message) }
+
+// refusedAs is a refused login, with what the trail is told beside the message: whose it was meant to be, and the real reason. The name that
+// was tried is no part of it: an account has its id, and what is the name of none is often a password.
+func refusedAs(account int64, message, reason string) error {
+	return oci.NewError(oci.CodeUnauthorized, message).WithCause(&event.RefusedError{Refusal: event.Refusal{Account: account, Reason: reason}})
+}
+
+// refusedToken is refused of a token that was an account's.
+func refusedToken(account int64, message string) error {
+	told := event.Refusal{Account: account, Reason: message}
+	return oci.NewError(oci.CodeUnauthorized, message).WithCause(&event.RefusedError{Refusal: told, Cause: ErrInvalidToken})
+}

@@ -182,13 +182,13 @@ func (d *Directory) fromBearer(ctx context.Context, text string, kinds ...string
 func (d *Directory) bearerUser(ctx context.Context, s *snapshot, v *verified, ceiling *Ceiling) (Principal, error) {
 	u := s.users[v.userID]
 	if u == nil || u.disabled {
-		return Principal{}, refused("the account of the bearer token is gone or disabled")
+		return Principal{}, refusedToken(v.userID, "the account of the bearer token is gone or disabled")
 	}
 	p := u.principal()
 	p.Ceiling, p.Bearer = ceiling, true
 	if v.token == 0 {
 		if v.claims.Stamp != u.stamp {
-			return Principal{}, refused("the password, or the trust rule, has changed; log in again")
+			return Principal{}, refusedToken(u.id, "the password, or the trust rule, has changed; log in again")
 		}
 		if u.kind == Workload {
 			p = d.bearerWorkload(u, v, p)
@@ -197,7 +197,7 @@ func (d *Directory) bearerUser(ctx context.Context, s *snapshot, v *verified, ce
 	}
 	row, err := d.tokenByID(ctx, v.token)
 	if errors.Is(err, ErrNotFound) || (err == nil && row.AccountID != u.id) {
-		return Principal{}, refused("the token behind the bearer token is gone; log in again")
+		return Principal{}, refusedToken(u.id, "the token behind the bearer token is gone; log in again")
 	}
 	if err != nil {
 		return Principal{}, err

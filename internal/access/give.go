@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 
+	"github.com/weir-registry/weir/internal/event"
 	"github.com/weir-registry/weir/internal/oci"
 )
 
@@ -21,7 +22,10 @@ type Right struct {
 }
 
 // Lack is a right that somebody does not have.
-type Lack struct{ At, Message string }
+type Lack struct {
+	At, Message string
+	Cause       error // what May said, for the trail
+}
 
 // ToGive lists what it takes to give others actions at a path, which is empty for everywhere: nobody gives away more than he has, and
 // what counts everywhere is for administrators to give. Whatever gives, be it a grant, a robot, a role or a token, must ask for these.
@@ -63,7 +67,11 @@ func Lacking(rights []Right, may May) (lacks []Lack, err error) {
 		case !ok || denied.Code != oci.CodeDenied:
 			return nil, err
 		}
-		l := Lack{r.At, cmp.Or(r.Text, denied.Message)}
+		l := Lack{r.At, cmp.Or(r.Text, denied.Message), err}
+		if told, ok := event.RefusalOf(err); ok && r.Text != "" {
+			told.Reason = r.Text
+			l.Cause = &event.RefusedError{Refusal: told, Cause: err}
+		}
 		if !slices.ContainsFunc(lacks, func(o Lack) bool { return o.Message == l.Message }) {
 			lacks = append(lacks, l)
 		}

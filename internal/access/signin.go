@@ -90,7 +90,10 @@ func (d *Directory) SignIn(ctx context.Context, i Identity, requestID string) (P
 	return u.principal(), nil
 }
 
-func disabledSignIn(id int64) error { return fmt.Errorf("the account is disabled: %w", ErrSignIn) }
+func disabledSignIn(id int64) error {
+	const why = "the account is disabled"
+	return fmt.Errorf("%s: %w", why, &event.RefusedError{Refusal: event.Refusal{Account: id, Reason: why}, Cause: ErrSignIn})
+}
 
 // linked is the account of an identity; sql.ErrNoRows without one.
 func linked(ctx context.Context, tx *meta.Tx, i Identity) (int64, error) {

@@ -12,7 +12,13 @@ import (
 )
 
 // DeniedError is what of a change takes more than who makes it has. Nothing has been changed.
-type DeniedError struct{ Problems []Problem }
+type DeniedError struct {
+	Problems []Problem
+	Cause    error // the first refusal, for the trail
+}
+
+// Unwrap returns the cause.
+func (e *DeniedError) Unwrap() error { return e.Cause }
 
 // Error implements error.
 func (e *DeniedError) Error() string { return (&InvalidError{e.Problems}).Error() }
@@ -199,7 +205,7 @@ func Allow(may access.May, rights []access.Right) error {
 	if err != nil || len(lacks) == 0 {
 		return err
 	}
-	out := &DeniedError{}
+	out := &DeniedError{Cause: lacks[0].Cause}
 	for _, l := range lacks {
 		out.Problems = append(out.Problems, Problem{Path: l.At, Message: l.Message})
 	}

@@ -1,6 +1,7 @@
 package serve
 
 import (
+	"cmp"
 	"log/slog"
 	"net/http"
 	"time"
@@ -64,7 +65,7 @@ func attributes(a []slog.Attr, r *http.Request, w *responseWriter, info *Info, t
 		slog.String("host", info.Host), slog.String("path", r.URL.Path), slog.Int("status", status), slog.Int64("bytes", w.sent),
 		slog.Float64("duration_ms", milliseconds(took)))
 	for _, s := range [...]struct{ name, value string }{
-		{"client", info.Address}, {"principal", info.principal}, {"group", t.Group}, {"registry", t.Registry},
+		{"client", info.Address}, {"principal", info.principal}, {"group", cmp.Or(t.Group, info.group)}, {"registry", t.Registry},
 		{"repository", t.Repository}, {"reference", info.reference}, {"member", t.Member}, {"cache", string(t.Cache)}, {"reason", t.Reason},
 		{"decision", t.DecisionID}, {"code", string(oci.ErrorCode(info.err))}, {"user_agent", r.UserAgent()},
 	} {

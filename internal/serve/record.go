@@ -1,8 +1,11 @@
 package serve
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/weir-registry/weir/internal/event"
@@ -32,9 +35,48 @@ func (f *Front) record(r *http.Request, w *responseWriter, door string, info *In
 		Status: w.result(), Bytes: w.sent, Cache: string(t.Cache), Member: t.Member, Reason: t.Reason, Decision: t.Decision,
 		Code: string(oci.ErrorCode(info.err)),
 	}
+	info.explain(&e)
 	info.mu.Unlock()
 	e.Actor.Address, e.Actor.RequestID, e.Actor.DecisionID = info.Address, info.ID, t.DecisionID
 	f.recorder.Record(r.Context(), e)
+}
+
+// explain adds what is known of a refusal. The caller holds info.mu.
+func (i *Info) explain(e *event.Request) {
+	switch e.Kind {
+	case event.PullDenied, event.PushDenied, event.APIDenied, event.LoginRefused, event.LoginLimited, event.RequestLimited:
+	default:
+		return
+	}
+	told := i.refused()
+	e.Path, e.Operation = cmp.Or(e.Path, told.Path), cmp.Or(e.Operation, told.Operation)
+	if told.Account != 0 {
+		e.Path = "account " + strconv.FormatInt(told.Account, 10)
+	}
+	if e.Decision == nil {
+		e.Decision = told.Decision
+	}
+	if e.Reason = cmp.Or(e.Reason, told.Reason); e.Reason == "" {
+		if answer, ok := errors.AsType[*oci.Error](i.err); ok {
+			e.Reason = answer.Message
+		}
+	}
+}
+
+// refused is what is known of a refusal, by the door and by the error. The caller holds mu.
+func (i *Info) refused() event.Refusal {
+	out := i.refusal
+	told, ok := event.RefusalOf(i.err)
+	if !ok {
+		return out
+	}
+	out.Kind, out.Operation = cmp.Or(out.Kind, told.Kind), cmp.Or(out.Operation, told.Operation)
+	out.Path, out.Reason = cmp.Or(out.Path, told.Path), cmp.Or(out.Reason, told.Reason)
+	out.Account = cmp.Or(out.Account, told.Account)
+	if out.Decision == nil {
+		out.Decision = told.Decision
+	}
+	return out
 }
 
 // recordKind is the kind of event that a request is, empty for none. A client without credentials that is asked for some is none: all
@@ -42,14 +84,17 @@ func (f *Front) record(r *http.Request, w *responseWriter, door string, info *In
 func recordKind(r *http.Request, w *responseWriter, door string, info *Info) string {
 	status, read := w.result(), r.Method == http.MethodGet || r.Method == http.MethodHead
 	shown := r.Header.Get("Authorization") != ""
+	if status >= http.StatusBadRequest {
+		if told := info.refused(); told.Kind != "" {
+			return told.Kind
+		}
+	}
 	switch {
 	case status == http.StatusUnauthorized && info.actor.ID == 0:
 		if shown || door != doorImages && !read {
 			return event.LoginRefused
 		}
 		return ""
-	case status == http.StatusTooManyRequests && info.path == "" && (shown || door == doorToken):
-		return event.LoginLimited
 	case door == doorToken && status < http.StatusMultipleChoices && info.actor.ID != 0:
 		return event.LoginAccepted
 	case door == doorAPI && status == http.StatusForbidden:

@@ -27,7 +27,9 @@ type Info struct {
 	operation string
 	reference string
 	path      string
+	group     string
 	actor     event.Actor // account, kind and token
+	refusal   event.Refusal
 	err       error
 }
 
@@ -55,6 +57,12 @@ func (i *Info) SetAccount(id int64, kind string, token int64) {
 
 // SetPath records what grants must cover: "<group>/<…>".
 func (i *Info) SetPath(path string) { i.set(func() { i.path = path }) }
+
+// SetGroup records the group that a request is about, for a door that has no trace of it.
+func (i *Info) SetGroup(name string) { i.set(func() { i.group = name }) }
+
+// Refuse tells the audit trail why a request is turned away, for a door that answers errors itself.
+func (i *Info) Refuse(r event.Refusal) { i.set(func() { i.refusal = r }) }
 
 func (i *Info) fail(err error) { i.set(func() { i.err = err }) }
 

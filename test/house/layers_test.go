@@ -48,7 +48,7 @@ var rules = []rule{
 	{"access", []string{"oci", "event", "seal", "store/meta", "store/meta/query"}, "who may; does not know what they ask for"},
 	{"serve/distribution", []string{"oci", "registry", "serve"}, "the protocol; does not know which kind it talks to"},
 	{"serve/token", []string{"oci", "event", "registry", "access", "serve"}, "the token endpoint; of the seam it needs the caller"},
-	{"serve/signin", []string{"oci", "access", "access/oidc", "seal", "serve", "serve/session"}, "people who prove elsewhere who they are; leaves them with a session"},
+	{"serve/signin", []string{"oci", "event", "access", "access/oidc", "seal", "serve", "serve/session"}, "people who prove elsewhere who they are; leaves them with a session"},
 	{"serve/session", []string{"oci", "access", "serve", "store/meta", "store/meta/query"}, "browsers that stay logged in; their rows are its own"},
 	{"serve/api", []string{"oci", "event", "event/audit", "registry/virtual", "access", "serve", "serve/session", "store/meta", "plan", "plan/desired", "work"}, "REST for people and tools; explains with virtual's decisions"},
 	{"serve/ops", nil, "health, metrics, profiles"},

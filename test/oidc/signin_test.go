@@ -213,7 +213,7 @@ func (w *world) whoami(b *browser) string {
 
 func (w *world) may(name string, a access.Action, path string) bool {
 	w.t.Helper()
-	p, err := w.dir.As(w.t.Context(), name)
+	p, err := w.dir.As(w.t.Context(), access.Local(), name)
 	if err != nil {
 		w.t.Fatal(err)
 	}

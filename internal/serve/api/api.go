@@ -250,6 +250,7 @@ func (a *API) authenticate(ctx huma.Context, next func(huma.Context)) {
 	}
 	if err != nil {
 		p := a.problem(ctx.Context(), err)
+		turnedAway(ctx, caller, err, p)
 		if p.GetStatus() == http.StatusUnauthorized {
 			ctx.SetHeader("WWW-Authenticate", challenge(r))
 		}
@@ -261,6 +262,7 @@ func (a *API) authenticate(ctx huma.Context, next func(huma.Context)) {
 		_ = huma.WriteErr(a.huma, ctx, p.GetStatus(), p.Error())
 		return
 	}
+	identified(ctx, caller)
 	ctx = huma.WithValue(ctx, urlKey{}, r.URL)
 	ctx = huma.WithContext(ctx, event.WithActor(ctx.Context(), caller.Actor()))
 	next(huma.WithValue(ctx, callerKey{}, caller))
@@ -302,7 +304,9 @@ func operation[I, O any](a *API, o huma.Operation, fn func(ctx context.Context, 
 			return nil, err
 		}
 		if err != nil {
-			return nil, a.problem(ctx, err)
+			problem := a.problem(ctx, err)
+			a.refused(ctx, &o, err, problem)
+			return nil, problem
 		}
 		return out, nil
 	})

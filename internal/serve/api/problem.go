@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"strconv"
@@ -107,7 +108,7 @@ func denied(problems []plan.Problem) huma.StatusError {
 // planner saw them.
 func located(err error, at, body string) error {
 	if e, ok := errors.AsType[*plan.DeniedError](err); ok {
-		return denied(moved(e.Problems, at, body))
+		return fmt.Errorf("%w: %w", denied(moved(e.Problems, at, body)), e)
 	}
 	e, ok := errors.AsType[*plan.InvalidError](err)
 	if !ok {

@@ -17,7 +17,7 @@ import (
 
 // noGroup answers for a group that does not exist and for one that the caller may not see, with the same bytes.
 func noGroup() error {
-	return huma.NewError(http.StatusNotFound, "there is no such group, or you may not see it")
+	return huma.NewError(http.StatusNotFound, noSuchGroup)
 }
 
 // notThere answers for something in a group that the caller may see.

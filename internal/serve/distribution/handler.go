@@ -201,7 +201,7 @@ func (c *call) futile(refused error, target Target) error {
 	if !ok || denied.Code != oci.CodeDenied || target.Virtual == "" || c.action() == Pull || c.Access.Authorize(c.ctx(), Pull, target) != nil {
 		return refused
 	}
-	return oci.NewError(oci.CodeDenied, denied.Message+"; and "+readOnly(c.action(), target).Message)
+	return oci.NewError(oci.CodeDenied, denied.Message+"; and "+readOnly(c.action(), target).Message).WithCause(denied)
 }
 
 func (c *call) answer() error {

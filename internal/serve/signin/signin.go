@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/weir-registry/weir/internal/access"
+	"github.com/weir-registry/weir/internal/event"
 	"github.com/weir-registry/weir/internal/oci"
 	"github.com/weir-registry/weir/internal/seal"
 	"github.com/weir-registry/weir/internal/serve"
@@ -138,7 +139,16 @@ func (d *Door) begin(w http.ResponseWriter, r *http.Request, p Provider) error {
 	return nil
 }
 
+// finish takes the provider's answer. A refusal is one of a login.
 func (d *Door) finish(w http.ResponseWriter, r *http.Request, p Provider) error {
+	err := d.signIn(w, r, p)
+	if denied, ok := errors.AsType[*oci.Error](err); ok && denied.Code == oci.CodeDenied {
+		serve.FromContext(r.Context()).Refuse(event.Refusal{Kind: event.LoginRefused, Operation: p.Name(), Reason: denied.Message})
+	}
+	return err
+}
+
+func (d *Door) signIn(w http.ResponseWriter, r *http.Request, p Provider) error {
 	at, err := d.read(r, p)
 	http.SetCookie(w, d.cookie(r, "", -1)) // good for one answer, whatever that is
 	if err != nil {
@@ -148,17 +158,13 @@ func (d *Door) finish(w http.ResponseWriter, r *http.Request, p Provider) error 
 	if err != nil {
 		return unreachable(err)
 	}
-	info := serve.FromContext(r.Context())
-	requestID := ""
-	if info != nil {
-		requestID = info.ID
-	}
-	user, err := d.Directory.SignIn(r.Context(), who, requestID)
+	ctx := by(r, access.Nobody())
+	user, err := d.Directory.SignIn(ctx, who, event.ActorFrom(ctx).RequestID)
 	if err != nil {
 		return unreachable(err)
 	}
-	info.SetPrincipal(user.Name)
-	cookie, _, err := d.Sessions.Start(r.Context(), user, p.Name(), r.UserAgent())
+	serve.FromContext(ctx).SetPrincipal(user.Name)
+	cookie, _, err := d.Sessions.Start(ctx, user, p.Name(), r.UserAgent())
 	if err != nil {
 		return err
 	}
@@ -177,7 +183,7 @@ func (d *Door) logout(w http.ResponseWriter, r *http.Request, p Provider) error 
 		return err
 	}
 	if user.Session != 0 {
-		if err := d.Sessions.Revoke(r.Context(), access.Actor{ID: user.ID}, user.ID, user.Session); err != nil && !errors.Is(err, session.ErrNotFound) {
+		if err := d.Sessions.Revoke(by(r, user), access.Actor{ID: user.ID}, user.ID, user.Session); err != nil && !errors.Is(err, session.ErrNotFound) {
 			return err
 		}
 	}
@@ -188,6 +194,15 @@ func (d *Door) logout(w http.ResponseWriter, r *http.Request, p Provider) error 
 	}
 	http.Redirect(w, r, back, http.StatusFound)
 	return nil
+}
+
+// by is the context of what a user does by a request.
+func by(r *http.Request, user access.Principal) context.Context {
+	by := event.Actor{ID: user.ID, Kind: string(user.Kind)}
+	if info := serve.FromContext(r.Context()); info != nil {
+		by.Address, by.RequestID = info.Address, info.ID
+	}
+	return event.WithActor(r.Context(), by)
 }
 
 // read opens the cookie of the sign-in that a browser has begun here.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/weir-registry/weir/internal/access"
+	"github.com/weir-registry/weir/internal/event"
 	"github.com/weir-registry/weir/internal/oci"
 	"github.com/weir-registry/weir/internal/serve"
 )
@@ -55,7 +56,7 @@ func (g *Gate) Exchange(w http.ResponseWriter, r *http.Request) error {
 	}
 	host, client := origin(r)
 	if err := g.rates.Address(client, time.Now()); err != nil {
-		return refuse(w, err)
+		return refuse(w, info, err)
 	}
 	parsed, err := parseScopes(form["scope"])
 	if err != nil {
@@ -69,7 +70,7 @@ func (g *Gate) Exchange(w http.ResponseWriter, r *http.Request) error {
 	}
 	p, issued, err := g.access.Exchange(r.Context(), form.Get("audience"), form.Get("subject_token"), credentials(r), limit)
 	if err != nil {
-		return refuse(w, err)
+		return refuse(w, info, err)
 	}
 	info.SetPrincipal(p.Name)
 	info.SetAccount(p.ID, string(p.Kind), p.TokenID)
@@ -97,10 +98,13 @@ func wrongForm(field func(string) string) *refusal {
 }
 
 // refuse answers with a protocol error in the words of OAuth; anything else is for the Front.
-func refuse(w http.ResponseWriter, err error) error {
+func refuse(w http.ResponseWriter, info *serve.Info, err error) error {
 	e, ok := errors.AsType[*oci.Error](err)
 	if !ok {
 		return err
+	}
+	if told, ok := event.RefusalOf(err); ok && told.Kind != "" {
+		info.Refuse(told)
 	}
 	if e.RetryAfter > 0 {
 		w.Header().Set("Retry-After", strconv.Itoa(int((e.RetryAfter+time.Second-1)/time.Second)))

@@ -128,7 +128,9 @@ func (g *Gate) principal(r *http.Request) (access.Principal, error) {
 	c := access.Credentials{Authorization: header, Address: client, Mirror: door.Mirror, RequestID: requestID(r)}
 	p, err := g.access.Authenticate(r.Context(), c)
 	if err == nil {
-		err = g.rates.Principal(p, time.Now())
+		if err = g.rates.Principal(p, time.Now()); err != nil { // the trail is to know who it was
+			serve.FromContext(r.Context()).SetAccount(p.ID, string(p.Kind), p.TokenID)
+		}
 	}
 	return p, err
 }

@@ -184,7 +184,7 @@ func without(list []string, drop string) (out []string) {
 func TestRefusals(t *testing.T) {
 	w := newWorld(t)
 	bearer := func() *httptest.ResponseRecorder {
-		p, _ := w.dir.As(t.Context(), "alice")
+		p, _ := w.dir.As(t.Context(), access.Local(), "alice")
 		issued, err := w.dir.IssueBearer(t.Context(), p, nil)
 		if err != nil {
 			t.Fatal(err)
