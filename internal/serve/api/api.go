@@ -21,6 +21,7 @@ import (
 
 	"github.com/weir-registry/weir/internal/access"
 	"github.com/weir-registry/weir/internal/event"
+	"github.com/weir-registry/weir/internal/event/audit"
 	"github.com/weir-registry/weir/internal/oci"
 	"github.com/weir-registry/weir/internal/plan"
 	"github.com/weir-registry/weir/internal/plan/desired"
@@ -159,7 +160,7 @@ func New(o Options) *API {
 	}
 	config.Security = []map[string][]string{{"token": {}}, {"basic": {}}, {"session": {}}}
 	a.huma = humago.NewWithPrefix(a.mux, Prefix, config)
-	a.huma.UseMiddleware(a.authenticate, a.texts)
+	a.huma.UseMiddleware(a.authenticate, a.texts, a.media)
 	a.registerServer()
 	a.registerDefinitions()
 	a.registerResolution()
@@ -182,11 +183,14 @@ func New(o Options) *API {
 	return a
 }
 
-// schemaName keeps apart what a declaration and a resource call the same: a declared robot has no id.
+// schemaName keeps apart what a declaration and a resource call the same: a declared robot has no id. So it does for findings.
 func schemaName(t reflect.Type, hint string) string {
 	name := huma.DefaultSchemaNamer(t, hint)
 	if t.PkgPath() == reflect.TypeFor[desired.Group]().PkgPath() && slices.Contains([]string{"Role", "Robot", "TrustRule", "Given", "Condition"}, name) {
 		return "Declared" + name
+	}
+	if t == reflect.TypeFor[audit.Finding]() || t == reflect.TypeFor[*audit.Finding]() {
+		return "VerifiedSeal"
 	}
 	return name
 }
@@ -296,9 +300,9 @@ func callerFrom(ctx context.Context) Caller {
 	return c
 }
 
-// operation declares one operation whose errors become problems.
+// operation declares one operation whose errors become problems; every one says so.
 func operation[I, O any](a *API, o huma.Operation, fn func(ctx context.Context, in *I) (*O, error)) {
-	huma.Register(a.huma, o, func(ctx context.Context, in *I) (*O, error) {
+	huma.Register(a.huma, described[I](a, o), func(ctx context.Context, in *I) (*O, error) {
 		out, err := fn(ctx, in)
 		if _, ready := errors.AsType[huma.HeadersError](err); ready {
 			return nil, err

@@ -58,12 +58,11 @@ type Checker interface {
 }
 
 func (a *API) registerCheck() {
-	operation(a, huma.Operation{
+	operation(a, exports(huma.Operation{
 		OperationID: "check", Method: http.MethodPost, Path: "/check", Tags: []string{"store"},
-		Responses:   map[string]*huma.Response{"200": {Description: "JSON lines", Content: map[string]*huma.MediaType{lines: {Schema: schemaOf[CheckLine](a)}}}},
 		Summary:     "Compare rows with bytes",
 		Description: "Answers JSON lines as findings are made: objects with a finding each, or with how far it is, then one with the summary, and with the problem if it could not go on.",
-	}, a.check)
+	}, "JSON lines", schemaOf[CheckLine](a)), a.check)
 }
 
 // check streams, because a check of many bytes takes long and its findings are wanted at once.

@@ -95,32 +95,39 @@ func (a *API) registerEvents() {
 		return a.events(ctx, &in.EventsInput, group)
 	})
 	const streamed = "All entries that match, newest first, as they are read. An export that breaks off has failed: the connection is cut."
-	operation(a, huma.Operation{
+	operation(a, exportsEvents(a, huma.Operation{
 		OperationID: "export-events", Method: http.MethodGet, Path: "/events/export", Tags: tags, Summary: "Export what happened, in all groups", Description: streamed,
-	}, func(ctx context.Context, in *ExportInput) (*huma.StreamResponse, error) {
+	}), func(ctx context.Context, in *ExportInput) (*huma.StreamResponse, error) {
 		if err := a.may(ctx, access.Administer, ""); err != nil {
 			return nil, err
 		}
 		return a.export(ctx, in, 0)
 	})
-	operation(a, huma.Operation{
+	operation(a, exportsEvents(a, huma.Operation{
 		OperationID: "export-group-events", Method: http.MethodGet, Path: "/groups/{group}/events/export", Tags: tags, Summary: "Export what happened in a group", Description: streamed,
-	}, func(ctx context.Context, in *groupExportInput) (*huma.StreamResponse, error) {
+	}), func(ctx context.Context, in *groupExportInput) (*huma.StreamResponse, error) {
 		group, err := a.audited(ctx, in.Group)
 		if err != nil {
 			return nil, err
 		}
 		return a.export(ctx, &in.ExportInput, group)
 	})
-	operation(a, huma.Operation{
+	operation(a, exports(huma.Operation{
 		OperationID: "verify-events", Method: http.MethodGet, Path: "/events/verification", Tags: tags, Summary: "Verify that nothing sealed was changed",
 		Description: "Recomputes every hash and signature. Answers JSON lines: a seal each, as it is done, then the summary, or an error.",
-	}, a.verifyEvents)
-	operation(a, huma.Operation{
+	}, "JSON lines", schemaOf[VerifyLine](a)), a.verifyEvents)
+	operation(a, exports(huma.Operation{
 		OperationID: "export-sealed-events", Method: http.MethodGet, Path: "/events/sealed", Tags: tags, Summary: "Export what is sealed, with its seals",
 		Description: "JSON lines, for weir audit verify FILE without any server: public keys, each seal with its rows as they are stored, and at the end how many seals " +
 			"there are. Names and addresses are no part of what is sealed. An export without its end has failed.",
-	}, a.exportSealed)
+	}, "JSON lines, whose form is for weir audit verify", &huma.Schema{Type: huma.TypeObject, AdditionalProperties: true}), a.exportSealed)
+}
+
+// exportsEvents declares the answer of an export.
+func exportsEvents(a *API, o huma.Operation) huma.Operation {
+	o = exports(o, "JSON lines with an entry each, or a table of the same", schemaOf[audit.Entry](a))
+	o.Responses["200"].Content["text/csv"] = &huma.MediaType{Schema: &huma.Schema{Type: huma.TypeString}}
+	return o
 }
 
 // audited is the id of a group whose events the caller may read.
