@@ -1,5 +1,6 @@
 // Package access knows who is asking and what they may do: users, personal tokens, signing keys, grants, and the one function
-// that decides, Directory.Check. The doors in package serve ask it on every request; nothing below it asks again except guards.
+// that decides, Directory.Check; what it takes to give rights to others (ToGive) is asked of it, too. The doors in package serve
+// ask it on every request; nothing below it asks again except guards.
 //
 // Everything that decides is kept in memory and follows the change feed, so that a check costs no query: a revoked token, a
 // disabled user or a removed grant counts within about a second on every replica. Nothing in this package tells apart names

@@ -1,6 +1,6 @@
 // Package event names what happened: the kinds of event that are written in the same transaction as the change they tell of,
-// and the actor they are written for. The HTTP layer puts the actor into the context, the store takes it out; sinks (audit,
-// webhooks, statistics) read the rows later.
+// and the actor they are written for. The HTTP layer puts the actor into the context, the store takes it out. Requests that change
+// nothing are told as a Request each. Package event/audit makes the trail of both.
 package event
 
 import "context"

@@ -1,7 +1,7 @@
 // Package serve is the HTTP edge of Weir: error-returning handlers with one place that writes errors, one access line per
 // request, request ids, trusted proxies, progress deadlines, and listeners with certificate reload and a staged shutdown.
 //
-// The doors in its child packages (distribution, token, api, ops, ui) are mounted through a Front; package app starts a
+// The doors in its child packages (distribution, token, signin, api, ops) are mounted through a Front; package app starts a
 // Server. Everything here is safe for concurrent use.
 package serve
 
