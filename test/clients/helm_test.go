@@ -86,6 +86,9 @@ func TestHelmRefused(t *testing.T) {
 	file := filepath.Join(dir, "demo-1.2.3.tgz")
 	rita := " --username rita --password " + w.user("rita", "reader")
 	admin := " --username admin --password " + adminPassword
+	w.cli("registry", "create", "ruled", "--group", "acme")
+	w.cli("registry", "attach", "ruled", "ghcr", "--group", "acme")
+	w.cli("rule", "create", "--group", "acme", "--registry", "ruled", "--deny", "*:*-rc")
 	run(t, env, "helm", strings.Fields("push "+file+" oci://weir.acme.test/acme/own/charts"+admin)...)
 	for _, c := range []struct{ args, why string }{
 		{"registry login weir.acme.test -u admin -p wrong", "wrong user name or password"},
@@ -93,6 +96,7 @@ func TestHelmRefused(t *testing.T) {
 		{"pull oci://weir.acme.test/acme/hub/own/charts/demo --version 9.9.9" + admin, "not found"},
 		{"pull oci://weir.acme.test/acme/hub/org/charts/none --version 1.0.0" + admin, "not found"},
 		{"push " + file + " oci://weir.acme.test/acme/hub/charts" + admin, "push to a hosted repository of the group, such as acme/charts/demo"},
+		{"push " + file + " oci://weir.acme.test/acme/ruled/charts" + admin, "push to a hosted repository of the group, such as acme/charts/demo"},
 		{"push " + file + " oci://weir.acme.test/acme/own/charts" + rita, "it takes the role developer"},
 		{"push " + file + " oci://weir.acme.test/none/charts" + admin, "there is no group none"},
 	} {

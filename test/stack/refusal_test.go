@@ -44,6 +44,17 @@ func TestPushSeesItsRefusal(t *testing.T) {
 	if !strings.Contains(string(a.Body), "takes no pushes") {
 		t.Errorf("%s", a.Body)
 	}
+	token := s.NewToken(t, "admin")
+	for _, what := range []string{"manifests/2.0", "manifests/" + string(oci.DigestOf(oci.SHA256, []byte("a manifest")))} {
+		manifest := "acme/hub/app/" + what
+		admin.Do(t, "HEAD", manifest).Want(t, 403)
+		bearer(t, s.Remote, token, "repository:acme/hub/app:pull").Do(t, "HEAD", manifest).Want(t, 403)
+		pusher := bearer(t, s.Remote, token, "repository:acme/hub/app:pull,push")
+		pusher.Do(t, "HEAD", manifest).Want(t, 404)
+		pusher.Do(t, "GET", manifest).WantCode(t, 403, oci.CodeDenied)
+		pusher.Do(t, "PUT", manifest).WantCode(t, 405, oci.CodeUnsupported)
+		s.As(t, "").Do(t, "HEAD", manifest).Want(t, 403)
+	}
 }
 
 // TestPushSeesItsRefusalWithoutUpstreams: the same while no upstream answers, for clients whose token is for a push. Those that pull hear 503.
@@ -59,8 +70,10 @@ func TestPushSeesItsRefusalWithoutUpstreams(t *testing.T) {
 	bearer(t, s.Remote, token, "repository:"+name+":pull").Do(t, "HEAD", blob).Want(t, 503)
 	s.As(t, "admin").Do(t, "HEAD", blob).Want(t, 503)
 	pusher := bearer(t, s.Remote, token, "repository:"+name+":pull,push")
-	pusher.Do(t, "HEAD", blob).Want(t, 404)
-	pusher.Do(t, "GET", blob).WantCode(t, 503, oci.CodeUnavailable)
+	for _, what := range []string{blob, name + "/manifests/1"} {
+		pusher.Do(t, "HEAD", what).Want(t, 404)
+		pusher.Do(t, "GET", what).WantCode(t, 503, oci.CodeUnavailable)
+	}
 	a := pusher.Do(t, "POST", name+"/blobs/uploads/").WantCode(t, 405, oci.CodeUnsupported)
 	if !strings.Contains(string(a.Body), "push to a hosted repository of the group, such as acme/app") {
 		t.Errorf("%s", a.Body)

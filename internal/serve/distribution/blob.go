@@ -25,15 +25,11 @@ func (c *call) blob() error {
 	return c.getBlob()
 }
 
-// headBlob answers HEAD. A client that has come to push to a virtual registry asks so whether to send a layer, and gives up on a 503,
-// which has no body to say why: it is told that the layer is not here, and then that it cannot be pushed here, and where it can.
+// headBlob answers HEAD.
 func (c *call) headBlob() error {
 	d, err := c.target.Registry.StatBlob(c.ctx(), c.target.Name, c.digest)
-	if err != nil && c.target.Virtual != "" && registry.AsOutcome(err).Outcome == registry.Unknown && c.Access.ForPush(c.ctx(), c.target) {
-		return oci.NewError(oci.CodeBlobUnknown, "the upstreams cannot be asked for it now, and nothing can be pushed to them").WithCause(err)
-	}
 	if err != nil {
-		return err
+		return c.beforePush(err)
 	}
 	c.blobHeaders(d.Size)
 	if notModified(c.r, c.digest) {

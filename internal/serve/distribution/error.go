@@ -32,6 +32,19 @@ func readOnly(action Action, t Target) *oci.Error {
 		"push to a hosted repository of the group, such as %s/%s", at, t.Group, t.Name))
 }
 
+// beforePush is the error of a HEAD. A client that has come to push to a virtual registry asks so whether to send a layer or a manifest,
+// and gives up on a 403 by the rules and on a 503, which have no body to say why: it is told that it is not here, and then, with a body,
+// that it cannot be pushed here, and where it can.
+func (c *call) beforePush(err error) error {
+	switch code := oci.ErrorCode(err); {
+	case c.target.Virtual == "" || code != oci.CodeDenied && registry.AsOutcome(err).Outcome != registry.Unknown:
+		return err
+	case code == oci.CodeUnauthorized || !c.Access.ForPush(c.ctx(), c.target):
+		return err
+	}
+	return oci.NewError(c.unknown(), "not found, or not to be had now; nothing can be pushed here").WithCause(err)
+}
+
 // translate makes an error of a Registry what a client may see. Upstreams' answers are spoken for by the virtual registry;
 // one that gets here raw is told by its class alone.
 func translate(req request, err error) error {

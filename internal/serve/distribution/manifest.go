@@ -30,7 +30,9 @@ func (c *call) getManifest() error {
 	)
 	if c.r.Method == http.MethodHead {
 		m = &registry.Manifest{}
-		m.Descriptor, err = c.target.Registry.StatManifest(c.ctx(), c.target.Name, c.reference)
+		if m.Descriptor, err = c.target.Registry.StatManifest(c.ctx(), c.target.Name, c.reference); err != nil {
+			return c.beforePush(err)
+		}
 	} else {
 		m, err = c.target.Registry.Manifest(c.ctx(), c.target.Name, c.reference)
 	}
