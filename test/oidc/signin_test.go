@@ -5,6 +5,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/cookiejar"
@@ -16,9 +17,11 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/weir-registry/weir/internal/access"
 	"github.com/weir-registry/weir/internal/access/oidc"
+	"github.com/weir-registry/weir/internal/event"
 	"github.com/weir-registry/weir/internal/seal"
 	"github.com/weir-registry/weir/internal/serve"
 	"github.com/weir-registry/weir/internal/serve/api"
@@ -86,6 +89,29 @@ type world struct {
 	dir    *access.Directory
 	issuer string // of corp
 	others map[string]string
+	trail  trail
+}
+
+// trail takes what the audit trail would.
+type trail chan event.Request
+
+func (c trail) Record(_ context.Context, r event.Request) { c <- r }
+
+// refused is the next sign-in in the trail, which must be a refused one, by the provider and from here.
+func (w *world) refused(provider, reason string, account int64) {
+	w.t.Helper()
+	select {
+	case e := <-w.trail:
+		subject := ""
+		if account != 0 {
+			subject = fmt.Sprintf("account %d", account)
+		}
+		if e.Kind != event.LoginRefused || e.Operation != provider || !strings.Contains(e.Reason, reason) || e.Path != subject || e.Actor.Address != "127.0.0.1" || e.Actor.ID != 0 {
+			w.t.Errorf("in the trail is %+v; want %q", e, reason)
+		}
+	case <-time.After(time.Minute):
+		w.t.Errorf("a refused sign-in is not in the trail: %s", reason)
+	}
 }
 
 // newWorld has the provider corp, and others, who know nobody's groups.
@@ -96,7 +122,7 @@ func newWorld(t *testing.T, groups map[string][]string, change func(*oidc.Provid
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{t: t, others: map[string]string{}}
+	w := &world{t: t, others: map[string]string{}, trail: make(trail, 1000)}
 	if w.dir, err = access.Open(t.Context(), access.Options{DB: db, Sealer: sealer, Hashing: access.Hashing{MemoryKiB: 64, Passes: 1}}); err != nil {
 		t.Fatal(err)
 	}
@@ -133,7 +159,7 @@ func newWorld(t *testing.T, groups map[string][]string, change func(*oidc.Provid
 		other.Name, other.Issuer = name, w.others[name]
 		providers = append(providers, oidc.NewProvider(other))
 	}
-	front := serve.NewFront(serve.Options{})
+	front := serve.NewFront(serve.Options{Recorder: w.trail})
 	door := signin.New(signin.Options{
 		Providers: providers, Directory: w.dir, Sessions: sessions, Sealer: sealer, ExternalURLs: []string{w.URL},
 	})
@@ -265,6 +291,7 @@ func TestSignIn(t *testing.T) {
 	if resp, text := late.signIn(w.URL+"/auth/corp/login", "id-bob"); resp.StatusCode != 403 || !strings.Contains(text, "disabled") || strings.Contains(w.whoami(late), `"name"`) {
 		t.Error("a disabled user signs in: ", resp.StatusCode, text)
 	}
+	w.refused("corp", "the account is disabled", account.ID)
 
 	resp, page := ann.visit(http.MethodGet, w.URL+"/auth/corp/logout", nil)
 	if !strings.HasPrefix(resp.Request.URL.String(), w.issuer) || !strings.Contains(page, "logout") || strings.Contains(w.whoami(ann), `"name"`) {
@@ -311,6 +338,7 @@ func TestSeveralProviders(t *testing.T) {
 	if resp, _ := mixed.visit(http.MethodGet, strings.Replace(answer, "/auth/lab/", "/auth/corp/", 1), nil); resp.StatusCode != 403 || strings.Contains(w.whoami(mixed), `"name"`) {
 		t.Error("one provider's answer at the other's door: ", resp.StatusCode, w.whoami(mixed))
 	}
+	w.refused("corp", "not begun in this browser", 0)
 
 	if resp, _ := lab.visit(http.MethodGet, w.URL+"/auth/lab/logout", nil); !strings.HasPrefix(resp.Request.URL.String(), w.others["lab"]) {
 		t.Error("logged out elsewhere: ", resp.Request.URL)
@@ -328,11 +356,13 @@ func TestDomains(t *testing.T) {
 	if !strings.Contains(w.whoami(good), `"name":"ann"`) || resp.StatusCode != 403 || strings.Contains(w.whoami(bad), `"name"`) {
 		t.Error(w.whoami(good), resp.StatusCode, text)
 	}
+	w.refused("corp", "not of a domain that may, or not verified", 0)
 	other := newWorld(t, nil, func(o *oidc.ProviderOptions) { o.Domains = []string{"corp.test"} })
 	b := other.browser()
 	if resp, text := b.signIn(other.URL+"/auth/corp/login", "id-ann"); resp.StatusCode != 403 || !strings.Contains(text, "domain") {
 		t.Error(resp.StatusCode, text)
 	}
+	other.refused("corp", "not of a domain that may, or not verified", 0)
 }
 
 // What comes back must belong to what this browser has begun.
@@ -354,12 +384,14 @@ func TestForgedAnswers(t *testing.T) {
 	if resp, _ := victim.visit(http.MethodGet, answer, nil); resp.StatusCode != 403 {
 		t.Error("an answer in a browser that has begun nothing: ", resp.StatusCode)
 	}
+	w.refused("corp", "not begun in this browser", 0)
 	begun := w.browser()
 	begun.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	begun.visit(http.MethodGet, w.URL+"/auth/corp/login", nil)
 	if resp, _ := begun.visit(http.MethodGet, answer, nil); resp.StatusCode != 403 || strings.Contains(w.whoami(begun), `"name"`) {
 		t.Error("somebody else's answer: ", resp.StatusCode)
 	}
+	w.refused("corp", "belongs to another sign-in", 0)
 	u, err := url.Parse(answer)
 	if err != nil {
 		t.Fatal(err)
@@ -371,9 +403,11 @@ func TestForgedAnswers(t *testing.T) {
 	if resp, _ := stop.visit(http.MethodGet, u.String(), nil); resp.StatusCode != 403 {
 		t.Error("a code that the provider does not know: ", resp.StatusCode)
 	}
+	w.refused("corp", "does not accept the code", 0)
 	if resp, _ := stop.visit(http.MethodGet, answer, nil); resp.StatusCode != 403 {
 		t.Error("a second answer to one sign-in: ", resp.StatusCode)
 	}
+	w.refused("corp", "not begun in this browser", 0)
 	for _, path := range []string{"//evil.test", "https://evil.test/", "/\\evil.test", "evil"} {
 		b := w.browser()
 		if resp, _ := b.signIn(w.URL+"/auth/corp/login?return="+url.QueryEscape(path), "id-ann"); resp.Request.URL.String() != w.URL+"/" {
