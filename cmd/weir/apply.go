@@ -42,7 +42,7 @@ func newApplyCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		if done, err := show(cmd.OutOrStdout(), out); done || err != nil {
+		if done, err := show(cmd.OutOrStdout(), out, namesOf(out.Changes)...); done || err != nil {
 			return err
 		}
 		fmt.Fprint(cmd.OutOrStdout(), out.Text)

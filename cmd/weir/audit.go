@@ -243,7 +243,7 @@ func newAuditVerify() *cobra.Command {
 	keys := cmd.Flags().StringSlice("key", nil, "with FILE: a public key that may have signed, hexadecimal; can be repeated")
 	sums := cmd.Flags().StringSlice("sum", nil, "with FILE: the end of a chain as noted before, which must be there, hexadecimal; can be repeated")
 	entries := cmd.Flags().Bool("print", false, "with FILE: print each event that is as it was sealed as a JSON line, and the rest on standard error")
-	connect, show := clientFlags(cmd), outputFlag(cmd)
+	connect, show := clientFlags(cmd), namelessFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		report := func(f client.SealFinding) {
 			if f.Problem != "" {

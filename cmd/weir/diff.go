@@ -33,7 +33,7 @@ func newDiffCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		done, err := show(cmd.OutOrStdout(), out)
+		done, err := show(cmd.OutOrStdout(), out, namesOf(out.Changes)...)
 		if !done && err == nil {
 			_, err = fmt.Fprint(cmd.OutOrStdout(), out.Text)
 		}

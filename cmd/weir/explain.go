@@ -25,7 +25,7 @@ func newExplainCommand() *cobra.Command {
 	}
 	as := cmd.Flags().String("as", "", `user whose pull it would be, "anonymous" for nobody (default: you)`)
 	probe := cmd.Flags().Bool("probe", false, "ask the upstreams (HEAD), changing nothing")
-	connect, show := clientFlags(cmd), outputFlag(cmd)
+	connect, show := clientFlags(cmd), namelessFlag(cmd)
 	cmd.ValidArgsFunction = completeImages(connect, 1)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		c, err := connect()

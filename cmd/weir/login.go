@@ -212,7 +212,7 @@ func newWhoamiCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		if done, err := show(cmd.OutOrStdout(), who); done || err != nil {
+		if done, err := show(cmd.OutOrStdout(), who, who.Name); done || err != nil {
 			return err
 		}
 		fmt.Fprintf(cmd.OutOrStdout(), "%s at %s\n", who.Name, c.Where())

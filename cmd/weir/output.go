@@ -2,8 +2,10 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -18,14 +20,42 @@ type printer func(w io.Writer, v any, names ...string) (bool, error)
 // outputFlag adds --output; what a command prints without it is a table, or text.
 func outputFlag(cmd *cobra.Command) printer { return outputOr(cmd, "table") }
 
-func outputOr(cmd *cobra.Command, usual string) printer {
-	formats := []string{"table", "json", "yaml", "name"}
-	output := cmd.Flags().StringP("output", "o", usual, strings.Join(formats[:3], ", ")+" or name")
-	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(formats, cobra.ShellCompDirectiveNoFileComp)) // the flag exists
+// namelessFlag is outputFlag of a command whose answer is about nothing that has a name.
+func namelessFlag(cmd *cobra.Command) printer { return outputAs(cmd, &form{"table", forms[:3]}) }
+
+func outputOr(cmd *cobra.Command, usual string) printer { return outputAs(cmd, &form{usual, forms}) }
+
+var forms = []string{"table", "json", "yaml", "name"}
+
+// form is the value of --output. One that there is not is refused before the command does anything.
+type form struct {
+	value string
+	of    []string
+}
+
+func (f *form) String() string { return f.value }
+func (f *form) Type() string   { return "string" }
+
+// Set implements pflag.Value.
+func (f *form) Set(value string) error {
+	if !slices.Contains(f.of, value) {
+		return errors.New("want " + f.choice())
+	}
+	f.value = value
+	return nil
+}
+
+// choice is what there is, for people.
+func (f *form) choice() string {
+	last := len(f.of) - 1
+	return strings.Join(f.of[:last], ", ") + " or " + f.of[last]
+}
+
+func outputAs(cmd *cobra.Command, f *form) printer {
+	cmd.Flags().VarP(f, "output", "o", f.choice())
+	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(f.of, cobra.ShellCompDirectiveNoFileComp)) // the flag exists
 	return func(w io.Writer, v any, names ...string) (bool, error) {
-		switch *output {
-		case "table":
-			return false, nil
+		switch f.value {
 		case "json":
 			e := json.NewEncoder(w)
 			e.SetIndent("", "  ")
@@ -38,8 +68,19 @@ func outputOr(cmd *cobra.Command, usual string) printer {
 			}
 			return true, nil
 		}
-		return false, usage(fmt.Sprintf("--output %q: want %s or name", *output, strings.Join(formats[:3], ", ")))
+		return false, nil
 	}
+}
+
+// namesOf are those of changes: what they are of, and its name.
+func namesOf(changes []json.RawMessage) (names []string) {
+	for _, change := range changes {
+		var c struct{ Kind, Name string }
+		if json.Unmarshal(change, &c) == nil {
+			names = append(names, strings.Trim(c.Kind+"/"+c.Name, "/"))
+		}
+	}
+	return names
 }
 
 // writeYAML writes v by way of its JSON, so that fields have the same names and order.

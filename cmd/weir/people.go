@@ -101,7 +101,7 @@ func trustRuleCommands(r *resource, connect connector) []*cobra.Command {
 	}
 	file := cmd.Flags().StringP("file", "f", "", `claims as a JSON object; "-" for standard input`)
 	_ = cmd.MarkFlagRequired("file") // the flag exists
-	show := outputFlag(cmd)
+	show := namelessFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		text, err := readInput(cmd, *file)
 		if err != nil {
@@ -177,10 +177,21 @@ func newPermissionsCommand() *cobra.Command {
 		if err := decode(a, &out); err != nil {
 			return err
 		}
-		if done, err := show(cmd.OutOrStdout(), a.Body); done || err != nil {
+		if done, err := show(cmd.OutOrStdout(), a.Body, allowedOf(out.Actions)...); done || err != nil {
 			return err
 		}
 		return table(cmd.OutOrStdout(), columns{"action", "allowed", "role", "scope", "why"}.rows(out.Actions))
 	}
 	return cmd
+}
+
+// allowedOf are the actions that are allowed.
+func allowedOf(actions []json.RawMessage) (names []string) {
+	for _, action := range actions {
+		var p api.Permission
+		if json.Unmarshal(action, &p) == nil && p.Allowed {
+			names = append(names, string(p.Action))
+		}
+	}
+	return names
 }

@@ -42,7 +42,7 @@ server over the network takes the token of the login, or ` + "`WEIR_TOKEN`" + `.
 
 What belongs to a group takes ` + "`--group`" + ` (` + "`-g`" + `); without it ` + "`WEIR_GROUP`" + `, the group of ` + "`weir login --group`" + `, or the only one there is.
 
-` + "`--output`" + ` (` + "`-o`" + `) is ` + "`table`" + `, ` + "`json`" + `, ` + "`yaml`" + ` or ` + "`name`" + `, which prints names alone, a line each. JSON and YAML have the fields of the
+` + "`--output`" + ` (` + "`-o`" + `) is ` + "`table`" + `, ` + "`json`" + `, ` + "`yaml`" + ` or ` + "`name`" + `, which prints names alone, a line each, of commands whose answer has some. JSON and YAML have the fields of the
 [API](openapi.json); what ` + "`get -o yaml`" + ` prints, ` + "`create -f`" + ` and ` + "`update -f`" + ` take. Flags that set fields have the fields' names.
 
 Commands that destroy something ask on a terminal; ` + "`--yes`" + ` (` + "`-y`" + `) answers. ` + "`--dry-run`" + ` shows what would change. ` + "`--if-match`" + ` takes the ETag

@@ -38,7 +38,7 @@ func newRefreshCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		if done, err := show(cmd.OutOrStdout(), out); done || err != nil {
+		if done, err := show(cmd.OutOrStdout(), out, name); done || err != nil {
 			if err == nil && len(out.Kept) > 0 {
 				err = errReported
 			}

@@ -177,7 +177,13 @@ func evaluateCommand(r *resource, connect connector) *cobra.Command {
 		if err != nil {
 			return r.orNear(cmd, t, args[:1], err)
 		}
-		done, err := show(cmd.OutOrStdout(), out)
+		var may []string
+		for _, m := range out.Members {
+			if m.Allowed && out.Allowed {
+				may = append(may, m.Member)
+			}
+		}
+		done, err := show(cmd.OutOrStdout(), out, may...)
 		if !done && err == nil {
 			rows := [][]string{{"MEMBER", "REPOSITORY", "VERDICT", "WHY"}}
 			for _, m := range out.Members {

@@ -38,7 +38,7 @@ func repositoryCommands(r *resource, connect connector) []*cobra.Command {
 		if err != nil {
 			return r.orNear(cmd, t, args, err)
 		}
-		if done, err := show(cmd.OutOrStdout(), sum); done || err != nil {
+		if done, err := show(cmd.OutOrStdout(), sum, args[0]); done || err != nil {
 			return err
 		}
 		_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: %s %s\n", r.title(args), word, taken(sum))

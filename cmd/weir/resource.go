@@ -264,7 +264,7 @@ func outcome(cmd *cobra.Command, a client.Answer, show printer) error {
 	if err := decode(a, &out); err != nil {
 		return err
 	}
-	if done, err := show(cmd.OutOrStdout(), a.Body); done || err != nil {
+	if done, err := show(cmd.OutOrStdout(), a.Body, namesOf(out.Changes)...); done || err != nil {
 		return err
 	}
 	fmt.Fprint(cmd.OutOrStdout(), out.Text)

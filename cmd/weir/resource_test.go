@@ -167,7 +167,7 @@ func TestRefusals(t *testing.T) {
 		{exitUsage, "unknown flag: --urls", "upstream create x --urls y"},
 		{exitUsage, "weir upstream create UPSTREAM", "upstream create"},
 		{exitUsage, "nothing to change", "upstream update docker"},
-		{exitUsage, `--output "xml"`, "upstream list -o xml"},
+		{exitUsage, `want table, json, yaml or name`, "upstream list -o xml"},
 		{exitUsage, "--registry or --upstream", "rule list"},
 		{exitNotFound, "did you mean docker?", "upstream get dokcer"},
 		{exitNotFound, "did you mean docker?", "upstream delete dock"},

@@ -48,7 +48,7 @@ type ruleTarget = func(*cobra.Command) (target, error)
 
 func ruleList(at ruleTarget) *cobra.Command {
 	cmd := &cobra.Command{Use: "list", Short: "List them", Args: cobra.NoArgs}
-	show := outputFlag(cmd)
+	show := namelessFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		t, err := at(cmd)
 		if err != nil {
@@ -75,7 +75,7 @@ func ruleChange(at ruleTarget, word, short string, change func([]desired.Rule, d
 	cmd.Flags().StringVar(&rule.Upstream, "for-member", "", "of a registry: for this member alone")
 	cmd.MarkFlagsOneRequired("allow", "deny")
 	cmd.MarkFlagsMutuallyExclusive("allow", "deny")
-	dryRun, show := dryRunFlag(cmd), outputFlag(cmd)
+	dryRun, show := dryRunFlag(cmd), namelessFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		t, err := at(cmd)
 		if err != nil {

@@ -58,7 +58,7 @@ func newSearchCommand() *cobra.Command {
 		if more {
 			fmt.Fprintf(cmd.ErrOrStderr(), "there may be more than these %d: --limit\n", len(found))
 		}
-		if done, err := show(cmd.OutOrStdout(), found); done || err != nil {
+		if done, err := show(cmd.OutOrStdout(), found, foundImages(found)...); done || err != nil {
 			return err
 		}
 		return table(cmd.OutOrStdout(), foundRows(found))
@@ -91,6 +91,14 @@ func ago(text string, now time.Time) (time.Time, error) {
 		return time.Time{}, fmt.Errorf("--not-pulled-for %q: want a time such as 12h or 90d", text)
 	}
 	return now.Add(-d), nil
+}
+
+// foundImages are names to pull by.
+func foundImages(found []client.Found) (names []string) {
+	for _, m := range found {
+		names = append(names, m.Repository+"@"+m.Digest)
+	}
+	return names
 }
 
 func foundRows(found []client.Found) [][]string {

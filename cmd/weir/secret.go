@@ -26,14 +26,14 @@ func credentialCommands(r *resource, connect connector) []*cobra.Command {
 		if err != nil {
 			return r.orNear(cmd, t, args, err)
 		}
-		if done, err := show(cmd.OutOrStdout(), a.Body); done || err != nil {
-			return err
-		}
 		var out struct {
 			Upstreams []json.RawMessage
 			Hosts     []string
 		}
 		if err := decode(a, &out); err != nil {
+			return err
+		}
+		if done, err := show(cmd.OutOrStdout(), a.Body, keysOf(out.Upstreams, "name")...); done || err != nil {
 			return err
 		}
 		for _, host := range out.Hosts {

@@ -23,7 +23,7 @@ func testCommand(r *resource, connect connector) *cobra.Command {
 		Long: "Tries name, connection, TLS, API, login and, if one is named, a repository, from the server. The exit code is 1 when a step fails.",
 	}
 	repository := cmd.Flags().String("repository", "", "try to read the tags of this repository too")
-	show := outputFlag(cmd)
+	show := namelessFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		body := map[string]string{}
 		if *repository != "" {
@@ -128,7 +128,7 @@ func purgeCommand(r *resource, connect connector) *cobra.Command {
 		if err != nil {
 			return r.orNear(cmd, t, args, err)
 		}
-		if done, err := show(cmd.OutOrStdout(), sum); done || err != nil {
+		if done, err := show(cmd.OutOrStdout(), sum, args[0]); done || err != nil {
 			return err
 		}
 		_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s %s\n", word, taken(sum))
