@@ -2,8 +2,9 @@
 // people in by their identity provider.
 //
 // Issuers are asked for two documents only, their configuration and their keys, over a client that package app gives it, which keeps
-// to the operator's networks. What they answer is bounded, remembered, and asked for again at most once in half a minute,
-// whatever tokens strangers send. All types are safe for concurrent use.
+// to the operator's networks. What they answer is bounded and remembered. For a token's sake an issuer is asked at most once in half a
+// minute, whatever tokens strangers send, and a provider that was not found at most once in five seconds. All types are safe for
+// concurrent use.
 package oidc
 
 import (

@@ -1,8 +1,7 @@
 // Package setup makes ready configuration of container clients for a registry of Weir, and tries whether a client would get an
 // image with it. `weir setup` calls it. What docs/how-to/clients.md shows comes from here: a test holds both together.
 //
-// The configuration is kept in templates, one for each client and each door (docs/architecture.md) that the client can
-// come in by.
+// The configuration is kept in templates, one for each client and each of the doors below that the client can come in by.
 package setup
 
 import (

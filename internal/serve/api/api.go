@@ -1,5 +1,6 @@
-// Package api is the REST door for people and tools, /api/v1: definitions are read out and applied here, pulls explained,
-// cached references refreshed and tokens made. The command line is its client.
+// Package api is the REST door for people and tools, /api/v1: everything that Weir can do beside pulls and pushes. It asks access who
+// may, plan and access to change what is defined, event/audit about what happened, work about what happens later, and, through interfaces
+// of its own, package content about what is kept. The command line is its client.
 //
 // Operations are declared with huma, so the OpenAPI document (/api/v1/openapi.json, docs/reference/openapi.json) is made from
 // the types that are served. Errors are problems as of RFC 9457; they never echo what was sent, which may be a secret.
