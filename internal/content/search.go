@@ -15,8 +15,11 @@ import (
 // Search implements api.Searcher.
 func (desk *Desk) Search(ctx context.Context, q api.SearchQuery) (api.SearchPage, error) {
 	f, err := desk.finder(ctx, q.Caller, q.Group)
-	if err != nil || f == nil {
-		return api.SearchPage{Manifests: []api.FoundManifest{}}, err
+	if err != nil {
+		return api.SearchPage{}, err
+	}
+	if f == nil {
+		return api.SearchPage{}, api.NoGroup()
 	}
 	if err := f.off(); err != nil && (q.Kind == "cached" || q.Upstream != "") {
 		return api.SearchPage{}, err

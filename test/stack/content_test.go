@@ -327,7 +327,7 @@ func TestContentNames(t *testing.T) {
 	ann.Push(t, "a/"+deep, []string{"tags"}, image)
 	for path, status := range map[string]int{
 		url.PathEscape(deep): 200, url.PathEscape(deep) + "/tags/tags": 200, url.PathEscape(deep) + "/tags/..%2f..": 404,
-		"%00": 404, "a%20b": 404, strings.Repeat("x", 256): 422, url.PathEscape(deep) + "?upstream=%00": 404,
+		"%00": 422, "a%20b": 404, strings.Repeat("x", 256): 422, url.PathEscape(deep) + "?upstream=%00": 422,
 	} {
 		ann.Do(t, "GET", "/api/v1/groups/a/repositories/"+path).Want(t, status)
 	}
