@@ -15,13 +15,13 @@ import (
 )
 
 // advice says what to do about a decision against a pull, in commands that can be run: upstreams have names where members tells them,
-// to who may configure the group.
-func advice(d virtual.Decision, members []virtual.Considered, t namespace.Target) string {
+// to who may configure the group. The pull is p's.
+func advice(p access.Principal, d virtual.Decision, members []virtual.Considered, t namespace.Target) string {
 	switch d.Result {
 	case virtual.ResultExcluded:
 		return "pull what the rules allow, or ask a maintainer of " + t.Group + " to change them"
 	case virtual.ResultNotFound:
-		return "check the name and the tag: `weir search` finds what is there"
+		return absence(p, members, t)
 	case virtual.ResultLimited, virtual.ResultUnavailable:
 		return "try again in a moment: " + inspection(members, t)
 	}
@@ -29,6 +29,25 @@ func advice(d virtual.Decision, members []virtual.Considered, t namespace.Target
 		return "nothing, if its age is good enough: it is confirmed as soon as its upstream answers again; " + inspection(members, t)
 	}
 	return ""
+}
+
+const plain = "check the name and the tag: `weir search` finds what is there"
+
+// absence says what to do about what was not found: a member may have kept it from p, or an upstream from our credential.
+func absence(p access.Principal, members []virtual.Considered, t namespace.Target) string {
+	var commands []string
+	for _, m := range members {
+		switch {
+		case m.Answer == registry.Forbidden && !p.IsAnonymous():
+			return m.Member + " keeps " + m.Repository + " from " + p.Name + ": " + granting(p, t.Group, m.Repository)
+		case m.Answer == registry.Denied && !m.Local:
+			commands = append(commands, fmt.Sprintf("`weir upstream test %s --repository %s --group %s`", m.Member, m.Repository, t.Group))
+		}
+	}
+	if len(commands) == 0 {
+		return plain
+	}
+	return plain + "; upstreams that deny it may have it and not show it to the credential they are asked with, which " + strings.Join(commands, ", ") + " tries"
 }
 
 // inspection says how it is found out what is wrong with upstreams.
@@ -76,7 +95,6 @@ func granting(p access.Principal, group, path string) string {
 // misnamed tells who may see the group's definitions that a hosted repository which is not there is no name behind one of its
 // registries, of which it has others.
 func (desk *Desk) misnamed(ctx context.Context, caller api.Caller, t namespace.Target) (string, error) {
-	const plain = "check the name and the tag: `weir search` finds what is there"
 	if t.Kind != namespace.KindHosted {
 		return "", nil
 	}

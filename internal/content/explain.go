@@ -58,7 +58,7 @@ func (desk *Desk) Explain(ctx context.Context, q api.Question) (api.Explanation,
 		} else {
 			d = told(d, q.Probe)
 		}
-		out.Decision, out.Status, out.Message, out.Advice = &d, d.Status, cmp.Or(d.Message, staleness(d)), advice(d, members, t)
+		out.Decision, out.Status, out.Message, out.Advice = &d, d.Status, cmp.Or(d.Message, staleness(d)), advice(p, d, members, t)
 		return out, nil
 	}
 	out.Status = statusOK
