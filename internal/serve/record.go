@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/weir-registry/weir/internal/event"
@@ -35,9 +36,9 @@ func (f *Front) record(r *http.Request, w *responseWriter, door string, info *In
 		Status: w.result(), Bytes: w.sent, Cache: string(t.Cache), Member: t.Member, Reason: t.Reason, Decision: t.Decision,
 		Code: string(oci.ErrorCode(info.err)),
 	}
+	e.Actor.Address, e.Actor.RequestID, e.Actor.DecisionID = info.Address, info.ID, t.DecisionID
 	info.explain(&e)
 	info.mu.Unlock()
-	e.Actor.Address, e.Actor.RequestID, e.Actor.DecisionID = info.Address, info.ID, t.DecisionID
 	f.recorder.Record(r.Context(), e)
 }
 
@@ -58,7 +59,7 @@ func (i *Info) explain(e *event.Request) {
 	}
 	if e.Reason = cmp.Or(e.Reason, told.Reason); e.Reason == "" {
 		if answer, ok := errors.AsType[*oci.Error](i.err); ok {
-			e.Reason = answer.Message
+			e.Reason = strings.TrimSuffix(answer.Message, " (decision "+e.Actor.DecisionID+")") // which the event has
 		}
 	}
 }
