@@ -156,6 +156,8 @@ func (w *writer) people() {
 	w.write("PUT /groups/acme/grants/ann/own", `{"role": "developer"}`)
 	w.write("DELETE /groups/acme/grants/ann/own", "")
 	w.write("DELETE /groups/acme/roles/tagger", "")
+	w.write("PUT /grants/ann", `{"role": "reader"}`)
+	w.write("PUT /groups/acme/grants/ann/own", `{"role": "developer"}`)
 	w.write("DELETE /users/ann", "")
 	w.write("POST /users/ann/erase", "")
 }
