@@ -74,6 +74,18 @@ func staleness(d virtual.Decision) string {
 	return fmt.Sprintf("OK, stale: the upstream could not confirm that this is current; it last did %s ago", age)
 }
 
+// enabling says who has to do what so that the account of p may do anything.
+func enabling(p access.Principal) string {
+	group, name, _ := strings.Cut(p.Name, "/")
+	switch p.Kind {
+	case access.Robot:
+		return fmt.Sprintf("an owner of %[1]s runs `weir robot update %[2]s --enabled --group %[1]s`", group, name)
+	case access.Workload:
+		return fmt.Sprintf("an owner of %[1]s runs `weir trust-rule update %[2]s --enabled --group %[1]s`", group, name)
+	}
+	return fmt.Sprintf("an administrator runs `weir user enable %s`", p.Name)
+}
+
 // granting says who has to do what so that p may pull path of the group.
 func granting(p access.Principal, group, path string) string {
 	home, name, owned := strings.Cut(p.Name, "/")

@@ -116,6 +116,9 @@ func (desk *Desk) explainAccess(ctx context.Context, p access.Principal, t names
 	if _, path, ok := strings.Cut(t.Path, "/"); ok && d.Cause == access.Ungranted {
 		out.Advice = granting(p, t.Group, path)
 	}
+	if d.Cause == access.Disabled {
+		out.Advice = enabling(p)
+	}
 	if err := d.Err(); err != nil {
 		return desk.explainError(out, err)
 	}

@@ -72,3 +72,30 @@ func withoutIDs(text string) string {
 	_, after, _ := strings.Cut(rest, `"`)
 	return before + after
 }
+
+// TestExplainDisabled: who is disabled may nothing, and is told so wherever one asks, also where anybody may pull.
+func TestExplainDisabled(t *testing.T) {
+	t.Parallel()
+	s := stack.Start(t, stack.Options{Users: []string{"ann"}})
+	s.Apply(t, `groups: [{name: a, grants: [{user: ann, role: maintainer}], hosted: [{prefix: open, anonymous_pull: true}], robots: [{name: bot, enabled: false, grants: [{role: reader}]}],
+  trust_rules: [{name: ci, enabled: false, issuer: "https://ci.test", audience: w, conditions: [{claim: sub, equals: x}]}]}]`)
+	s.As(t, "admin").Push(t, "a/open/app", []string{"1"}, registrytest.RandomImage(1, 1, 100))
+	admin := s.NewToken(t, "admin")
+	if status, text := asked(t, s, admin, "PATCH", "/users/ann", `{"enabled": false}`, ""); status != 200 {
+		t.Fatal(status, text)
+	}
+	for who, advice := range map[string]string{
+		"ann": "weir user enable ann", "a/bot": "weir robot update bot --enabled --group a", "a/ci": "weir trust-rule update ci --enabled --group a",
+	} {
+		_, text := asked(t, s, admin, "POST", "/explain", fmt.Sprintf(`{"image": "a/open/app:1", "as": %q}`, who), "")
+		for _, part := range []string{`"allowed":false`, `"access":"` + who + ` is disabled"`, `"status":401`, advice} {
+			if !strings.Contains(text, part) {
+				t.Errorf("explain --as %s lacks %s: %s", who, part, text)
+			}
+		}
+		_, text = asked(t, s, admin, "GET", "/permissions?path=a&as="+who, "", "")
+		if strings.Contains(text, `"allowed":true`) || strings.Count(text, `"cause":"disabled"`) != 9 || !strings.Contains(text, who+" is disabled") {
+			t.Errorf("permissions --as %s: %s", who, text)
+		}
+	}
+}

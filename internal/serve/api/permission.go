@@ -27,7 +27,7 @@ type Permissions struct {
 type Permission struct {
 	Action  access.Action `json:"action" enum:"pull,catalog,view,push,delete,configure,audit,own,administer"`
 	Allowed bool          `json:"allowed"`
-	Cause   access.Cause  `json:"cause" enum:"granted,public,login,ungranted,limited" doc:"limited: a grant covers it, and the token in use does not"`
+	Cause   access.Cause  `json:"cause" enum:"granted,public,login,ungranted,limited,disabled" doc:"limited: a grant covers it, and the token in use does not; disabled: the account may do nothing"`
 	Role    access.Role   `json:"role,omitempty" doc:"Of the grant that covers it"`
 	Scope   string        `json:"scope,omitempty" doc:"Where that grant is: a path, or the instance"`
 	Why     string        `json:"why"`
