@@ -64,6 +64,9 @@ func (i *Info) SetGroup(name string) { i.set(func() { i.group = name }) }
 // Refuse tells the audit trail why a request is turned away, for a door that answers errors itself.
 func (i *Info) Refuse(r event.Refusal) { i.set(func() { i.refusal = r }) }
 
+// Fail notes why a request fails, for a handler that tells its client by itself.
+func (i *Info) Fail(err error) { i.fail(err) }
+
 func (i *Info) fail(err error) { i.set(func() { i.err = err }) }
 
 func (i *Info) set(change func()) {

@@ -140,7 +140,7 @@ func newWorld(t *testing.T, groups map[string][]string, change func(*oidc.Provid
 	mux := http.NewServeMux()
 	w.Server = httptest.NewServer(mux)
 	t.Cleanup(w.Close)
-	w.issuer = startProvider(t, w.URL+"/auth/corp/callback", w.URL+"/", groups)
+	w.issuer = startProvider(t, w.URL+"/auth/corp/callback", w.URL+"/auth/", groups)
 	o := oidc.ProviderOptions{
 		Name: "corp", Issuer: w.issuer, ClientID: "weir", ClientSecret: "weir-client-secret", Scopes: []string{"profile", "email", "groups"}, Client: http.DefaultClient,
 		Mapping: []oidc.Mapping{{Claim: "groups", Value: "platform-*", Grant: access.Mapped{Group: "acme", Role: access.Owner}}},
@@ -155,7 +155,7 @@ func newWorld(t *testing.T, groups map[string][]string, change func(*oidc.Provid
 	providers := []signin.Provider{oidc.NewProvider(o)}
 	for _, name := range others {
 		other := o
-		w.others[name] = startProvider(t, w.URL+"/auth/"+name+"/callback", w.URL+"/", nil)
+		w.others[name] = startProvider(t, w.URL+"/auth/"+name+"/callback", w.URL+"/auth/", nil)
 		other.Name, other.Issuer = name, w.others[name]
 		providers = append(providers, oidc.NewProvider(other))
 	}
@@ -410,7 +410,7 @@ func TestForgedAnswers(t *testing.T) {
 	w.refused("corp", "not begun in this browser", 0)
 	for _, path := range []string{"//evil.test", "https://evil.test/", "/\\evil.test", "evil"} {
 		b := w.browser()
-		if resp, _ := b.signIn(w.URL+"/auth/corp/login?return="+url.QueryEscape(path), "id-ann"); resp.Request.URL.String() != w.URL+"/" {
+		if resp, _ := b.signIn(w.URL+"/auth/corp/login?return="+url.QueryEscape(path), "id-ann"); resp.Request.URL.String() != w.URL+"/auth/" {
 			t.Errorf("return=%s leads to %s", path, resp.Request.URL)
 		}
 	}

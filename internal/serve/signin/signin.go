@@ -1,5 +1,5 @@
 // Package signin takes browsers to an identity provider and back, and leaves them with a session: /auth/{provider}/login, …/callback
-// and …/logout. What is between the two steps stays in the browser, in a cookie that is sealed and good for ten minutes.
+// and …/logout. /auth/ is a page that says who is signed in, and makes personal tokens for docker. What is between the two steps stays in the browser, in a cookie that is sealed and good for ten minutes.
 package signin
 
 import (
@@ -45,6 +45,7 @@ type Provider interface {
 // Directory knows the user behind an identity; *access.Directory is one.
 type Directory interface {
 	SignIn(ctx context.Context, i access.Identity, requestID string) (access.Principal, error)
+	CreateToken(ctx context.Context, by access.Actor, account int64, name string, expires time.Time, limit *access.Ceiling) (text string, t access.Token, err error)
 }
 
 // Sealer keeps what the browser holds between the steps from being read and made up; *seal.Sealer is one.
@@ -99,10 +100,21 @@ func New(o Options) *Door {
 // Names are those of the providers, in order.
 func (d *Door) Names() []string { return slices.Sorted(maps.Keys(d.providers)) }
 
-// Serve is a serve.Handler for everything below Prefix.
+// Serve is a serve.Handler for everything below Prefix. People are told on a page what went wrong.
 func (d *Door) Serve(w http.ResponseWriter, r *http.Request) error {
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("Referrer-Policy", "no-referrer")
+	err := d.serve(w, r)
+	if err == nil || !strings.Contains(r.Header.Get("Accept"), "text/html") {
+		return err
+	}
+	return failed(w, r, err)
+}
+
+func (d *Door) serve(w http.ResponseWriter, r *http.Request) error {
+	if r.URL.Path == Prefix && len(d.providers) > 0 {
+		return d.page(w, r)
+	}
 	name, step, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, Prefix), "/")
 	p := d.providers[name]
 	if p == nil {
@@ -188,7 +200,7 @@ func (d *Door) logout(w http.ResponseWriter, r *http.Request, p Provider) error 
 		}
 	}
 	http.SetCookie(w, d.Sessions.Forget(r.Context()))
-	back := d.base(r) + "/"
+	back := d.base(r) + Prefix
 	if there := p.Logout(r.Context(), back); there != "" {
 		back = there
 	}
@@ -266,11 +278,11 @@ func (d *Door) cookie(r *http.Request, value string, age int) *http.Cookie {
 	}
 }
 
-// local is where to go afterwards: a path of ours, never another site.
+// local is where to go afterwards: a path of ours, never another site; the page unless it is told.
 func local(path string) string {
 	u, err := url.Parse(path)
 	if err != nil || u.Scheme != "" || u.Host != "" || !strings.HasPrefix(path, "/") || strings.HasPrefix(path, "//") || strings.ContainsAny(path, "\\\r\n\t") {
-		return "/"
+		return Prefix
 	}
 	return path
 }
