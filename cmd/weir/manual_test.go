@@ -11,7 +11,8 @@ import (
 func TestManualRuns(t *testing.T) {
 	w := newWorld(t)
 	t.Setenv("HUB_TOKEN", "s3cret")
-	w.run("user", "delete", "ann") // whom the page makes
+	w.run("user", "delete", "ann")   // whom the page makes
+	w.run("group", "create", "main") // which a server starts with
 	text, err := os.ReadFile("../../docs/how-to/manage-from-the-command-line.md")
 	if err != nil {
 		t.Fatal(err)
@@ -19,7 +20,12 @@ func TestManualRuns(t *testing.T) {
 	text = []byte(strings.Split(string(text), "## Upstreams and content")[0])
 	folder, ran := t.TempDir(), 0
 	for line := range strings.Lines(string(text)) {
-		line, ok := strings.CutPrefix(strings.TrimSpace(line), "$ weir ")
+		line := strings.TrimSpace(line)
+		if setting, ok := strings.CutPrefix(line, "$ export "); ok {
+			name, value, _ := strings.Cut(setting, "=")
+			t.Setenv(name, value)
+		}
+		line, ok := strings.CutPrefix(line, "$ weir ")
 		if !ok {
 			continue
 		}
