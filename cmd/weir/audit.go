@@ -2,12 +2,15 @@ package main
 
 import (
 	"bufio"
+	"cmp"
+	"context"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net/url"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -35,7 +38,7 @@ func eventFlags(cmd *cobra.Command) (func(now time.Time) (url.Values, error), *b
 		{"actor", "actor", "who: a user, GROUP/NAME of a robot or trust rule, an id, or anonymous"},
 		{"subject", "subject", "what it is about, or a pattern: acme/hub/*"},
 		{"outcome", "outcome", "ok, denied or failed"},
-		{"request", "request_id", "id of a request, as in X-Request-Id"},
+		{"request", "request_id", "id of a request, as in X-Request-Id; list shows its events of both streams"},
 	} {
 		texts[f.field] = flags.String(f.flag, "", f.doc)
 	}
@@ -127,7 +130,7 @@ func newAuditList() *cobra.Command {
 			return err
 		}
 		q.Set("limit", strconv.Itoa(max(1, min(*most, 1000))))
-		events, err := c.Events(cmd.Context(), group, q, *most)
+		events, err := listEvents(cmd.Context(), c, group, q, *most)
 		if err != nil {
 			return err
 		}
@@ -141,6 +144,32 @@ func newAuditList() *cobra.Command {
 		return table(cmd.OutOrStdout(), eventRows(events))
 	}
 	return cmd
+}
+
+// listEvents asks one stream, or for what happened in one request both, unless the kind is of one alone.
+func listEvents(ctx context.Context, c *client.Client, group string, q url.Values, most int) ([]client.Event, error) {
+	streams := []string{q.Get("stream")}
+	if kind := cmp.Or(q.Get("kind"), "*"); q.Get("request_id") != "" && q.Get("stream") == audit.Changes && len(audit.Kinds(audit.Pulls, kind)) > 0 {
+		if streams = []string{audit.Changes, audit.Pulls}; len(audit.Kinds(audit.Changes, kind)) == 0 {
+			streams = streams[1:]
+		}
+	}
+	out := []client.Event{}
+	for _, stream := range streams {
+		q.Set("stream", stream)
+		events, err := c.Events(ctx, group, q, most)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, events...)
+	}
+	if len(streams) > 1 {
+		slices.SortStableFunc(out, func(a, b client.Event) int { return b.At.Compare(a.At) })
+	}
+	if most > 0 && len(out) > most {
+		out = out[:most]
+	}
+	return out, nil
 }
 
 func eventRows(events []client.Event) [][]string {

@@ -29,8 +29,11 @@ type Actor struct {
 	DecisionID string // of the resolver's answer that the change stands on, empty if there was none
 }
 
-// Server is the Kind of an Actor that is nobody's request.
-const Server = "server"
+// Kinds of an Actor that is no account: nobody's request, and one that has not shown whose it is.
+const (
+	Server    = "server"
+	Anonymous = "anonymous"
+)
 
 type actorKey struct{}
 

@@ -49,6 +49,7 @@ func (i *Info) explain(e *event.Request) {
 	default:
 		return
 	}
+	e.Actor.Kind = cmp.Or(e.Actor.Kind, event.Anonymous)
 	told := i.refused()
 	e.Path, e.Operation = cmp.Or(e.Path, told.Path), cmp.Or(e.Operation, told.Operation)
 	if told.Account != 0 {

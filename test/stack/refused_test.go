@@ -50,7 +50,7 @@ func line(t *testing.T, e client.Event) string {
 	if err := json.Unmarshal(e.Detail, &d); err != nil {
 		t.Fatal(err)
 	}
-	if e.Outcome != "denied" || e.Address == "" {
+	if e.Outcome != "denied" || e.Address == "" || e.Actor.Kind == "" {
 		t.Errorf("%+v", e)
 	}
 	out := fmt.Sprintf("%s|%s|%s|%s|%s|%d|%s|%s", e.Kind, e.Group, e.Actor.Name, e.Subject, e.Account, d.Status, d.Operation, d.Reason)
