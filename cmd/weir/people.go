@@ -21,7 +21,7 @@ func users() *resource {
 		long:    "What a user may do is given by `weir grant`.",
 		columns: columns{"name", "has_password=password", "enabled", "created_at:time=created", "id"},
 		filters: append([]filter{{name: "enabled", doc: "true or false: only those that may log in, or that are locked out", of: yesNo}}, nameFilters...),
-		verbs:   []string{"list", "get", "delete"},
+		verbs:   []string{"list", "get", "delete"}, dry: triedGone,
 		warning: "Its grants, tokens and sessions go too.",
 		more:    userCommands,
 	}

@@ -45,7 +45,8 @@ What belongs to a group takes ` + "`--group`" + ` (` + "`-g`" + `); without it `
 ` + "`--output`" + ` (` + "`-o`" + `) is ` + "`table`" + `, ` + "`json`" + `, ` + "`yaml`" + ` or ` + "`name`" + `, which prints names alone, a line each, of commands whose answer has some. JSON and YAML have the fields of the
 [API](openapi.json); what ` + "`get -o yaml`" + ` prints, ` + "`create -f`" + ` and ` + "`update -f`" + ` take. Flags that set fields have the fields' names.
 
-Commands that destroy something ask on a terminal; ` + "`--yes`" + ` (` + "`-y`" + `) answers. ` + "`--dry-run`" + ` shows what would change. ` + "`--if-match`" + ` takes the ETag
+Commands that destroy something ask on a terminal; ` + "`--yes`" + ` (` + "`-y`" + `) answers. ` + "`--dry-run`" + `, on commands that have it, only shows what would change: deletions
+but those of tokens, changes of definitions, ` + "`apply`" + `, ` + "`purge`" + ` and ` + "`copy`" + `. ` + "`--if-match`" + ` takes the ETag
 that ` + "`get`" + ` prints: the change is refused if somebody else came first.
 
 Work that takes long (` + "`copy`" + `, ` + "`refresh`" + `, ` + "`check`" + `, ` + "`purge`" + `, ` + "`repository delete`" + `, ` + "`job run --wait`" + `) shows on a terminal how far it is, on standard error.

@@ -25,6 +25,7 @@ type resource struct {
 	form    any               // what is declared of it: its fields become flags; nil: nothing
 	shown   []string          // fields that are read and never sent, beside those that the form marks so
 	dry     []string          // verbs that can be tried
+	content bool              // a deletion tells what goes in tags, manifests and bytes
 	upsert  bool              // create also replaces
 	global  bool              // the instance has such things too
 	listed  string            // path of the list, if it is not path without its last part

@@ -132,7 +132,7 @@ func tags() *resource {
 		noun: "tag", short: "Tags of a repository", path: "/groups/{group}/repositories/{repository}/tags/{tag}", key: "name", query: ofUpstream,
 		columns: columns{"name=tag", "digest:digest", "platform", "size:bytes", "updated_at:time=updated", "pulls", "cached.stale=stale"},
 		filters: []filter{{name: "prefix", doc: "only tags that begin so"}, {name: "sort", doc: "name, or -updated_at for what moved last", of: []string{"name", "-updated_at"}}},
-		verbs:   []string{"list", "get", "delete"},
+		verbs:   []string{"list", "get", "delete"}, dry: triedGone, content: true,
 		warning: "Of a hosted repository the manifest stays. Of a cached one it goes too, and the next pull fetches it anew.",
 		more:    tagCommands,
 	}
@@ -142,7 +142,7 @@ func manifests() *resource {
 	return &resource{
 		noun: "manifest", short: "Manifests of a repository", path: "/groups/{group}/repositories/{repository}/manifests/{digest}", key: "digest", query: ofUpstream,
 		columns: columns{"digest", "media_type=type", "platform", "size:bytes", "tags", "pulls"},
-		verbs:   []string{"list", "get", "delete"},
+		verbs:   []string{"list", "get", "delete"}, dry: triedGone, content: true,
 		warning: "Tags that point to it go too.",
 	}
 }

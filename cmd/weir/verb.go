@@ -210,11 +210,21 @@ func (r *resource) remove(word string, connect connector) *cobra.Command {
 		if err != nil {
 			return r.orNear(cmd, t, args, err)
 		}
-		if *dryRun {
+		var left client.Purged
+		switch {
+		case *dryRun && r.content:
+			if err := decode(a, &left); err != nil {
+				return err
+			}
+			if done, err := show(cmd.OutOrStdout(), a.Body, args[len(args)-1]); done || err != nil {
+				return err
+			}
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: would delete %s\n", r.title(args), taken(left))
+			return err
+		case *dryRun:
 			return outcome(cmd, a, show)
 		}
 		later := ""
-		var left client.Purged
 		if json.Unmarshal(a.Body, &left) == nil && left.InUse > 0 {
 			later = "; what of it was pulled in the last ten minutes goes in ten minutes"
 		}

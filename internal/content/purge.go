@@ -28,8 +28,8 @@ func acting(ctx context.Context, c api.Caller) context.Context {
 	return event.WithActor(ctx, c.Actor())
 }
 
-// DeleteTag implements api.Content. A hosted tag goes the way of the distribution API. With only, the tag must point there.
-func (desk *Desk) DeleteTag(ctx context.Context, at api.Place, tag string, only oci.Digest) (out api.Purged, err error) {
+// DeleteTag implements api.Content. A hosted tag goes the way of the distribution API.
+func (desk *Desk) DeleteTag(ctx context.Context, at api.Place, tag string, r api.Removal) (out api.Purged, err error) {
 	f, in, err := desk.deletable(ctx, at)
 	if err != nil {
 		return out, err
@@ -42,10 +42,16 @@ func (desk *Desk) DeleteTag(ctx context.Context, at api.Place, tag string, only 
 	switch {
 	case in.UpstreamID != 0:
 		var q store.Purged
-		q, err = desk.Store.PurgeTag(p.noted(ctx), in.Repository, tag, only, false)
+		q, err = desk.Store.PurgeTag(p.noted(ctx), in.Repository, tag, r.Only, r.DryRun)
 		p.add(q)
-	case only != "":
-		err = desk.Store.DeleteTagOf(ctx, in.Repository, tag, only)
+	case r.DryRun:
+		var now store.TagInfo
+		if now, err = desk.Store.TagInfo(ctx, in.Repository, tag); err == nil && r.Only != "" && now.Digest != r.Only {
+			err = store.ErrMoved
+		}
+		p.out.Tags = 1
+	case r.Only != "":
+		err = desk.Store.DeleteTagOf(ctx, in.Repository, tag, r.Only)
 	default:
 		err = f.group.Hosted.DeleteManifest(ctx, in.Name, oci.ByTag(tag))
 	}
@@ -55,8 +61,11 @@ func (desk *Desk) DeleteTag(ctx context.Context, at api.Place, tag string, only 
 	return p.out, f.gone(err, "tag")
 }
 
+// maxTagsTold is how many tags of a manifest a dry run counts.
+const maxTagsTold = 9_999
+
 // DeleteManifest implements api.Content.
-func (desk *Desk) DeleteManifest(ctx context.Context, at api.Place, digest oci.Digest) (out api.Purged, err error) {
+func (desk *Desk) DeleteManifest(ctx context.Context, at api.Place, digest oci.Digest, dryRun bool) (out api.Purged, err error) {
 	f, in, err := desk.deletable(ctx, at)
 	if err != nil {
 		return out, err
@@ -66,11 +75,18 @@ func (desk *Desk) DeleteManifest(ctx context.Context, at api.Place, digest oci.D
 	}
 	ctx = acting(ctx, at.Caller)
 	p := purging{f: f, target: api.PurgeTarget{Upstream: at.Upstream, Repository: in.Name, Reference: string(digest)}, out: api.Purged{Repositories: 1}}
-	if in.UpstreamID != 0 {
+	switch {
+	case in.UpstreamID != 0:
 		var q store.Purged
-		q, err = desk.Store.PurgeManifest(p.noted(ctx), in.Repository, digest, false)
+		q, err = desk.Store.PurgeManifest(p.noted(ctx), in.Repository, digest, dryRun)
 		p.add(q)
-	} else {
+	case dryRun:
+		var tags []string
+		if _, err = desk.Store.Manifest(ctx, in.Repository, digest); err == nil {
+			tags, err = desk.Store.TagsOf(ctx, in.Repository, digest, maxTagsTold+1)
+		}
+		p.out.Manifests, p.out.Tags, p.out.AtLeast = 1, int64(min(len(tags), maxTagsTold)), len(tags) > maxTagsTold
+	default:
 		err = f.group.Hosted.DeleteManifest(ctx, in.Name, oci.ByDigest(digest))
 	}
 	return p.out, f.gone(err, "manifest")

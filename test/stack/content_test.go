@@ -146,6 +146,15 @@ func tagsAreDeleted(t *testing.T, remote stack.Remote, ann *client.Client, hoste
 	path := "/api/v1/groups/a/repositories/secret%2Fapp/tags/tag-real"
 	tag := remote.Do(t, "GET", path).Want(t, 200).WantHeader(t, "ETag", `"`+string(image.Manifest.Digest)+`"`)
 	remote.Do(t, "DELETE", path, stack.Header("If-Match", `"other"`)).Want(t, 412)
+	remote.Do(t, "DELETE", path+"?dry_run=true", stack.Header("If-Match", `"other"`)).Want(t, 412)
+	of := "/api/v1/groups/a/repositories/secret%2Fapp/manifests/" + string(image.Manifest.Digest)
+	for tried, want := range map[string]string{path: `"tags":1,"manifests":0,`, of: `"tags":1,"manifests":1,`} {
+		if a := remote.Do(t, "DELETE", tried+"?dry_run=true").Want(t, 200); !strings.Contains(string(a.Body), want) || !strings.Contains(string(a.Body), `"dry_run":true`) {
+			t.Errorf("a dry run of the deletion of %s answers %s", tried, a.Body)
+		}
+		remote.Do(t, "DELETE", strings.Replace(tried, "app/", "none/", 1)+"?dry_run=true").Want(t, 404)
+	}
+	remote.Do(t, "DELETE", strings.Replace(path, "tag-real", "none", 1)+"?dry_run=true").Want(t, 404)
 	remote.Do(t, "DELETE", path, stack.Header("If-Match", tag.Header.Get("ETag"))).Want(t, 204)
 	remote.Do(t, "DELETE", path).Want(t, 404)
 	history := every(t, ann.TagHistory(t.Context(), hosted, "tag-real"))
@@ -176,7 +185,11 @@ func cacheIsPurged(t *testing.T, remote stack.Remote, ann *client.Client, far cl
 	if p.Tags != 1 || p.InUse != 1 || p.Manifests != 0 || p.Bytes != 0 {
 		t.Errorf("the purge took %+v", p)
 	}
-	again := remote.Do(t, "DELETE", "/api/v1/groups/a/repositories/library%2Fapp/manifests/"+string(cached.Manifest.Digest)+"?upstream=far").Want(t, 202)
+	purged := "/api/v1/groups/a/repositories/library%2Fapp/manifests/" + string(cached.Manifest.Digest) + "?upstream=far"
+	if tried := remote.Do(t, "DELETE", purged+"&dry_run=true").Want(t, 200); !strings.Contains(string(tried.Body), `"in_use":1`) {
+		t.Errorf("a dry run of a deletion of what is in use answers %s", tried.Body)
+	}
+	again := remote.Do(t, "DELETE", purged).Want(t, 202)
 	if !strings.Contains(string(again.Body), `"in_use":1`) {
 		t.Errorf("a deletion of what is in use answers %s", again.Body)
 	}

@@ -18,13 +18,19 @@ type Content interface {
 	Tags(ctx context.Context, q TagQuery) (items []Tag, more bool, last TagPlace, err error)
 	Tag(ctx context.Context, at Place, tag string) (TagDetail, error)
 	TagHistory(ctx context.Context, at Place, tag string, before int64, n int) ([]TagMove, error)
-	DeleteTag(ctx context.Context, at Place, tag string, only oci.Digest) (Purged, error)
+	DeleteTag(ctx context.Context, at Place, tag string, r Removal) (Purged, error)
 	Manifests(ctx context.Context, at Place, after oci.Digest, n int) (items []ManifestSummary, more bool, last oci.Digest, err error)
 	Manifest(ctx context.Context, at Place, digest oci.Digest) (ManifestDetail, error)
-	DeleteManifest(ctx context.Context, at Place, digest oci.Digest) (Purged, error)
+	DeleteManifest(ctx context.Context, at Place, digest oci.Digest, dryRun bool) (Purged, error)
 	Purge(ctx context.Context, t PurgeTarget) (Purged, error)
 	Copy(ctx context.Context, r CopyRequest, progress func(CopyProgress)) (Copied, error)
 	Evaluate(ctx context.Context, q EvaluateQuery) (Evaluation, error)
+}
+
+// Removal says how a tag is deleted.
+type Removal struct {
+	Only   oci.Digest // where it must point; empty = anywhere
+	DryRun bool       // only tell what would go
 }
 
 // Place is a repository, and who asks.

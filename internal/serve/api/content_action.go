@@ -32,16 +32,19 @@ type Purged struct {
 	Next         string `json:"next,omitempty" doc:"This was a part: repeat the request with this as after until it is missing, and add up. What was purged is purged"`
 }
 
-// deleted answers the deletion of a tag or a manifest: 204, or 202 for what is cached and in use, which goes later.
+// deleted answers the deletion of a tag or a manifest: 204, or 202 for what is cached and in use, which goes later; 200 if it was only tried.
 type deleted struct {
 	Status int
 	Body   *Purged
 }
 
-func deletion(p Purged, err error) (*deleted, error) {
+func deletion(p Purged, err error, dryRun bool) (*deleted, error) {
 	switch {
 	case err != nil:
 		return nil, err
+	case dryRun:
+		p.DryRun = true
+		return &deleted{http.StatusOK, &p}, nil
 	case p.InUse > 0:
 		return &deleted{http.StatusAccepted, &p}, nil
 	}
@@ -49,9 +52,10 @@ func deletion(p Purged, err error) (*deleted, error) {
 }
 
 // deletes declares the answers of deletion.
-func deletes(op huma.Operation) huma.Operation {
+func deletes(a *API, op huma.Operation) huma.Operation {
 	op.DefaultStatus = http.StatusAccepted
 	op.Responses = map[string]*huma.Response{
+		"200": answer("With dry_run: what would go", schemaOf[Purged](a)),
 		"202": {Description: "Of a cached one: its tags are gone. What was pulled in the last ten minutes is served by its digest for ten more, and then goes too"},
 		"204": {Description: "Gone"},
 	}

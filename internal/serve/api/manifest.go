@@ -119,6 +119,13 @@ type Referrer struct {
 type manifestInput struct {
 	RepositoryInput
 	Digest string `path:"digest" maxLength:"135" doc:"Digest of the manifest"`
+	Expected
+}
+
+type deleteManifestInput struct {
+	RepositoryInput
+	Digest string `path:"digest" maxLength:"135" doc:"Digest of the manifest"`
+	DryRun bool   `query:"dry_run" doc:"Only tell what would go"`
 	Conditions
 }
 
@@ -131,7 +138,7 @@ func (a *API) registerManifests() {
 		OperationID: "get-manifest", Method: http.MethodGet, Path: repositoryPath + "/manifests/{digest}", Tags: []string{"content"},
 		Summary: "Read a manifest: platforms, config, layers, sizes, referrers", Description: repositoryNaming + " Nothing is fetched from an upstream. The ETag is that of its digest.",
 	}, a.getManifest)
-	operation(a, deletes(huma.Operation{
+	operation(a, deletes(a, huma.Operation{
 		OperationID: "delete-manifest", Method: http.MethodDelete, Path: repositoryPath + "/manifests/{digest}", Tags: []string{"content"},
 		Summary:     "Delete a manifest with its tags",
 		Description: repositoryNaming + " Of a cached one the next pull fetches it anew, as after purge.",
@@ -175,7 +182,7 @@ func (a *API) getManifest(ctx context.Context, in *manifestInput) (*one[Manifest
 	return &one[ManifestDetail]{tag, out}, nil
 }
 
-func (a *API) deleteManifest(ctx context.Context, in *manifestInput) (*deleted, error) {
+func (a *API) deleteManifest(ctx context.Context, in *deleteManifestInput) (*deleted, error) {
 	digest, err := parseDigest(in.Digest)
 	if err != nil {
 		return nil, err
@@ -190,5 +197,6 @@ func (a *API) deleteManifest(ctx context.Context, in *manifestInput) (*deleted, 
 			return nil, err
 		}
 	}
-	return deletion(a.Content.DeleteManifest(ctx, at, digest))
+	out, err := a.Content.DeleteManifest(ctx, at, digest, in.DryRun)
+	return deletion(out, err, in.DryRun)
 }

@@ -80,6 +80,13 @@ type TagPlace struct {
 type tagInput struct {
 	RepositoryInput
 	Tag string `path:"tag" maxLength:"128" doc:"Name of the tag"`
+	Expected
+}
+
+type deleteTagInput struct {
+	RepositoryInput
+	Tag    string `path:"tag" maxLength:"128" doc:"Name of the tag"`
+	DryRun bool   `query:"dry_run" doc:"Only tell what would go"`
 	Conditions
 }
 
@@ -96,7 +103,7 @@ func (a *API) registerTags() {
 		OperationID: "list-tag-history", Method: http.MethodGet, Path: repositoryPath + "/tags/{tag}/history", Tags: []string{"content"},
 		Summary: "List the changes of a tag, the latest first", Description: repositoryNaming + " A tag that is gone has a history too.",
 	}, a.listTagHistory)
-	operation(a, deletes(huma.Operation{
+	operation(a, deletes(a, huma.Operation{
 		OperationID: "delete-tag", Method: http.MethodDelete, Path: repositoryPath + "/tags/{tag}", Tags: []string{"content"},
 		Summary:     "Delete a tag",
 		Description: repositoryNaming + " Of a hosted repository the manifest stays. Of a cached one what the tag points to goes too, as with purge, and the next pull fetches it anew.",
@@ -138,9 +145,14 @@ func (a *API) getTag(ctx context.Context, in *tagInput) (*one[TagDetail], error)
 
 func digestETag(digest string) string { return `"` + digest + `"` }
 
-// digestTag is the ETag of a read of what is named by a digest. It is never answered by 304: what changes beside the digest, such
-// as pulls and freshness, is what people read it for.
-func (c Conditions) digestTag(digest string) (string, error) {
+// Expected is the condition of a read of what is named by a digest. It is never answered by 304: what changes beside the digest, such as
+// pulls and freshness, is what people read it for.
+type Expected struct {
+	IfMatch string `header:"If-Match" maxLength:"1024" doc:"Only if the present ETag is one of these; * means: only if it exists"`
+}
+
+// digestTag is the ETag of such a read.
+func (c Expected) digestTag(digest string) (string, error) {
 	return digestETag(digest), Conditions{IfMatch: c.IfMatch}.update(digestETag(digest))
 }
 
@@ -170,10 +182,11 @@ func (a *API) listTagHistory(ctx context.Context, in *struct {
 	return newPage(ctx, moves, true, "history", moves[in.Limit-1].ID), nil
 }
 
-func (a *API) deleteTag(ctx context.Context, in *tagInput) (*deleted, error) {
+func (a *API) deleteTag(ctx context.Context, in *deleteTagInput) (*deleted, error) {
 	at := in.place(ctx)
 	if in.IfMatch == "" && in.IfNoneMatch == "" {
-		return deletion(a.Content.DeleteTag(ctx, at, in.Tag, ""))
+		out, err := a.Content.DeleteTag(ctx, at, in.Tag, Removal{DryRun: in.DryRun})
+		return deletion(out, err, in.DryRun)
 	}
 	now, err := a.Content.Tag(ctx, at, in.Tag)
 	if err != nil {
@@ -182,7 +195,8 @@ func (a *API) deleteTag(ctx context.Context, in *tagInput) (*deleted, error) {
 	if err := in.update(digestETag(now.Digest)); err != nil {
 		return nil, err
 	}
-	return deletion(a.Content.DeleteTag(ctx, at, in.Tag, oci.Digest(now.Digest)))
+	out, err := a.Content.DeleteTag(ctx, at, in.Tag, Removal{oci.Digest(now.Digest), in.DryRun})
+	return deletion(out, err, in.DryRun)
 }
 
 // TagMoved is the error of a change to a tag that is not what the caller takes it for.
