@@ -66,6 +66,12 @@ func TestObserved(t *testing.T) {
 		t.Errorf("the access line of the push: %v", line)
 	}
 
+	s.As(t, "admin").Do(t, "GET", "/api/v1/groups/acme/upstreams").Want(t, 200)
+	line = s.Log.Find(t, "the access line of the API", func(line stack.Line) bool { return line["path"] == "/api/v1/groups/acme/upstreams" })
+	if line["principal"] != "admin" || line["group"] != "acme" {
+		t.Errorf("the access line of the API: %v", line)
+	}
+
 	scraped := stack.Remote{URL: "http://" + operators}.Do(t, "GET", "/metrics").Want(t, 200).Body
 	for _, want := range []string{
 		`weir_http_requests_total\{method="GET",route="distribution.manifest",status="200"\} 4`,

@@ -88,6 +88,9 @@ func (w *writer) left(request, requestID string) {
 		if requestID != "" && e.RequestID != requestID {
 			w.t.Errorf("%s leaves an event of another request: %+v", request, e)
 		}
+		if e.Actor.Kind == "" || e.Actor.Kind == "server" {
+			w.t.Errorf("%s leaves an event of nobody: %+v", request, e)
+		}
 		decision := ""
 		if e.DecisionID != "" {
 			decision = "  with a decision"
