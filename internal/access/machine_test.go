@@ -188,11 +188,16 @@ func rule(group int64) TrustRule {
 	}
 }
 
+// someKeys are the public keys of an issuer (RFC 8037, appendix A.2).
+const someKeys = `{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}`
+
 func TestTrustRulesAreChecked(t *testing.T) {
 	w := newWorld(t, metatest.Open(t, meta.SQLite))
 	ctx, acme := t.Context(), w.group["acme"]
 	for field, change := range map[string]func(*TrustRule){
 		"issuer":                func(r *TrustRule) { r.Issuer = "gitlab.test" },
+		"issuer ":               func(r *TrustRule) { r.Issuer = "http://gitlab.test" },
+		"issuer  ":              func(r *TrustRule) { r.Issuer = "http://127.0.0.1.gitlab.test:80" },
 		"audience":              func(r *TrustRule) { r.Audience = "" },
 		"lifetime_seconds":      func(r *TrustRule) { r.Lifetime = 25 * time.Hour },
 		"conditions":            func(r *TrustRule) { r.Conditions = nil },
@@ -203,8 +208,19 @@ func TestTrustRulesAreChecked(t *testing.T) {
 		r := rule(acme)
 		change(&r)
 		_, err := w.PutTrustRule(ctx, Actor{}, r, nil)
-		if e, ok := errors.AsType[*FieldError](err); !ok || e.Field != field {
+		if e, ok := errors.AsType[*FieldError](err); !ok || e.Field != strings.TrimSpace(field) {
 			t.Errorf("%s: %v", field, err)
+		}
+	}
+	for name, change := range map[string]func(*TrustRule){
+		"near": func(r *TrustRule) { r.Issuer = "http://127.0.0.1:8080/realm" }, "near6": func(r *TrustRule) { r.Issuer = "http://[::1]:8080" },
+		"here": func(r *TrustRule) { r.Issuer = "http://localhost" }, "given": func(r *TrustRule) { r.Issuer, r.Keys = "http://gitlab.test", someKeys },
+	} {
+		r := rule(acme)
+		r.Name = name
+		change(&r)
+		if _, err := w.PutTrustRule(ctx, Actor{}, r, nil); err != nil {
+			t.Errorf("%s: %v", r.Issuer, err)
 		}
 	}
 	if _, err := w.PutTrustRule(ctx, Actor{}, rule(acme), nil); err != nil {

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strconv"
@@ -101,6 +102,8 @@ func (r *TrustRule) check() error {
 	switch {
 	case err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || len(r.Issuer) > maxText:
 		return &FieldError{"issuer", "want the URL that the tokens have as their iss claim, such as https://gitlab.example.com"}
+	case r.Keys == "" && !Untouched(u):
+		return &FieldError{"issuer", "want https: who is on the way could put in keys of their own. Without it, only what runs on this machine, or an issuer whose keys you give"}
 	case r.Audience == "" || len(r.Audience) > maxText:
 		return &FieldError{"audience", "want what the tokens have as their aud claim: ask the issuer for tokens that are for this server alone"}
 	case r.Lifetime < MinLifetime || r.Lifetime > MaxLifetime:
@@ -122,6 +125,12 @@ func (r *TrustRule) check() error {
 		}
 	}
 	return nil
+}
+
+// Untouched reports whether nobody on the way can change what is at a URL: it comes over https, or from this machine.
+func Untouched(u *url.URL) bool {
+	a, err := netip.ParseAddr(u.Hostname())
+	return u.Scheme == "https" || u.Scheme == "http" && (u.Hostname() == "localhost" || err == nil && a.Unmap().IsLoopback())
 }
 
 func validKeys(text string) bool {

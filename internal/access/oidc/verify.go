@@ -200,6 +200,9 @@ func (i *issuer) ask(ctx context.Context) (keySet, error) {
 	if err != nil {
 		return nil, err
 	}
+	if !access.Untouched(r.URL) {
+		return nil, fmt.Errorf("keys of %s: its configuration has them at an address without https", i.name)
+	}
 	resp, err := i.client.Do(r)
 	if err != nil {
 		return nil, err
