@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/weir-registry/weir/internal/registry/registrytest"
 	"github.com/weir-registry/weir/internal/store/meta"
 	"github.com/weir-registry/weir/test/stack"
 )
@@ -174,5 +175,21 @@ func knows(t *testing.T, s *stack.Server) {
 		if status != http.StatusOK {
 			t.Errorf("%s asks for events of %s: %d %s", ask.who, ask.name, status, text)
 		}
+	}
+	// Who has left is known by what was done before, and by nothing else.
+	s.Apply(t, `groups: [{name: b, grants: [{user: ann, role: developer}]}]`)
+	s.As(t, "ann").Push(t, "b/app", []string{"1"}, registrytest.RandomImage(9, 1, 100))
+	bob := s.NewToken(t, "bob")
+	if status, text := asked(t, s, s.NewToken(t, "admin"), "DELETE", "/groups/b/grants/ann/-", "", ""); status != 204 {
+		t.Fatal(status, text)
+	}
+	if status, text := asked(t, s, bob, "GET", "/groups/b/events?actor=ann", "", ""); status != http.StatusOK || !strings.Contains(text, `"tag.moved"`) {
+		t.Errorf("events of who has left: %d %s", status, text)
+	}
+	if status, text := asked(t, s, bob, "GET", "/groups/b/events?actor=ann&kind=blob.deleted", "", ""); status != 422 {
+		t.Errorf("events that who has left has not made: %d %s", status, text)
+	}
+	if status, text := asked(t, s, bob, "GET", "/permissions?path=b&as=ann", "", ""); status != 404 {
+		t.Errorf("permissions of who has left: %d %s", status, text)
 	}
 }
