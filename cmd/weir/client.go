@@ -18,9 +18,22 @@ type connector = func() (*client.Client, error)
 func clientFlags(cmd *cobra.Command) connector {
 	server := cmd.PersistentFlags().String("server", envOr("WEIR_SERVER", ""),
 		"address (`URL`) of the server, such as https://weir.example.com, with the token of weir login or in WEIR_TOKEN (default: the socket in the data folder, else where you are logged in)")
+	return func() (*client.Client, error) { return connectFrom(cmd, *server) }
+}
+
+func connectFrom(cmd *cobra.Command, server string) (*client.Client, error) {
+	data := cmd.Root().PersistentFlags().Lookup("data")
+	return connect(server, data.Value.String(), data.Changed || os.Getenv("WEIR_DATA") != "")
+}
+
+// connectorOf reaches the server that a command's flags say, if it has them.
+func connectorOf(cmd *cobra.Command) connector {
 	return func() (*client.Client, error) {
-		data := cmd.Root().PersistentFlags().Lookup("data")
-		return connect(*server, data.Value.String(), data.Changed || os.Getenv("WEIR_DATA") != "")
+		server := cmd.Flag("server")
+		if server == nil {
+			return nil, errors.New("the command talks to no server")
+		}
+		return connectFrom(cmd, server.Value.String())
 	}
 }
 

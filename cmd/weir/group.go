@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/weir-registry/weir/internal/client"
 )
@@ -87,6 +89,50 @@ var lists = map[string][2]string{
 	"credential": {"/groups/{group}/credentials", "name"},
 	"role":       {"/groups/{group}/roles", "name"},
 	"repository": {"/groups/{group}/repositories", "name"},
+	"robot":      {"/groups/{group}/robots", "name"},
+	"user":       {"/users", "name"},
+	"job":        {"/jobs", "kind"},
+}
+
+// flagLists are the flags that take a name in one of lists, or of an account, and what it is of; those that have a completion keep it.
+var flagLists = map[string]string{
+	"credential": "credential", "role": "role", "upstream": "upstream", "registry": "registry", "repository": "repository", "robot": "robot",
+	"user": "user", "as": account, "actor": account,
+}
+
+// account is what grants are given to, and who may be asked about: users by their names, robots and trust rules as GROUP/NAME.
+const account = "account"
+
+// completeFlags completes the flags of flagLists with what the server has, in a command and those below it.
+func completeFlags(cmd *cobra.Command) {
+	for _, sub := range cmd.Commands() {
+		completeFlags(sub)
+	}
+	cmd.Flags().VisitAll(func(flag *pflag.Flag) {
+		param, named := flagLists[flag.Name]
+		if _, has := cmd.GetFlagCompletionFunc(flag.Name); !named || has || flag.Value.Type() != "string" {
+			return
+		}
+		_ = cmd.RegisterFlagCompletionFunc(flag.Name, func(cmd *cobra.Command, _ []string, part string) ([]string, cobra.ShellCompDirective) { // the flag exists
+			return offerParam(cmd, connectorOf(cmd), param, part)
+		})
+	})
+}
+
+// offerAccounts offers users, and the robots and trust rules of the group.
+func offerAccounts(cmd *cobra.Command, connect connector, part string) ([]string, cobra.ShellCompDirective) {
+	names := within(cmd, connect, func(ctx context.Context, c *client.Client) []string {
+		out := asked(ctx, c, "/users", nil, "name")
+		group, err := groupOf(cmd, c)
+		if err != nil {
+			return out
+		}
+		for _, list := range []string{"/robots", "/trust-rules"} {
+			out = append(out, followed(asked(ctx, c, "/groups/"+url.PathEscape(group)+list, nil, "name"), group+"/", "")...)
+		}
+		return out
+	})
+	return slices.DeleteFunc(names, func(name string) bool { return !strings.HasPrefix(name, part) }), cobra.ShellCompDirectiveNoFileComp
 }
 
 // complete offers names for each argument: of the resource's own kind for the last one.
@@ -127,6 +173,9 @@ func completeNames(connect connector, params ...string) cobra.CompletionFunc {
 }
 
 func offerParam(cmd *cobra.Command, connect connector, param, part string) ([]string, cobra.ShellCompDirective) {
+	if param == account {
+		return offerAccounts(cmd, connect, part)
+	}
 	list, known := lists[param]
 	if !known {
 		return nil, cobra.ShellCompDirectiveNoFileComp

@@ -199,6 +199,9 @@ func TestCompletion(t *testing.T) {
 	}
 	w.run("registry", "create", "hub")
 	w.run("registry", "attach", "hub", "ghcr")
+	w.run("robot", "create", "ci")
+	t.Setenv("SECRET", "s3cret")
+	w.run("credential", "create", "robots", "--username", "ci", "--password-env", "SECRET")
 	offers := func(args ...string) string {
 		var out bytes.Buffer
 		run("weir", append([]string{"__complete", "--data", w.data}, args...), strings.NewReader(""), &out, io.Discard)
@@ -207,6 +210,16 @@ func TestCompletion(t *testing.T) {
 	}
 	for _, c := range []struct{ args, want string }{
 		{"upstream get |", "docker ghcr"},
+		{"upstream create x --credential |", "robots"},
+		{"token list --robot |", "ci"},
+		{"token list --user a|", "admin ann"},
+		{"permissions acme --as |", "admin ann bob acme/ci"},
+		{"explain x --as acme/|", "acme/ci"},
+		{"audit list --actor b|", "bob"},
+		{"grant set ann --role d|", "developer"},
+		{"grant set |", "admin ann bob"},
+		{"binding create h.test --registry |", "hub"},
+		{"login x --user a|", ""},
 		{"upstream update d|", "docker"},
 		{"upstream create |", ""},
 		{"registry attach |", "hub"},

@@ -85,6 +85,7 @@ func newRootCommand() *cobra.Command {
 		}
 	}
 	checkUsage(root)
+	completeFlags(root)
 	return root
 }
 
