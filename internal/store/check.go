@@ -12,7 +12,7 @@ import (
 // Problem is something that must not be.
 type Problem struct {
 	Kind    string // one of the Problem… constants, or a kind of the caller that compares rows with bytes
-	Subject string // what it is about: <repository id>@<digest>, <repository id>:<tag>, a digest or a key
+	Subject string // what it is about: <repository>@<digest>, <repository>:<tag>, a digest or a key
 	Detail  string
 	Warning bool // can be the result of a request: an index whose child somebody deleted by digest, or pushed without
 }
@@ -49,7 +49,7 @@ func (s *Store) checkTags(ctx context.Context, report func(Problem)) error {
 	rows, err := s.db.Read().CheckTags(ctx, maxProblems)
 	for _, row := range rows {
 		report(Problem{
-			Kind: ProblemTag, Subject: strconv.FormatInt(row.RepositoryID, 10) + ":" + row.Name,
+			Kind: ProblemTag, Subject: s.nameOf(ctx, row.RepositoryID, ":"+row.Name),
 			Detail: "there is no manifest " + digestText(row.Digest),
 		})
 	}
@@ -62,7 +62,7 @@ func (s *Store) checkLinks(ctx context.Context, report func(Problem)) error {
 		return err
 	}
 	for _, row := range links {
-		report(Problem{Kind: ProblemLink, Subject: at(row.RepositoryID, row.Digest), Detail: "there is no such blob"})
+		report(Problem{Kind: ProblemLink, Subject: s.nameOf(ctx, row.RepositoryID, "@"+digestText(row.Digest)), Detail: "there is no such blob"})
 	}
 	unlinked, err := s.db.Read().CheckUnlinked(ctx, maxProblems)
 	for _, digest := range unlinked {
@@ -81,7 +81,7 @@ func (s *Store) checkLinks(ctx context.Context, report func(Problem)) error {
 func (s *Store) checkReferences(ctx context.Context, report func(Problem)) error {
 	rows, err := s.db.Read().CheckReferences(ctx, maxProblems)
 	for _, row := range rows {
-		p := Problem{Kind: ProblemBlob, Subject: at(row.RepositoryID, row.Parent), Detail: row.Kind + " " + digestText(row.Child)}
+		p := Problem{Kind: ProblemBlob, Subject: s.nameOf(ctx, row.RepositoryID, "@"+digestText(row.Parent)), Detail: row.Kind + " " + digestText(row.Child)}
 		if row.Kind == refManifest {
 			p.Kind, p.Warning = ProblemManifest, true
 		}
@@ -122,7 +122,7 @@ func (s *Store) checkPayloadsOf(ctx context.Context, repository int64, report fu
 		}
 		for _, row := range rows {
 			if detail := payloadFault(row); detail != "" {
-				report(Problem{Kind: ProblemPayload, Subject: at(repository, row.Digest), Detail: detail})
+				report(Problem{Kind: ProblemPayload, Subject: s.nameOf(ctx, repository, "@"+digestText(row.Digest)), Detail: detail})
 			}
 		}
 		after.After = rows[len(rows)-1].Digest
@@ -142,6 +142,26 @@ func payloadFault(row query.CheckManifestPageRow) string {
 	return ""
 }
 
-func at(repository int64, digest []byte) string {
-	return strconv.FormatInt(repository, 10) + "@" + digestText(digest)
+// nameOf names something in a repository as people do: acme/team/app:1.0, or library/app:1.0 of upstream acme/hub. A repository that is
+// gone, or cannot be read, is a number: the problem is told all the same.
+func (s *Store) nameOf(ctx context.Context, repository int64, reference string) string {
+	number := "repository " + strconv.FormatInt(repository, 10) + reference
+	r, err := s.db.Read().GetRepository(ctx, repository)
+	if err != nil {
+		return number
+	}
+	group, err := s.db.Read().GetGroup(ctx, r.GroupID)
+	if err != nil {
+		return number
+	}
+	if r.UpstreamID == 0 {
+		return group.Name + "/" + r.Name + reference
+	}
+	upstreams, err := s.db.Read().ListUpstreams(ctx, query.ListUpstreamsParams{GroupID: r.GroupID, GroupID_2: r.GroupID})
+	for _, u := range upstreams {
+		if err == nil && u.ID == r.UpstreamID {
+			return r.Name + reference + " of upstream " + group.Name + "/" + u.Name
+		}
+	}
+	return r.Name + reference + " of an upstream of " + group.Name + " that is gone"
 }

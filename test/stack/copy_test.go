@@ -176,6 +176,14 @@ func TestCopyRights(t *testing.T) {
 	for i, status := range []int{404, 200} {
 		remote.Do(t, "HEAD", "b/sparse/x/manifests/"+string(index.Children[i].Manifest.Digest)).Want(t, status)
 	}
+	// The check warns of the part that is missing, and calls the index as people do.
+	var warned []string
+	if _, err := s.API.Check(t.Context(), false, func(f client.Finding) { warned = append(warned, f.Subject) }, nil); err != nil {
+		t.Error(err)
+	}
+	if want := "b/sparse/x@" + string(index.Manifest.Digest); !slices.Contains(warned, want) {
+		t.Errorf("the check is about %q, want %s", warned, want)
+	}
 	// What an image does not have is not copied, and nothing is tagged.
 	s.As(t, "bob").Push(t, "b/one", []string{"1"}, index.Children[0])
 	for _, c := range []struct{ source, platform, has string }{
