@@ -70,6 +70,7 @@ func TestCommands(t *testing.T) {
 		{[]string{"refresh", "--upstream", "acme/hub"}, "everything cached from acme/hub will be confirmed"},
 		{[]string{"explain", "acme/hub/x:1"}, "depends on the upstreams"},
 		{[]string{"explain", "acme/hub/x:1"}, "1  hub     library/x   may_answer     stale, 1m30s old  revalidate"},
+		{[]string{"explain", "acme/hub/x:1"}, "3  quay "}, // as the member of that number, whoever is asked
 		{[]string{"explain", "acme/hub/x:1"}, "rule (deny x)"},
 		{[]string{"explain", "acme/hub/x:1"}, "denied (403): no"},
 		{[]string{"explain", "acme/hub/x:1", "-o", "json"}, `"answer": "denied"`},

@@ -96,13 +96,9 @@ func explain(w io.Writer, e client.Explanation) error {
 	if d == nil || len(d.Members) == 0 {
 		return nil
 	}
-	members := [][]string{{"", "MEMBER", "REPOSITORY", "VERDICT", "HELD", "THEN"}}
-	for _, m := range d.Members {
-		order := ""
-		if m.Order > 0 {
-			order = strconv.Itoa(m.Order)
-		}
-		members = append(members, []string{order, m.Member, m.Repository, verdict(m), held(m), then(m)})
+	members := [][]string{{"#", "MEMBER", "REPOSITORY", "VERDICT", "HELD", "THEN"}}
+	for i, m := range d.Members {
+		members = append(members, []string{strconv.Itoa(i + 1), m.Member, m.Repository, verdict(m), held(m), then(m)})
 	}
 	fmt.Fprintln(w)
 	return table(w, members)

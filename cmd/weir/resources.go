@@ -55,7 +55,7 @@ func members() *resource {
 		noun: "member", short: "Members of a registry: upstreams at their positions",
 		long: "Members are attached, detached and moved by `weir registry`.",
 		path: "/groups/{group}/registries/{registry}/members/{upstream}", key: "upstream",
-		form: desired.Member{}, shown: []string{"position"}, columns: columns{"upstream", "enabled", "claims"}, verbs: []string{"list", "get", "update"}, dry: tried,
+		form: desired.Member{}, shown: []string{"position"}, columns: columns{"position", "upstream", "enabled", "claims"}, verbs: []string{"list", "get", "update"}, dry: tried,
 	}
 }
 

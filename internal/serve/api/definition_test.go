@@ -120,7 +120,10 @@ func TestMembers(t *testing.T) {
 		w.want(t, "PATCH", members+"/own", `{"position": 4, "enabled": false}`, 200, `"position":4`, `"claims":["acme/*"]`)
 		before := order("one three two own")
 		// A new order as a whole; claims and being off survive it.
-		w.want(t, "PUT", members, `{"items": [{"upstream": "own"}, {"upstream": "two"}, {"upstream": "one"}]}`, 200, `{"upstream":"own","enabled":false,"claims":["acme/*"]}`)
+		w.want(t, "PUT", members, `{"items": [{"upstream": "own"}, {"upstream": "two"}, {"upstream": "one"}]}`, 200, `{"position":1,"upstream":"own","enabled":false,"claims":["acme/*"]}`)
+		w.want(t, "PUT", members, `{"items": [{"upstream": "own", "position": 2}, {"upstream": "two"}]}`, 422, `"location":"body.items[0].position"`, "its place in the list is 1")
+		again := w.want(t, "GET", members, "", 200, `"position":3`)
+		w.want(t, "PUT", members, again.body, 200, `"position":3`) // what is read can be sent
 		if r := w.send(t, "owner", "PUT", members, `{"items": []}`, "If-Match", before.header.Get("ETag")); r.status != 412 {
 			t.Errorf("an order that is lost: %d", r.status)
 		}

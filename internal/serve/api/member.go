@@ -46,10 +46,11 @@ type deleteMemberInput struct {
 }
 
 func (a *API) registerMembers() {
-	part[desired.Registry, List[desired.Member]]{
+	part[desired.Registry, List[PlacedMember]]{
 		kind: registries, segment: "members", what: "the members of a registry, in the order in which they are asked", at: ".members", body: "body.items",
-		get: func(v desired.Registry) List[desired.Member] { return listOf(v.Members) },
-		set: func(v *desired.Registry, p List[desired.Member]) { v.Members = reordered(v.Members, p.Items) },
+		get:   func(v desired.Registry) List[PlacedMember] { return listOf(placed(v.Members)) },
+		set:   func(v *desired.Registry, p List[PlacedMember]) { v.Members = reordered(v.Members, p.Items) },
+		check: inPlace,
 	}.register(a)
 	one := func(id, method, summary, description string) huma.Operation {
 		return huma.Operation{
@@ -63,10 +64,30 @@ func (a *API) registerMembers() {
 	operation(a, removes(a, one("delete", http.MethodDelete, "Detach an upstream from a registry", "Members below move up. Rules that were about it alone go with it.")), a.deleteMember)
 }
 
+// placed gives members their positions.
+func placed(members []desired.Member) []PlacedMember {
+	out := make([]PlacedMember, len(members))
+	for i, m := range members {
+		out[i] = PlacedMember{i + 1, m}
+	}
+	return out
+}
+
+// inPlace refuses a list of members of which one says another position than it has in the list.
+func inPlace(p List[PlacedMember]) error {
+	for i, m := range p.Items {
+		if m.Position != 0 && m.Position != i+1 {
+			return missing(fmt.Sprintf("items[%d].position", i), fmt.Sprintf("its place in the list is %d, and that is what counts: leave position out", i+1))
+		}
+	}
+	return nil
+}
+
 // reordered keeps of members what a new order does not say: claims keep private names private and must not get lost on the way.
-func reordered(now, order []desired.Member) []desired.Member {
-	out := slices.Clone(order)
+func reordered(now []desired.Member, order []PlacedMember) []desired.Member {
+	out := make([]desired.Member, len(order))
 	for i := range out {
+		out[i] = order[i].Member
 		j := slices.IndexFunc(now, func(m desired.Member) bool { return m.Upstream == out[i].Upstream })
 		if j < 0 {
 			continue

@@ -19,6 +19,7 @@ type part[T, P any] struct {
 	body    string // where these are in the request
 	get     func(T) P
 	set     func(*T, P)
+	check   func(P) error // of what is to be set; nil: anything may
 }
 
 func (p part[T, P]) register(a *API) {
@@ -52,6 +53,11 @@ func (p part[T, P]) read(ctx context.Context, a *API, in *getInput) (*tagged[P],
 func (p part[T, P]) replace(ctx context.Context, a *API, in *putInput[P]) (*changed, error) {
 	if err := a.do(ctx, p.kind.change, in.Group); err != nil {
 		return nil, err
+	}
+	if p.check != nil {
+		if err := p.check(in.Body); err != nil {
+			return nil, err
+		}
 	}
 	at := p.kind.at(in.Group, in.Name) + p.at
 	done, err := a.edit(ctx, in.Group, p.kind.virtual, in.DryRun, at, p.body, func(s *plan.State) error {
