@@ -74,6 +74,9 @@ func eventFlags(cmd *cobra.Command) (func(now time.Time) (url.Values, error), *b
 			}
 			q.Set(field, at.UTC().Format(time.RFC3339))
 		}
+		if from, to := q.Get("from"), q.Get("to"); from != "" && to != "" && from >= to {
+			return nil, usage("--from " + from + " is not before --to " + to + ": nothing can be between them")
+		}
 		return q, nil
 	}, instance
 }

@@ -61,6 +61,10 @@ func exitCode(err error) int {
 			return exitDenied
 		case http.StatusConflict, http.StatusPreconditionFailed:
 			return exitConflict
+		case http.StatusUnprocessableEntity, http.StatusBadRequest:
+			if ofForm(p) {
+				return exitUsage
+			}
 		}
 	}
 	switch {
@@ -70,6 +74,16 @@ func exitCode(err error) int {
 		return exitDenied
 	}
 	return exitFailed
+}
+
+// ofForm reports whether all that is wrong are parameters of a query: what is wrong with names and bodies has other reasons than their form.
+func ofForm(p *client.Problem) bool {
+	for _, e := range p.Errors {
+		if !strings.HasPrefix(e.Location, "query.") {
+			return false
+		}
+	}
+	return len(p.Errors) > 0
 }
 
 // checkUsage makes what cobra finds wrong with flags and arguments usageErrors, and gives commands that have only subcommands an

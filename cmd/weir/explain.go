@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -33,6 +34,9 @@ func newExplainCommand() *cobra.Command {
 			return err
 		}
 		out, err := c.Explain(cmd.Context(), args[0], *as, *probe)
+		if p, ok := errors.AsType[*client.Problem](err); ok && (p.Status == http.StatusUnprocessableEntity || p.Status == http.StatusBadRequest) {
+			return &codeError{err, exitUsage}
+		}
 		if err != nil {
 			return err
 		}

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
+	"net/url"
 	"os"
 	"strings"
 	"time"
@@ -98,9 +100,32 @@ func logIn(ctx context.Context, server, user, secret, group string) (client.Logi
 	if err != nil {
 		return client.Login{}, err
 	}
+	if err := seesGroup(ctx, login, group); err != nil {
+		_ = revoke(ctx, login) // nobody has it
+		return client.Login{}, err
+	}
+	before := logins.Servers[login.Server]
 	login.Group = group
 	logins.Put(login)
-	return login, logins.Save()
+	if err := logins.Save(); err != nil {
+		return client.Login{}, err
+	}
+	if before.TokenID != "" {
+		_ = revoke(ctx, before) // it ends by itself
+	}
+	return login, nil
+}
+
+// seesGroup is an error for a group that does not exist, or that the login may not see.
+func seesGroup(ctx context.Context, login client.Login, group string) error {
+	if group == "" {
+		return nil
+	}
+	c, err := client.New(client.Options{Server: login.Server, Token: login.Token})
+	if err != nil {
+		return err
+	}
+	return c.Call(ctx, http.MethodGet, "/groups/"+url.PathEscape(group), nil, nil)
 }
 
 // keep checks a token that somebody made elsewhere.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"net/http"
 	"slices"
@@ -26,7 +27,14 @@ func inWords(cmd *cobra.Command, err error) error {
 		}
 		return err
 	}
-	p.Detail = strings.ReplaceAll(p.Detail, `PATCH /groups/{group} {"enabled": true}`, "`weir group update GROUP --enabled`")
+	group := "GROUP"
+	if flag := cmd.Flag("group"); flag != nil {
+		group = cmp.Or(flag.Value.String(), envOr("WEIR_GROUP", group))
+	}
+	p.Detail = strings.ReplaceAll(p.Detail, `PATCH /groups/{group} {"enabled": true}`, "`weir group update "+group+" --enabled`")
+	if p.Status == http.StatusUnauthorized && strings.HasPrefix(p.Detail, "log in: send a token") {
+		p.Detail = "you are not logged in there: `weir login SERVER` logs in, or give a token in WEIR_TOKEN"
+	}
 	var parts []client.ProblemPart
 	for _, e := range p.Errors {
 		e.Location = whereFrom(cmd, e.Location)

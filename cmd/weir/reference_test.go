@@ -54,7 +54,7 @@ Work that takes long (` + "`copy`" + `, ` + "`refresh`" + `, ` + "`check`" + `, 
 | exit code | |
 |---|---|
 | 0 | done |
-| 1 | it failed, or the answer is no: ` + "`diff`" + ` found a difference, ` + "`check`" + ` problems, ` + "`evaluate`" + ` nobody who may answer, ` + "`explain`" + ` a pull that would fail |
+| 1 | it failed, the server refuses a name or a value, or the answer is no: ` + "`diff`" + ` found a difference, ` + "`check`" + ` problems, ` + "`evaluate`" + ` nobody who may answer, ` + "`explain`" + ` a pull that would fail |
 | 2 | there is no such command, flag or form of an argument; for ` + "`diff`" + ` also: it failed |
 | 3 | what was named does not exist, or you may not see it; for ` + "`explain`" + `: a pull would find nothing |
 | 4 | you are not logged in, or may not do it; for ` + "`explain`" + `: a pull would be denied |

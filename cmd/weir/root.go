@@ -32,10 +32,11 @@ func run(program string, args []string, stdin io.Reader, stdout, stderr io.Write
 	checkBuiltin(root)
 	cmd, err := root.ExecuteContextC(ctx)
 	err = flagGroup(err)
+	code := exitCode(err) // of what the server said, before it is put into words
 	if err != nil && !errors.Is(err, errReported) {
 		fmt.Fprintf(stderr, "weir: %v\n", inWords(cmd, err))
 	}
-	return exitCode(err)
+	return code
 }
 
 // untilSignal returns a context that the first signal cancels. By then signals must have their default effect again, or a second one

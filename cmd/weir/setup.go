@@ -173,7 +173,7 @@ func (f *setupFlags) learn(ctx context.Context, from client.Options) error {
 	path := "/groups/" + url.PathEscape(group)
 	images, err := imageHosts(ctx, c, path, name)
 	if p, ok := errors.AsType[*client.Problem](err); ok && p.Status == http.StatusNotFound {
-		return usage("there is no registry " + f.target.Registry + ", or you may not see it")
+		return &codeError{errors.New("there is no registry " + f.target.Registry + ", or you may not see it"), exitNotFound}
 	}
 	if len(f.target.Images) == 0 {
 		f.target.Images, f.target.Nameless = images, err == nil && len(images) == 0

@@ -182,7 +182,7 @@ func describe(r Request) string {
 	case Audit:
 		return "read the events of " + r.Path
 	case Own:
-		return "change members, policies or credentials of " + r.Path
+		return "act as an owner of " + r.Path
 	case Administer:
 		return "administer the instance"
 	}

@@ -294,7 +294,9 @@ func TestPrune(t *testing.T) {
 func TestPreviousSecret(t *testing.T) {
 	p, sealer := newPlanner(t, metatest.Open(t, meta.SQLite))
 	taken := map[int64]bool{}
-	p.Accepted = func(group string, credential, version int64) bool { return group == "acme" && credential != 0 && taken[version] }
+	p.Accepted = func(group string, credential, version int64) bool {
+		return group == "acme" && credential != 0 && taken[version]
+	}
 	rotate := func(secret, previous string) {
 		t.Helper()
 		text := "groups: [{name: acme, credentials: [{name: hub, username: ci, password: " + secret + "}]}]"

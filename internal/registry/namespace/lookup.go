@@ -138,9 +138,9 @@ func (g *group) virtual(t *Target, r *Registry, image string) {
 	case image == "":
 		t.Registry = nowhere(t.Path + " is a virtual registry: name an image in it, as " + t.Path + "/<image>")
 	case !g.Enabled:
-		t.Kind, t.Off, t.Registry = KindVirtual, true, off("everything virtual in group "+g.Name)
+		t.Kind, t.Off, t.Registry = KindVirtual, true, off("everything virtual in group "+g.Name, "owners")
 	case !r.Enabled || r.Registry == nil:
-		t.Kind, t.Off, t.Registry = KindVirtual, true, off("registry "+g.Name+"/"+r.Name)
+		t.Kind, t.Off, t.Registry = KindVirtual, true, off("registry "+g.Name+"/"+r.Name, "maintainers")
 	default:
 		t.Kind, t.Registry = KindVirtual, r.Registry
 	}

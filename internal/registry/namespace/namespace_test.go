@@ -110,7 +110,7 @@ func TestInvalidNames(t *testing.T) {
 func TestTurnedOff(t *testing.T) {
 	for name, message := range map[string]string{
 		"acme/off/app":     "registry acme/off is turned off: ask its maintainers",
-		"dark/virtual/app": "everything virtual in group dark is turned off: ask its maintainers",
+		"dark/virtual/app": "everything virtual in group dark is turned off: ask its owners",
 	} {
 		got, err := snapshot().Lookup(namespace.Request{Name: name})
 		if err != nil || !got.Off {

@@ -20,9 +20,9 @@ func nowhere(message string) registry.Registry {
 	return refusal{err: oci.NewError(oci.CodeNameUnknown, message)}
 }
 
-// off answers for what is turned off. DENIED, not NAME_UNKNOWN: clients take 404 for final, and what is off may come back.
-func off(what string) registry.Registry {
-	return refusal{err: oci.NewError(oci.CodeDenied, what+" is turned off: ask its maintainers")}
+// off answers for what is turned off, and can be turned on again by who. DENIED, not NAME_UNKNOWN: clients take 404 for final, and what is off may come back.
+func off(what, who string) registry.Registry {
+	return refusal{err: oci.NewError(oci.CodeDenied, what+" is turned off: ask its "+who)}
 }
 
 // Manifest implements registry.Reader.

@@ -127,6 +127,9 @@ func (a *API) logOut(ctx context.Context, _ *struct{}) (*logoutOutput, error) {
 // ownSessions is for users; a token that is limited must not log its user's browsers out.
 func (a *API) ownSessions(ctx context.Context) (Caller, error) {
 	caller := callerFrom(ctx)
+	if caller.Local {
+		return caller, huma.NewError(http.StatusForbidden, "sessions are a user's own, and the server's own socket is no user: log in as one")
+	}
 	if caller.Kind != access.User || caller.Ceiling != nil {
 		return caller, huma.NewError(http.StatusForbidden, "sessions are for users, and not for limited tokens")
 	}
