@@ -73,7 +73,7 @@ func newRootCommand() *cobra.Command {
 		id, title string
 		commands  []*cobra.Command
 	}{
-		{"server", "The server:", []*cobra.Command{newServeCommand(), newConfigCommand(), newKeysCommand(), newCheckCommand(), newAuditCommand(), newLabCommand()}},
+		{"server", "The server:", []*cobra.Command{newServeCommand(), newConfigCommand(), newKeysCommand(), newCheckCommand(), newAuditCommand(), newLabCommand(), newVersionCommand()}},
 		{"login", "Logging in:", []*cobra.Command{newLoginCommand(), newLogoutCommand(), newWhoamiCommand()}},
 		{"declare", "Declaring everything in files:", []*cobra.Command{newApplyCommand(), newDiffCommand(), newExportCommand()}},
 		{"resource", "Things, one by one:", append(newResourceCommands(), newRuleCommand(), newTokenCommand(), newPermissionsCommand())},
