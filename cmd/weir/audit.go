@@ -391,7 +391,7 @@ func verifyFile(cmd *cobra.Command, path string, c audit.Check) (out client.Veri
 }
 
 func showVerification(w io.Writer, v client.Verification) {
-	fmt.Fprintf(w, "%d rows in %d seals are as they were sealed, %d were dropped: %d problems\n", v.Events, v.Seals, v.Dropped, v.Problems)
+	fmt.Fprintf(w, "%d rows in %d seals are as they were sealed, %d were dropped: %s\n", v.Events, v.Seals, v.Dropped, counted(v.Problems, "problem"))
 	for _, k := range v.Keys {
 		fmt.Fprintf(w, "key %s: ed25519 %s\n", k.ID, k.PublicKey)
 	}

@@ -38,7 +38,7 @@ func newCheckCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(cmd.OutOrStdout(), "%d blobs, %d bytes: %d problems (%d repaired), %d warnings\n", sum.Blobs, sum.Bytes, sum.Problems, sum.Repaired, sum.Warnings)
+		fmt.Fprintf(cmd.OutOrStdout(), "%s, %s: %s (%d repaired), %s\n", counted(sum.Blobs, "blob"), counted(sum.Bytes, "byte"), counted(sum.Problems, "problem"), sum.Repaired, counted(sum.Warnings, "warning"))
 		if sum.Problems > sum.Repaired {
 			return errReported
 		}

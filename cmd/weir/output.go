@@ -109,3 +109,11 @@ func table(w io.Writer, rows [][]string) error {
 	}
 	return t.Flush()
 }
+
+// counted is a number of things, of which more than one have an s.
+func counted[T int | int64](n T, what string) string {
+	if n != 1 {
+		what += "s"
+	}
+	return fmt.Sprintf("%d %s", n, what)
+}

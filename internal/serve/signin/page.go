@@ -87,8 +87,8 @@ func (d *Door) makeToken(w http.ResponseWriter, r *http.Request, user access.Pri
 		return 0, oci.NewError(oci.CodeUnsupported, "the body is not a form, or too long").WithStatus(http.StatusBadRequest).WithCause(err)
 	}
 	v.Name = r.PostForm.Get("name")
-	days, err := strconv.Atoi(r.PostForm.Get("days"))
-	if err != nil || days < 1 || days > 365 {
+	days, _ := strconv.Atoi(r.PostForm.Get("days")) // 0 for what is no number
+	if days < 1 || days > 365 {
 		v.Error = "A token of this page lives from 1 to 365 days."
 		return http.StatusUnprocessableEntity, nil
 	}
