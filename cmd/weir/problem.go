@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -37,6 +38,7 @@ func inWords(cmd *cobra.Command, err error) error {
 	}
 	var parts []client.ProblemPart
 	for _, e := range p.Errors {
+		e = required(e)
 		e.Location = whereFrom(cmd, e.Location)
 		if !slices.Contains(parts, e) {
 			parts = append(parts, e)
@@ -49,6 +51,37 @@ func inWords(cmd *cobra.Command, err error) error {
 		p.Detail, p.Errors = said(parts[0]), nil
 	}
 	return err
+}
+
+// required makes a field that is missing what the problem is about, instead of what it is missing in.
+func required(e client.ProblemPart) client.ProblemPart {
+	if m := missingField.FindStringSubmatch(e.Message); m != nil {
+		e.Location, e.Message = e.Location+"."+m[1], "is needed"
+	}
+	return e
+}
+
+var (
+	missingField = regexp.MustCompile(`^expected required property (\S+) to be present$`)
+	elsewhere    = regexp.MustCompile(`^groups\[([^\]]+)\]\.(\w+)\[([^\]]+)\](?:\.(.+))?$`)
+)
+
+// inPlain names another definition that stands in the way as people do: hosts of credential ci in group acme. A command that sends a file
+// of declarations keeps its keys.
+func inPlain(cmd *cobra.Command, location string) string {
+	m := elsewhere.FindStringSubmatch(location)
+	if m == nil || slices.Contains([]string{"apply", "diff"}, cmd.Name()) {
+		return location
+	}
+	what := strings.TrimSuffix(strings.ReplaceAll(m[2], "_", " "), "s")
+	if m[2] == "registries" {
+		what = "registry"
+	}
+	text := what + " " + m[3] + " of group " + m[1]
+	if m[4] != "" {
+		text = m[4] + " of " + text
+	}
+	return text
 }
 
 func said(e client.ProblemPart) string {
@@ -71,13 +104,15 @@ func whereFrom(cmd *cobra.Command, location string) string {
 		}
 	}
 	if field == "" {
-		return location // of a declaration: its own keys
+		return inPlain(cmd, location)
 	}
 	list, _, _ := strings.Cut(field, "[") // of a list, the list
 	name := flagName(strings.Split(list, "."))
 	switch {
 	case cmd.Flags().Lookup(name) != nil:
 		return "--" + name
+	case cmd.Flags().Lookup(strings.TrimSuffix(name, "-at")) != nil: // of times
+		return "--" + strings.TrimSuffix(name, "-at")
 	case cmd.Flags().Lookup(name+"-stdin") != nil && cmd.Flags().Lookup(name+"-env") != nil:
 		return "--" + name + "-stdin or --" + name + "-env"
 	case slices.Contains(strings.Fields(cmd.Use), strings.ToUpper(name)):

@@ -87,7 +87,7 @@ func (a *API) apply(ctx context.Context, in *body[ApplyRequest]) (*body[ApplyRes
 
 // unseen answers for a group of a declaration as noGroup does for that of a path: which one of them, and what it takes if it is to be new.
 func unseen(group string) error {
-	const text = "there is no such group, or you may not see it; a new one takes an administrator"
+	const text = noSuchGroup + newGroup
 	return huma.NewError(http.StatusNotFound, text, &huma.ErrorDetail{Location: "groups[" + group + "]", Message: text})
 }
 

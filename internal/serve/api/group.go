@@ -145,13 +145,13 @@ func (a *API) putGroup(ctx context.Context, in *putGroupInput) (*changed, error)
 	admin := a.may(ctx, access.Administer, "") == nil
 	if !admin {
 		if err := a.do(ctx, access.Own, in.Group); err != nil {
-			return nil, err
+			return nil, orNew(err)
 		}
 	}
 	created := false
 	out, err := a.editGroup(ctx, in.Group, in.DryRun, func(s *plan.State) error {
 		if created = s.ID == 0; created && !admin {
-			return noGroup()
+			return orNew(noGroup())
 		}
 		if err := in.update(groupTag(*s)); err != nil {
 			return err
@@ -162,6 +162,17 @@ func (a *API) putGroup(ctx context.Context, in *putGroupInput) (*changed, error)
 		out.Status = http.StatusCreated
 	}
 	return out, err
+}
+
+// newGroup is what it takes to make a group, behind noSuchGroup.
+const newGroup = "; a new one takes an administrator"
+
+// orNew says beside that there is no such group what it takes to make one, whether there is one or not.
+func orNew(err error) error {
+	if e, ok := errors.AsType[huma.StatusError](err); ok && e.GetStatus() == http.StatusNotFound {
+		return huma.NewError(http.StatusNotFound, noSuchGroup+newGroup)
+	}
+	return err
 }
 
 func (a *API) patchGroup(ctx context.Context, in *patchGroupInput) (*changed, error) {

@@ -44,7 +44,7 @@ func (a *API) refused(ctx context.Context, o *huma.Operation, err error, problem
 	switch status := problem.GetStatus(); {
 	case status == http.StatusUnauthorized:
 		told.Kind = cmp.Or(told.Kind, event.LoginRefused)
-	case status == http.StatusForbidden, status == http.StatusNotFound && problem.Error() == noSuchGroup:
+	case status == http.StatusForbidden, status == http.StatusNotFound && strings.HasPrefix(problem.Error(), noSuchGroup):
 		told.Kind = event.APIDenied
 		told.Path = a.about(ctx, o, told.Path)
 	case told.Kind == "":
