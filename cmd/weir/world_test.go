@@ -55,7 +55,9 @@ func newWorld(t testing.TB) *world {
 			t.Fatal(err)
 		}
 	}
-	local := func(*http.Request) (api.Caller, error) { return api.Caller{Local: true, Principal: access.Local(), RequestID: "r1"}, nil }
+	local := func(*http.Request) (api.Caller, error) {
+		return api.Caller{Local: true, Principal: access.Local(), RequestID: "r1"}, nil
+	}
 	w.listen(api.New(api.Options{Authorize: local, Directory: w.dir, Definitions: db, Planner: &plan.Planner{DB: db, Sealer: sealer}, Version: "1.2.3"}))
 	return w
 }

@@ -78,7 +78,7 @@ func (c *copying) platformOf(ctx context.Context, config oci.Digest) (string, er
 	}
 	var p oci.Platform
 	if json.Unmarshal(text, &p) != nil {
-		return "", nil
+		p = oci.Platform{} // of what is no config nothing is known
 	}
 	return oci.PlatformText(&p), nil
 }
