@@ -30,15 +30,15 @@ const MaxFound = 100
 // What one page of a search reads at most. It stops there even if it has found nothing, so that no search costs more than any
 // other, however large the group and however rare what is looked for.
 const (
-	searchNames        = 5000 // repositories whose names are read
-	searchRepositories = 240  // of them, whose manifests are read
-	searchManifests    = 4000
-	searchPage         = 500
-	searchTags         = 10  // of each manifest found
-	searchImages       = 20  // of each index found, that are told
-	searchIndex        = 10  // what an index costs more than another manifest when its images are looked at …
-	searchPayload      = 512 // … and how many bytes of it cost as much as a manifest
-	searchStale        = 10  // what a manifest costs more when its tags are read to know whether it is one of those sought
+	searchNames     = 5000 // repositories whose names are read
+	searchReads     = 180  // of repositories' manifests, and of the tags of what is found: each is a round trip to PostgreSQL
+	searchManifests = 4000
+	searchPage      = 500
+	searchTags      = 10  // of each manifest found
+	searchImages    = 20  // of each index found, that are told
+	searchIndex     = 10  // what an index costs more than another manifest when its images are looked at …
+	searchPayload   = 512 // … and how many bytes of it cost as much as a manifest
+	searchStale     = 10  // what a manifest costs more when its tags are read to know whether it is one of those sought
 )
 
 // Search is a question for manifests of one group, hosted and cached alike. Empty fields ask nothing.
@@ -133,10 +133,10 @@ type searching struct {
 	tagLow, tagHigh string
 	labels          []string // keys as rows spell them
 
-	at     place // the next to look at
-	left   int   // manifests that may still be read
-	looked int   // repositories whose manifests were read
-	page   FoundPage
+	at    place // the next to look at
+	left  int   // manifests that may still be read
+	reads int   // as searchReads counts them
+	page  FoundPage
 }
 
 func (r *searching) run(ctx context.Context) error {
@@ -180,10 +180,11 @@ func (r *searching) wanted(in FoundIn) bool {
 
 // look goes through the manifests of a repository from r.at on. It reports whether the page ends here.
 func (r *searching) look(ctx context.Context, in FoundIn) (full bool, err error) {
-	if r.looked++; r.looked > searchRepositories {
-		return true, nil
-	}
 	for {
+		if r.reads >= searchReads {
+			return true, nil
+		}
+		r.reads++
 		n := min(r.left, searchPage)
 		rows, err := r.manifests(ctx, in.Repository, n)
 		if err != nil {
@@ -198,7 +199,7 @@ func (r *searching) look(ctx context.Context, in FoundIn) (full bool, err error)
 			if r.left--; ok {
 				r.page.Manifests = append(r.page.Manifests, found)
 			}
-			if len(r.page.Manifests) == r.q.N || r.left <= 0 {
+			if len(r.page.Manifests) == r.q.N || r.left <= 0 || r.reads >= searchReads {
 				return true, nil
 			}
 		}
@@ -244,6 +245,7 @@ func (r *searching) match(ctx context.Context, in FoundIn, row query.SearchManif
 	if r.q.Stale != nil {
 		r.left -= searchStale
 	}
+	r.reads++
 	tags, err := r.s.db.Read().ListSomeTagsOf(ctx, query.ListSomeTagsOfParams{RepositoryID: in.Repository, Digest: row.Digest, N: searchTags + 1})
 	if err != nil {
 		return f, false, err

@@ -126,7 +126,7 @@ func TestSearchRefuses(t *testing.T) {
 func TestSearchIsBounded(t *testing.T) {
 	run(t, Options{}, func(t *testing.T, s *Store) {
 		img := newImage("a")
-		for i := range searchRepositories + 20 {
+		for i := range searchReads + 20 {
 			_, err := s.PutManifest(t.Context(), img.put(RepositoryKey{GroupID: 1, UpstreamID: 7, Epoch: 1, Name: fmt.Sprintf("r/%04d", i)}, fmt.Sprint(i)))
 			ok(t, err)
 		}
@@ -136,10 +136,12 @@ func TestSearchIsBounded(t *testing.T) {
 		if len(page.Manifests) != 0 || page.Next == "" {
 			t.Errorf("%d found, next %q", len(page.Manifests), page.Next)
 		}
-		if found := searchAll(t, s, Search{}, 7); len(found) != searchRepositories+20 {
-			t.Errorf("%d found", len(found))
+		for _, n := range []int{7, MaxFound} { // a full page, and one that ends by what it reads
+			if found := searchAll(t, s, Search{}, n); len(found) != searchReads+20 {
+				t.Errorf("%d found", len(found))
+			}
 		}
-		last := searchAll(t, s, Search{Tag: fmt.Sprint(searchRepositories + 19)}, 10)
+		last := searchAll(t, s, Search{Tag: fmt.Sprint(searchReads + 19)}, 10)
 		if len(last) != 1 {
 			t.Errorf("%d found by tag", len(last))
 		}
