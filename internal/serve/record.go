@@ -66,8 +66,10 @@ func (i *Info) explain(e *event.Request) {
 }
 
 // refused is what is known of a refusal, by the door and by the error. The caller holds mu.
-func (i *Info) refused() event.Refusal {
-	out := i.refusal
+func (i *Info) refused() (out event.Refusal) {
+	if i.refusal != nil {
+		out = *i.refusal
+	}
 	told, ok := event.RefusalOf(i.err)
 	if !ok {
 		return out

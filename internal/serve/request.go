@@ -28,8 +28,8 @@ type Info struct {
 	reference string
 	path      string
 	group     string
-	actor     event.Actor // account, kind and token
-	refusal   event.Refusal
+	actor     event.Actor    // account, kind and token
+	refusal   *event.Refusal // nil for most
 	err       error
 }
 
@@ -62,7 +62,7 @@ func (i *Info) SetPath(path string) { i.set(func() { i.path = path }) }
 func (i *Info) SetGroup(name string) { i.set(func() { i.group = name }) }
 
 // Refuse tells the audit trail why a request is turned away, for a door that answers errors itself.
-func (i *Info) Refuse(r event.Refusal) { i.set(func() { i.refusal = r }) }
+func (i *Info) Refuse(r event.Refusal) { i.set(func() { i.refusal = &r }) }
 
 // Fail notes why a request fails, for a handler that tells its client by itself.
 func (i *Info) Fail(err error) { i.fail(err) }
