@@ -28,7 +28,7 @@ func newAudit(m *Metrics) *Audit {
 // Flushed is n requests that were written, the oldest of them lag ago.
 func (a *Audit) Flushed(n int, lag time.Duration) {
 	a.flushed.Add(float64(n))
-	a.lag.Set(lag.Seconds())
+	a.lag.Set(max(0, lag).Seconds()) // a clock that was set back between makes it negative
 }
 
 // Counted is n requests that are counted only.
