@@ -290,46 +290,6 @@ func TestPrune(t *testing.T) {
 	})
 }
 
-// The secret that takes over for a new one is the last that an upstream took: two wrong ones in a row do not lose it.
-func TestPreviousSecret(t *testing.T) {
-	p, sealer := newPlanner(t, metatest.Open(t, meta.SQLite))
-	taken := map[int64]bool{}
-	p.Accepted = func(group string, credential, version int64) bool {
-		return group == "acme" && credential != 0 && taken[version]
-	}
-	rotate := func(secret, previous string) {
-		t.Helper()
-		text := "groups: [{name: acme, credentials: [{name: hub, username: ci, password: " + secret + "}]}]"
-		apply(t, p, parse(t, text), plan.Options{})
-		g, err := p.DB.Group(t.Context(), "acme")
-		if err != nil {
-			t.Fatal(err)
-		}
-		c, got := g.Credentials[0], ""
-		if len(c.Previous.Secret) > 0 {
-			plain, err := sealer.Open(plan.CredentialPlace(g.ID, c.ID, c.Previous.Version), c.Previous.Secret)
-			if err != nil || !c.Previous.Until.After(time.Now()) {
-				t.Fatalf("after %s: %v, until %v", secret, err, c.Previous.Until)
-			}
-			got = string(plain)
-		}
-		if got != previous {
-			t.Errorf("after %s: %q takes over, want %q", secret, got, previous)
-		}
-		if strings.HasPrefix(secret, "good") {
-			taken[c.Version] = true
-		}
-	}
-	rotate("good-1", "")
-	rotate("typo-1", "good-1")
-	rotate("typo-2", "good-1")
-	rotate("good-2", "good-1")
-	rotate("typo-3", "good-2")
-	rotate("typo-4", "good-2")
-	p.Accepted = nil
-	rotate("good-3", "typo-4")
-}
-
 // Robots, roles and trust rules are those that package access has, with its events, and a name can pass from one kind to another.
 func TestAccounts(t *testing.T) {
 	metatest.Run(t, func(t *testing.T, db *meta.DB) {
